@@ -1,0 +1,46 @@
+# What the targets need is installed by the Go toolchain from go.mod.
+
+GO      ?= go
+BIN     := build/leanspec-node
+
+# How long each fuzz target runs.
+FUZZTIME ?= 60s
+
+export CGO_ENABLED = 0
+
+.PHONY: build devnet test race check bench fuzz clean
+
+build:
+	$(GO) build -trimpath -o $(BIN) ./cmd/leanspec-node
+
+# Four nodes and eight validators on this machine, until Ctrl-C.
+devnet: build
+	$(BIN) devnet --nodes 4 --validators 8
+
+test:
+	$(GO) test -timeout 30m ./...
+	@cd conformance && $(GO) test # again, for its table
+
+# The race detector needs cgo; the program does not.
+race:
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m ./...
+
+check:
+	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Runs every fuzz target of every package, one after the other.
+fuzz:
+	@set -e; for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "== $$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+clean:
+	rm -rf build
