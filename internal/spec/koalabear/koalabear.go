@@ -1,0 +1,106 @@
+// Package koalabear implements the prime field of p = 2^31 - 2^24 + 1, over
+// which Poseidon and the XMSS signatures of Lean Ethereum are defined.
+//
+// An [Element] is a plain residue in [0, p): no Montgomery form. The product of
+// two elements fits a uint64 and Barrett reduction of any uint64 costs two
+// multiplications, so that decoding, encoding and comparing are free and the
+// permutation can add up several products before it reduces once ([Reduce],
+// [ReduceLazy]).
+//
+// The arithmetic runs in time independent of the values.
+//
+// leanSpec: spec/crypto/koalabear.py
+package koalabear
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+)
+
+const (
+	// P is the modulus.
+	P = 1<<31 - 1<<24 + 1
+
+	// Size is the length in bytes of an encoded element.
+	Size = 4
+
+	// barrett is floor(2^64 / P).
+	barrett = (1<<64 - 1) / P
+)
+
+// ErrNotCanonical reports an encoded value that is not below the modulus.
+var ErrNotCanonical = errors.New("koalabear: value is not below the field modulus")
+
+// ErrLength reports an encoding of the wrong number of bytes.
+var ErrLength = errors.New("koalabear: wrong number of bytes")
+
+// Element is a field element, always in [0, P).
+type Element uint32
+
+// Reduce returns x mod P.
+func Reduce(x uint64) Element {
+	r := uint32(ReduceLazy(x))
+	return Element(min(r, r-P)) // r-P wraps to a large value if r < P
+}
+
+// ReduceLazy returns a number congruent to x mod P and below 1.19·P; below 1.05·P
+// if x is at most P². It is Reduce without the final subtraction.
+func ReduceLazy(x uint64) uint64 {
+	// With barrett = (2^64 - c)/P and c = 0.189·P the quotient is too small by
+	// less than 1 + 0.189·x/2^64, which bounds the remainder.
+	q, _ := bits.Mul64(x, barrett)
+	return x - q*P
+}
+
+// Add returns a + b.
+func Add(a, b Element) Element {
+	s := uint32(a) + uint32(b)
+	return Element(min(s, s-P))
+}
+
+// Sub returns a - b.
+func Sub(a, b Element) Element {
+	d := uint32(a) - uint32(b)
+	return Element(min(d, d+P)) // d wrapped to a large value if a < b
+}
+
+// Mul returns a · b.
+func Mul(a, b Element) Element {
+	return Reduce(uint64(a) * uint64(b))
+}
+
+// Parse decodes one element from its 4 bytes, little-endian. It fails with
+// [ErrLength] or [ErrNotCanonical].
+//
+// leanSpec: spec/crypto/koalabear.py, Fp.deserialize
+func Parse(b []byte) (Element, error) {
+	var e [1]Element
+	err := ParseVector(e[:], b)
+	return e[0], err
+}
+
+// ParseVector fills dst from exactly 4·len(dst) bytes. It fails with [ErrLength]
+// or [ErrNotCanonical].
+func ParseVector(dst []Element, b []byte) error {
+	if len(b) != Size*len(dst) {
+		return fmt.Errorf("%w: have %d, want %d", ErrLength, len(b), Size*len(dst))
+	}
+	for i := range dst {
+		v := binary.LittleEndian.Uint32(b[Size*i:])
+		if v >= P {
+			return fmt.Errorf("%w: element %d is %d", ErrNotCanonical, i, v)
+		}
+		dst[i] = Element(v)
+	}
+	return nil
+}
+
+// AppendVector appends the encoding of the elements, 4 bytes each, little-endian.
+func AppendVector(b []byte, elements []Element) []byte {
+	for _, e := range elements {
+		b = binary.LittleEndian.AppendUint32(b, uint32(e))
+	}
+	return b
+}

@@ -1,0 +1,99 @@
+package ssz
+
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+)
+
+// Bitlist is a list of bits. The zero value is an empty list. Methods that
+// return a Bitlist leave the receiver as it is; Set changes it in place.
+//
+// leanSpec: spec/ssz/bitfields.py, BaseBitlist
+type Bitlist struct {
+	bits []byte // bit i is bits[i/8]>>(i%8)&1; bits from n on are zero
+	n    int
+}
+
+// NewBitlist returns a list of n zero bits.
+func NewBitlist(n int) Bitlist { return Bitlist{bits: make([]byte, (n+7)/8), n: n} }
+
+// Len returns the number of bits.
+func (b *Bitlist) Len() int { return b.n }
+
+// Get returns bit i, and false for any i that is not in the list.
+func (b *Bitlist) Get(i int) bool {
+	return i >= 0 && i < b.n && b.bits[i/8]>>(i%8)&1 == 1
+}
+
+// Set sets bit i, which must be in the list.
+func (b *Bitlist) Set(i int) {
+	if i >= b.n {
+		panic("ssz: bit outside of the list")
+	}
+	b.bits[i/8] |= 1 << (i % 8)
+}
+
+// Count returns the number of ones.
+func (b *Bitlist) Count() (ones int) {
+	for _, v := range b.bits {
+		ones += bits.OnesCount8(v)
+	}
+	return ones
+}
+
+// All yields the positions of the ones, in ascending order.
+func (b *Bitlist) All(yield func(i int) bool) {
+	for i, v := range b.bits {
+		for ; v != 0; v &= v - 1 {
+			if !yield(8*i + bits.TrailingZeros8(v)) {
+				return
+			}
+		}
+	}
+}
+
+// Equal reports whether both lists have the same length and the same bits.
+func (b *Bitlist) Equal(o *Bitlist) bool { return b.n == o.n && bytes.Equal(b.bits, o.bits) }
+
+// Clone returns a list that shares no memory with b.
+func (b *Bitlist) Clone() Bitlist { return Bitlist{bits: bytes.Clone(b.bits), n: b.n} }
+
+func (b *Bitlist) encodedSize() int { return b.n/8 + 1 }
+
+func (b *Bitlist) appendSSZ(out []byte) []byte {
+	out = append(out, b.bits...)
+	if b.n%8 == 0 {
+		return append(out, 1)
+	}
+	out[len(out)-1] |= 1 << (b.n % 8)
+	return out
+}
+
+// AppendSSZ appends the encoding, delimiter included.
+func (b *Bitlist) AppendSSZ(out []byte) []byte { return b.appendSSZ(out) }
+
+// DecodeBitlist decodes exactly the bytes of in as a list of at most limit bits.
+func DecodeBitlist(in []byte, limit uint64) (Bitlist, error) {
+	if len(in) == 0 {
+		return Bitlist{}, fmt.Errorf("%w: bitlist without a byte", ErrInvalid)
+	}
+	last := in[len(in)-1]
+	if last == 0 {
+		return Bitlist{}, fmt.Errorf("%w: bitlist without a delimiter", ErrInvalid)
+	}
+	n := 8*(len(in)-1) + bits.Len8(last) - 1
+	if uint64(n) > limit {
+		return Bitlist{}, fmt.Errorf("%w: bitlist of %d bits exceeds the limit of %d", ErrInvalid, n, limit)
+	}
+	b := Bitlist{bits: bytes.Clone(in[:(n+7)/8]), n: n}
+	if n%8 != 0 {
+		b.bits[n/8] &^= 1 << (n % 8)
+	}
+	return b, nil
+}
+
+// HashTreeRoot returns the Merkle root of a bitlist with the given limit.
+func (b *Bitlist) HashTreeRoot(limit uint64) [32]byte {
+	return MixInLength(Merkleize(Pack(b.bits), (limit+255)/256), uint64(b.n))
+}

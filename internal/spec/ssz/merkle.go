@@ -1,0 +1,87 @@
+package ssz
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math/bits"
+)
+
+// maxDepth bounds the depth of every tree: 2^63 chunks are more than any limit.
+const maxDepth = 63
+
+// zeroHashes[d] is the root of a perfect tree of 2^d zero chunks.
+var zeroHashes = func() (z [maxDepth + 1][32]byte) {
+	for d := range maxDepth {
+		z[d+1] = hashPair(&z[d], &z[d])
+	}
+	return z
+}()
+
+// hashPair returns SHA-256(left || right).
+func hashPair(left, right *[32]byte) [32]byte {
+	var b [64]byte
+	copy(b[:32], left[:])
+	copy(b[32:], right[:])
+	return sha256.Sum256(b[:])
+}
+
+// depthOf returns the depth of the smallest perfect tree with n leaves or more.
+func depthOf(n uint64) int {
+	if n <= 1 {
+		return 0
+	}
+	return bits.Len64(n - 1)
+}
+
+// Merkleize returns the Merkle root of chunks in a tree that has room for limit
+// chunks, or, with a limit of 0, just for the chunks at hand. The memory of
+// chunks is used as work space: its contents are lost.
+//
+// A limit smaller than the number of chunks is a programming error: decoders
+// check limits before they come here.
+//
+// leanSpec: spec/crypto/merkleization.py, merkleize
+func Merkleize(chunks [][32]byte, limit uint64) [32]byte {
+	n := uint64(len(chunks))
+	if limit == 0 {
+		limit = max(n, 1)
+	}
+	if n > limit {
+		panic("ssz: more chunks than the limit")
+	}
+	depth := depthOf(limit)
+	if n == 0 {
+		return zeroHashes[depth]
+	}
+	for d := range depth {
+		odd := len(chunks) % 2
+		for i := range len(chunks) / 2 {
+			chunks[i] = hashPair(&chunks[2*i], &chunks[2*i+1])
+		}
+		half := len(chunks) / 2
+		if odd == 1 {
+			chunks[half] = hashPair(&chunks[len(chunks)-1], &zeroHashes[d])
+		}
+		chunks = chunks[:half+odd]
+	}
+	return chunks[0]
+}
+
+// MixInLength returns the root of a list from the root of its chunks and its
+// number of elements.
+//
+// leanSpec: spec/crypto/merkleization.py, mix_in_length
+func MixInLength(root [32]byte, n uint64) [32]byte {
+	var length [32]byte
+	binary.LittleEndian.PutUint64(length[:], n)
+	return hashPair(&root, &length)
+}
+
+// Pack splits bytes into chunks, the last one padded with zeros.
+func Pack(b []byte) [][32]byte {
+	chunks := make([][32]byte, (len(b)+31)/32)
+	for i := range chunks {
+		copy(chunks[i][:], b[i*32:])
+	}
+	return chunks
+}
