@@ -1,0 +1,131 @@
+package xmss
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
+)
+
+// KeyGenOptions says which slots a key is for and how to make it.
+type KeyGenOptions struct {
+	// ActivationSlot is the first slot that the key shall sign, and NumActiveSlots
+	// how many from there.
+	ActivationSlot, NumActiveSlots uint64
+
+	// Short limits the key to exactly these slots. Otherwise they are widened to
+	// whole bottom trees, two at least.
+	Short bool
+
+	// Workers is the number of goroutines; 0 means one for each processor.
+	Workers int
+
+	// Progress, if not nil, is called now and then with the number of leaves done
+	// and the number of all. Calls do not overlap.
+	Progress func(doneLeaves, totalLeaves uint64)
+
+	// Rand is the source of the secret seed; nil means crypto/rand.
+	Rand io.Reader
+}
+
+// GenerateKey makes a key pair. It fails if the slots exceed the lifetime, if the
+// random source fails, or when the context ends.
+//
+// leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.key_gen
+func (s *Scheme) GenerateKey(ctx context.Context, o KeyGenOptions) (*SecretKey, error) {
+	source := o.Rand
+	if source == nil {
+		source = rand.Reader
+	}
+	var seed [prfKeyLength]byte
+	if _, err := io.ReadFull(source, seed[:]); err != nil {
+		return nil, fmt.Errorf("xmss: reading randomness: %w", err)
+	}
+	var parameter Parameter
+	for i := range parameter {
+		for {
+			var b [4]byte
+			if _, err := io.ReadFull(source, b[:]); err != nil {
+				return nil, fmt.Errorf("xmss: reading randomness: %w", err)
+			}
+			if v := binary.LittleEndian.Uint32(b[:]) >> 1; v < koalabear.P {
+				parameter[i] = koalabear.Element(v)
+				break
+			}
+		}
+	}
+	return s.DeriveKey(ctx, seed, parameter, o)
+}
+
+// DeriveKey is GenerateKey with a given seed and public parameter. The same seed,
+// parameter and slots give the same key. Elements of parameter must be canonical.
+func (s *Scheme) DeriveKey(ctx context.Context, prfKey [32]byte, parameter Parameter, o KeyGenOptions) (*SecretKey, error) {
+	sk := &SecretKey{
+		scheme:         s,
+		prfKey:         prfKey,
+		parameter:      parameter,
+		activationSlot: o.ActivationSlot,
+		numActiveSlots: o.NumActiveSlots,
+	}
+	if err := s.checkActivation(o.ActivationSlot, o.NumActiveSlots); err != nil {
+		return nil, fmt.Errorf("xmss: %w", err)
+	}
+	if !o.Short {
+		sk.alignActivation()
+	}
+
+	first, last := sk.treesOfWindow()
+	sk.leftIndex = min(first, s.LeavesPerBottomTree()-2)
+
+	progress := progressFunc(o.Progress, sk.numActiveSlots)
+	roots := make([]Digest, 0, last-first+1)
+	for index := first; index <= last; index++ {
+		t, err := sk.bottomTree(ctx, o.Workers, index, progress)
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, *t.root())
+		switch index {
+		case sk.leftIndex:
+			sk.leftBottomTree = t
+		case sk.leftIndex + 1:
+			sk.rightBottomTree = t
+		}
+	}
+	var err error
+	sk.topTree, err = sk.grow(ctx, o.Workers, s.halfHeight(), first, roots)
+	if err != nil {
+		return nil, err
+	}
+	return sk, nil
+}
+
+// alignActivation widens the activation window to whole bottom trees, two at least.
+//
+// leanSpec: spec/crypto/xmss/interface.py, _expand_activation_time
+func (sk *SecretKey) alignActivation() {
+	width := sk.scheme.LeavesPerBottomTree()
+	first, last := sk.treesOfWindow()
+	trees := max(last-first+1, 2)
+	first = min(first, width-trees) // there are as many trees as leaves in each
+	sk.activationSlot, sk.numActiveSlots = first*width, trees*width
+}
+
+// progressFunc turns a progress function into one that adds up leaves.
+func progressFunc(report func(done, total uint64), total uint64) func(leaves int) {
+	if report == nil {
+		return func(int) {}
+	}
+	var mu sync.Mutex
+	var done uint64
+	return func(leaves int) {
+		mu.Lock()
+		defer mu.Unlock()
+		done += uint64(leaves)
+		report(done, total)
+	}
+}

@@ -1,0 +1,56 @@
+package xmss
+
+import "fmt"
+
+// Sign signs a message for a slot. The same key, slot and message always give the
+// same signature. It fails with [ErrOutsideWindow] or [ErrNotPrepared].
+//
+// Signing two different messages for one slot breaks the key; see the package
+// comment.
+//
+// leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.sign
+func (sk *SecretKey) Sign(slot uint64, message [32]byte) (*Signature, error) {
+	if start, end := sk.ActivationInterval(); slot < start || slot >= end {
+		return nil, fmt.Errorf("%w: slot %d, window %d to %d", ErrOutsideWindow, slot, start, end-1)
+	}
+	if start, end := sk.PreparedInterval(); slot < start || slot >= end {
+		return nil, fmt.Errorf("%w: slot %d, window %d to %d", ErrNotPrepared, slot, start, end-1)
+	}
+
+	s := sk.scheme
+	secrets := newPRF(&sk.prfKey)
+	sig := s.newSignature()
+	word, attempts := sk.findCodeword(secrets, slot, &message, &sig.rho)
+	if attempts == maxTries {
+		return nil, fmt.Errorf("%w: slot %d, message %x, %d attempts", ErrNoEncoding, slot, message, attempts)
+	}
+	for chain := range sig.hashes {
+		sig.hashes[chain] = secrets.chainStart(slot, chain)
+		walkChain(&sk.parameter, slot, chain, 0, int(word[chain]), &sig.hashes[chain])
+	}
+
+	// leanSpec: spec/crypto/xmss/merkle.py, combined_path
+	half := s.halfHeight()
+	bottom := &sk.leftBottomTree
+	index := slot / s.LeavesPerBottomTree()
+	if index != sk.leftIndex {
+		bottom = &sk.rightBottomTree
+	}
+	bottom.path(slot, sig.path.Siblings[:half])
+	sk.topTree.path(index, sig.path.Siblings[half:])
+	return sig, nil
+}
+
+// findCodeword tries randomness until the message has a valid codeword. It returns
+// the codeword and the number of failed attempts, which is maxTries if there is
+// none.
+func (sk *SecretKey) findCodeword(secrets *prf, slot uint64, message *[32]byte, rho *randomness) (word codeword, attempts int) {
+	m := newMessageHash(&sk.parameter, slot, message)
+	for ; attempts < maxTries; attempts++ {
+		*rho = secrets.randomness(slot, message, attempts)
+		if sk.scheme.encode(&m, rho, &word) {
+			break
+		}
+	}
+	return word, attempts
+}

@@ -1,0 +1,286 @@
+package xmss
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
+)
+
+// TestSSZVectors runs leanSpec's ssz vectors of the types of this package.
+func TestSSZVectors(t *testing.T) {
+	folder := "../../shared/vectors/lstar-43246bd6"
+	if env := os.Getenv("LEANSPEC_VECTORS"); env != "" {
+		folder = env
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "consensus/ssz/lstar/ssz/test_xmss_containers/*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Skip("no vectors found; set LEANSPEC_VECTORS")
+	}
+	ran := map[string]int{}
+	for _, file := range files {
+		var cases map[string]struct {
+			TypeName         string
+			Serialized, Root hexBytes
+		}
+		readJSON(t, file, &cases)
+		for _, c := range cases {
+			ran[c.TypeName]++
+			t.Run(filepath.Base(file), func(t *testing.T) {
+				var encoded []byte
+				var root [32]byte
+				var err error
+				switch c.TypeName {
+				case "PublicKey":
+					var v PublicKey
+					v, err = ParsePublicKey(c.Serialized)
+					b := v.Bytes()
+					encoded, root = b[:], v.HashTreeRoot()
+				case "Signature":
+					var v *Signature
+					if v, err = Test.ParseSignature(c.Serialized); err == nil {
+						encoded, root = v.Bytes(), v.HashTreeRoot()
+					}
+				case "HashTreeLayer":
+					var v HashTreeLayer
+					v, err = Test.ParseHashTreeLayer(c.Serialized)
+					encoded, root = v.AppendSSZ(nil), v.HashTreeRoot(Test)
+				case "HashTreeOpening":
+					var v HashTreeOpening
+					v, err = Test.ParseHashTreeOpening(c.Serialized)
+					encoded, root = v.AppendSSZ(nil), v.HashTreeRoot(Test)
+				default:
+					t.Skipf("%s belongs to another package", c.TypeName)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(encoded, c.Serialized) {
+					t.Errorf("encodes as %x, want %x", encoded, c.Serialized)
+				}
+				if !bytes.Equal(root[:], c.Root) {
+					t.Errorf("root is %x, want %x", root, c.Root)
+				}
+			})
+		}
+	}
+	for _, name := range []string{"PublicKey", "Signature", "HashTreeLayer", "HashTreeOpening"} {
+		if ran[name] == 0 {
+			t.Errorf("no vector for %s", name)
+		}
+	}
+}
+
+type keyPairJSON struct {
+	PublicKey hexBytes `json:"public_key"`
+	SecretKey hexBytes `json:"secret_key"`
+}
+
+// TestLeanSpecKeys signs with keys that leanSpec made, whose pads are random,
+// through their whole lifetime.
+func TestLeanSpecKeys(t *testing.T) {
+	folder := sharedFile(t, "keys/test_scheme")
+	files, err := filepath.Glob(filepath.Join(folder, "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no keys in %s: %v", folder, err)
+	}
+	for _, file := range files {
+		var pairs map[string]keyPairJSON
+		readJSON(t, file, &pairs)
+		for role, pair := range pairs {
+			t.Run(filepath.Base(file)+"/"+role, func(t *testing.T) {
+				sk, err := Test.ParseSecretKey(pair.SecretKey)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(sk.Bytes(), pair.SecretKey) {
+					t.Error("encodes as another secret key")
+				}
+				if pk := sk.PublicKey().Bytes(); !bytes.Equal(pk[:], pair.PublicKey) {
+					t.Errorf("public key is %x, want %x", pk, pair.PublicKey)
+				}
+				for slot, end := sk.ActivationInterval(); slot < end; slot++ {
+					if _, prepared := sk.PreparedInterval(); slot >= prepared {
+						if sk, err = sk.AdvancePreparation(t.Context()); err != nil {
+							t.Fatal(err)
+						}
+					}
+					checkSigns(t, sk, slot)
+				}
+			})
+		}
+	}
+}
+
+// knownAnswers is the form of xmss_prod_kat.json.
+type knownAnswers struct {
+	Keys []struct {
+		PRFKey          hexBytes `json:"prf_key"`
+		Parameter       Parameter
+		ActivationSlot  uint64   `json:"activation_slot"`
+		NumActiveSlots  uint64   `json:"num_active_slots"`
+		PublicKey       hexBytes `json:"public_key"`
+		BottomTreeRoots []Digest `json:"bottom_tree_roots"`
+		Leaves          map[string]Digest
+		TopTreeLayers   []struct {
+			Start uint64
+			Nodes []hexBytes
+		} `json:"top_tree_layers"`
+		Signatures []knownSignature
+	}
+}
+
+type knownSignature struct {
+	Slot      uint64
+	Message   hexBytes
+	Attempts  *int
+	Codeword  []uint8
+	Signature hexBytes
+	Valid     bool
+	Comment   string
+}
+
+func readKnownAnswers(t testing.TB) (answers knownAnswers) {
+	readJSON(t, sharedFile(t, "vectors/xmss_prod_kat.json"), &answers)
+	if len(answers.Keys) == 0 {
+		t.Fatal("no keys among the known answers")
+	}
+	return answers
+}
+
+// knownKey assembles the i-th key of the known answers, with its top tree, pads
+// included, and without bottom trees.
+func (answers *knownAnswers) knownKey(t testing.TB, i int) *SecretKey {
+	k := &answers.Keys[i]
+	sk := &SecretKey{
+		scheme:         Prod,
+		prfKey:         [32]byte(k.PRFKey),
+		parameter:      k.Parameter,
+		activationSlot: k.ActivationSlot,
+		numActiveSlots: k.NumActiveSlots,
+		leftIndex:      k.ActivationSlot >> 16,
+	}
+	for _, l := range k.TopTreeLayers {
+		layer := HashTreeLayer{StartIndex: l.Start, Nodes: make([]Digest, len(l.Nodes))}
+		for j, b := range l.Nodes {
+			if err := koalabear.ParseVector(layer.Nodes[j][:], b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sk.topTree.layers = append(sk.topTree.layers, layer)
+	}
+	return sk
+}
+
+// TestKnownAnswers checks everything of the known answers that does not need the
+// bottom trees: leaves, top trees, public keys, codewords and all verdicts.
+func TestKnownAnswers(t *testing.T) {
+	answers := readKnownAnswers(t)
+	for i, k := range answers.Keys {
+		t.Run(fmt.Sprintf("key %d", i), func(t *testing.T) {
+			sk := answers.knownKey(t, i)
+			if err := sk.checkTopTree(); err != nil {
+				t.Errorf("top tree: %v", err)
+			}
+			for j, want := range k.BottomTreeRoots {
+				if got := sk.topTree.node(0, sk.leftIndex+uint64(j)); *got != want {
+					t.Errorf("bottom tree root %d is %v, want %v", j, *got, want)
+				}
+			}
+			wantKey, err := ParsePublicKey(k.PublicKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pk := sk.PublicKey()
+			if pk != wantKey {
+				t.Errorf("public key is %v, want %v", pk, wantKey)
+			}
+
+			secrets := newPRF(&sk.prfKey)
+			for decimal, want := range k.Leaves {
+				slot, err := strconv.ParseUint(decimal, 10, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := sk.leaf(secrets, slot); got != want {
+					t.Errorf("leaf of slot %d is %v, want %v", slot, got, want)
+				}
+			}
+			for j, want := range k.Signatures {
+				msg := [32]byte(want.Message)
+				sig, err := Prod.ParseSignature(want.Signature)
+				if err != nil {
+					if want.Valid {
+						t.Errorf("signature %d: %v", j, err)
+					}
+					continue
+				}
+				if got := Prod.Verify(&pk, want.Slot, msg, sig); got != want.Valid {
+					t.Errorf("signature %d (%s) is valid: %v, want %v", j, want.Comment, got, want.Valid)
+				}
+				if !want.Valid {
+					continue
+				}
+				var rho randomness
+				word, attempts := sk.findCodeword(secrets, want.Slot, &msg, &rho)
+				if !slices.Equal(word[:Prod.dimension], want.Codeword) {
+					t.Errorf("codeword %d is %v, want %v", j, word, want.Codeword)
+				}
+				if attempts+1 != *want.Attempts {
+					t.Errorf("codeword %d was found in %d attempts, want %d", j, attempts+1, *want.Attempts)
+				}
+			}
+		})
+	}
+}
+
+// TestKnownAnswersFromSeed rebuilds the bottom trees of the known answers from
+// their seeds, which takes a while, and makes the signatures again.
+func TestKnownAnswersFromSeed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds four bottom trees of 65536 leaves")
+	}
+	answers := readKnownAnswers(t)
+	for i, k := range answers.Keys {
+		t.Run(fmt.Sprintf("key %d", i), func(t *testing.T) {
+			sk := answers.knownKey(t, i)
+			for j, tree := range []*subTree{&sk.leftBottomTree, &sk.rightBottomTree} {
+				// Leaves are counted in two places at once, hence the lock inside.
+				report := progressFunc(func(done, total uint64) {
+					if done%(total/4) < 16 {
+						t.Logf("bottom tree %d: %d of %d leaves", j, done, total)
+					}
+				}, Prod.LeavesPerBottomTree())
+				var err error
+				if *tree, err = sk.bottomTree(t.Context(), runtime.GOMAXPROCS(0), sk.leftIndex+uint64(j), report); err != nil {
+					t.Fatal(err)
+				}
+				if *tree.root() != k.BottomTreeRoots[j] {
+					t.Fatalf("root of bottom tree %d is %v, want %v", j, *tree.root(), k.BottomTreeRoots[j])
+				}
+			}
+			checkRoundTrip(t, sk)
+			for _, want := range k.Signatures {
+				if !want.Valid {
+					continue
+				}
+				sig, err := sk.Sign(want.Slot, [32]byte(want.Message))
+				if err != nil {
+					t.Errorf("slot %d: %v", want.Slot, err)
+				} else if got := sig.Bytes(); !bytes.Equal(got, want.Signature) {
+					t.Errorf("signature for slot %d is %s, want %s", want.Slot, hex.EncodeToString(got), hex.EncodeToString(want.Signature))
+				}
+			}
+		})
+	}
+}
