@@ -1,0 +1,92 @@
+package lstar
+
+import (
+	"encoding/hex"
+	"math"
+)
+
+// Slot is a slot number since genesis.
+type Slot uint64
+
+// Interval is a number of intervals since genesis.
+type Interval uint64
+
+// ValidatorIndex is a position in the validator registry.
+type ValidatorIndex uint64
+
+// Root is the SSZ hash tree root of a block, a state or a vote.
+type Root [32]byte
+
+// String returns the root as hex with 0x.
+func (r Root) String() string { return "0x" + hex.EncodeToString(r[:]) }
+
+// IsZero reports whether the root is the zero hash, which stands for no block.
+func (r Root) IsZero() bool { return r == Root{} }
+
+// Interval returns the first interval of the slot.
+//
+// leanSpec: containers/interval.py, Interval.from_slot
+func (s Slot) Interval() Interval { return Interval(s) * IntervalsPerSlot }
+
+// Slot returns the slot that the interval belongs to.
+func (i Interval) Slot() Slot { return Slot(i / IntervalsPerSlot) }
+
+// InSlot returns the position of the interval in its slot, from 0 to 4.
+func (i Interval) InSlot() Interval { return i % IntervalsPerSlot }
+
+// justifiedIndexAfter returns the position of the slot in the justified-slots
+// bits of a state, which start after the finalized slot. A slot at or before
+// the finalized one has none, and is justified.
+//
+// leanSpec: slot.py, Slot.justified_index_after
+func (s Slot) justifiedIndexAfter(finalized Slot) (index uint64, tracked bool) {
+	if s <= finalized {
+		return 0, false
+	}
+	return uint64(s-finalized) - 1, true
+}
+
+// IsJustifiableAfter reports whether 3SF-mini admits the slot as a target after
+// the finalized slot: their distance is at most 5, a perfect square, or pronic
+// (n*(n+1)). Slots before the finalized one are not.
+//
+// leanSpec: slot.py, Slot.is_justifiable_after
+func (s Slot) IsJustifiableAfter(finalized Slot) bool {
+	if s < finalized {
+		return false
+	}
+	delta := uint64(s - finalized)
+	if delta <= immediateJustificationWindow {
+		return true
+	}
+	n := isqrt(delta)
+	return n*n == delta || n*(n+1) == delta
+}
+
+// isqrt returns the largest n with n*n <= x.
+func isqrt(x uint64) uint64 {
+	n := min(uint64(math.Sqrt(float64(x))), math.MaxUint32)
+	for n*n > x { // the float is off by one at most, either way
+		n--
+	}
+	for n < math.MaxUint32 && (n+1)*(n+1) <= x {
+		n++
+	}
+	return n
+}
+
+// ProposerForSlot returns the validator that may propose at the slot. The error
+// is a *Rejection: EMPTY_VALIDATOR_REGISTRY.
+//
+// leanSpec: containers/identifiers.py, ValidatorIndex.proposer_for_slot
+func ProposerForSlot(slot Slot, validators int) (ValidatorIndex, error) {
+	if validators == 0 {
+		return 0, reject(EmptyValidatorRegistry, "no validator can propose at slot %d", slot)
+	}
+	return ValidatorIndex(uint64(slot) % uint64(validators)), nil
+}
+
+// SubnetID returns the attestation subnet of the validator.
+//
+// leanSpec: containers/identifiers.py, ValidatorIndex.compute_subnet_id
+func (v ValidatorIndex) SubnetID(committees uint64) uint64 { return uint64(v) % committees }

@@ -1,0 +1,747 @@
+package lstar
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// retainedSlots is how many slots of blocks and states a store keeps behind the
+// finalized one: the range that peers may still ask for, and far more than a
+// reorganisation to a chain that finalized less could need.
+const retainedSlots = 3600
+
+// Crypto is how a store checks and makes signatures and proofs.
+type Crypto struct {
+	Signatures *xmss.Scheme
+	Proofs     proof.Scheme
+}
+
+// Rules are the rules newer than the pinned commit of leanSpec with which the
+// vectors of that commit disagree. All other newer rules always apply.
+type Rules struct {
+	// HeadDescendsFromFinalized refuses votes whose head is neither the finalized
+	// block nor a descendant: they have no weight (leanSpec PR 1179).
+	HeadDescendsFromFinalized bool
+	// LargerRootCounts decides between two votes of a validator for one slot by
+	// the roots of their data, instead of by which came first (leanSpec PR 1181).
+	LargerRootCounts bool
+	// MaximalProofsOnly keeps no aggregate whose validators another one names as
+	// well. leanSpec keeps them all; with signature lists, anybody can make a new
+	// valid aggregate of any subset of the signatures that went over gossip.
+	MaximalProofsOnly bool
+}
+
+var (
+	// NetworkRules are those that the networks live by.
+	NetworkRules = Rules{HeadDescendsFromFinalized: true, LargerRootCounts: true, MaximalProofsOnly: true}
+	// PinnedRules are those of the pinned commit, for its vectors.
+	PinnedRules = Rules{}
+)
+
+// Store is a node's view of the chain. It belongs to one goroutine; a rejected
+// input leaves it as it was.
+//
+// Work that needs no order, such as checking signatures, is not done in here.
+// Prepare methods look up what it needs and return a task; the task can be
+// worked on by any goroutine; Import and Add methods take it back. The On
+// methods do the three in one go.
+//
+// leanSpec: containers/store.py, fork_choice.py
+type Store struct {
+	crypto Crypto
+	rules  Rules
+	config GenesisConfig
+
+	time            Interval
+	head            Root
+	safeTarget      Root
+	latestJustified Checkpoint
+	latestFinalized Checkpoint // as the head's chain sees it: a reorganisation can lower it
+
+	tree        forkTree
+	highestSlot Slot // of all blocks ever added
+
+	signatures *pool[*rawVotes] // attestation_signatures
+	pending    *pool[*payload]  // latest_new_aggregated_payloads
+	known      *pool[*payload]  // latest_known_aggregated_payloads
+
+	// latest are the votes of known, without those whose head is at or before
+	// votesCutoff.
+	latest       votes
+	latestShared bool // a snapshot reads it: to be copied before it changes
+	votesCutoff  Slot
+	recountVotes bool // known changed in a way that latest could not follow
+}
+
+// NewStore returns a store that trusts the anchor. The error is a *Rejection:
+// ANCHOR_STATE_ROOT_MISMATCH.
+//
+// leanSpec: fork_choice.py, create_store
+func NewStore(crypto Crypto, rules Rules, state *State, anchor *Block) (*Store, error) {
+	if root := state.Root(); anchor.StateRoot != root {
+		return nil, reject(AnchorStateRootMismatch, "block says %s, the state's root is %s", anchor.StateRoot, root)
+	}
+	root := anchor.Root()
+	checkpoint := Checkpoint{root, anchor.Slot}
+	s := &Store{
+		crypto:          crypto,
+		rules:           rules,
+		config:          state.Config,
+		time:            anchor.Slot.Interval(),
+		head:            root,
+		safeTarget:      root,
+		latestJustified: checkpoint,
+		latestFinalized: checkpoint,
+		tree:            newForkTree(),
+		highestSlot:     anchor.Slot,
+		signatures:      newPool[*rawVotes](),
+		pending:         newPool[*payload](),
+		known:           newPool[*payload](),
+		votesCutoff:     anchor.Slot,
+	}
+	s.tree.add(root, anchor, state)
+	return s, nil
+}
+
+// Time returns the clock of the store.
+func (s *Store) Time() Interval { return s.time }
+
+// Config returns the chain's configuration.
+func (s *Store) Config() GenesisConfig { return s.config }
+
+// Head returns the block that fork choice selects.
+func (s *Store) Head() Checkpoint { return s.checkpoint(s.head) }
+
+// SafeTarget returns the block that two thirds of the validators voted for.
+func (s *Store) SafeTarget() Checkpoint { return s.checkpoint(s.safeTarget) }
+
+// LatestJustified returns the highest justified checkpoint.
+func (s *Store) LatestJustified() Checkpoint { return s.latestJustified }
+
+// LatestFinalized returns the finalized checkpoint of the head's chain.
+func (s *Store) LatestFinalized() Checkpoint { return s.latestFinalized }
+
+func (s *Store) checkpoint(root Root) Checkpoint {
+	return Checkpoint{root, s.tree.get(root).block.Slot}
+}
+
+// HeadState returns the state after the head.
+func (s *Store) HeadState() *State { return s.tree.get(s.head).state }
+
+// Block returns a known block, or nil.
+func (s *Store) Block(root Root) *Block {
+	if n := s.tree.get(root); n != nil {
+		return n.block
+	}
+	return nil
+}
+
+// State returns the state after a known block, or nil.
+func (s *Store) State(root Root) *State {
+	if n := s.tree.get(root); n != nil {
+		return n.state
+	}
+	return nil
+}
+
+// ReorgDepth returns the number of blocks on the chain of one block that are not
+// on the chain of another.
+//
+// leanSpec: node/sync/service.py, process_block
+func (s *Store) ReorgDepth(old, head Root) (depth int) {
+	a, knownA := s.tree.index[old]
+	b, knownB := s.tree.index[head]
+	if !knownA || !knownB {
+		return 0
+	}
+	for a != b && a != noParent && b != noParent {
+		if s.tree.nodes[a].block.Slot > s.tree.nodes[b].block.Slot || s.tree.nodes[b].parent == noParent {
+			a, depth = s.tree.nodes[a].parent, depth+1
+		} else {
+			b = s.tree.nodes[b].parent
+		}
+	}
+	return depth
+}
+
+// ErrKnown is what Prepare methods return for a block that is in the store.
+var ErrKnown = errors.New("block is known")
+
+// BlockTask is a block on its way into the store.
+type BlockTask struct {
+	crypto Crypto
+	parent *State
+	block  *SignedBlock
+	root   Root
+	post   *State
+}
+
+// Root returns the root of the block.
+func (t *BlockTask) Root() Root { return t.root }
+
+// PrepareBlock checks what needs the store and no work. The error is ErrKnown, or
+// a *Rejection: UNKNOWN_PARENT_BLOCK, BLOCK_TOO_FAR_IN_FUTURE or
+// DUPLICATE_ATTESTATION_DATA.
+//
+// leanSpec: fork_choice.py, on_block
+func (s *Store) PrepareBlock(b *SignedBlock) (*BlockTask, error) {
+	return s.prepareBlock(b, b.Block.Root())
+}
+
+// PrepareBlockWithRoot is PrepareBlock for a caller that knows the block's root.
+func (s *Store) PrepareBlockWithRoot(b *SignedBlock, root Root) (*BlockTask, error) {
+	return s.prepareBlock(b, root)
+}
+
+func (s *Store) prepareBlock(b *SignedBlock, root Root) (*BlockTask, error) {
+	block := &b.Block
+	if s.tree.get(root) != nil {
+		return nil, ErrKnown
+	}
+	parent := s.tree.get(block.ParentRoot)
+	if parent == nil {
+		return nil, reject(UnknownParentBlock, "block %s at slot %d needs its parent %s", root, block.Slot, block.ParentRoot)
+	}
+	if now := s.time.Slot(); block.Slot > now && block.Slot-now > 1 {
+		return nil, reject(BlockTooFarInFuture, "block at slot %d, the clock is at slot %d", block.Slot, now)
+	}
+	if err := CheckBody(&block.Body); err != nil {
+		return nil, err
+	}
+	return &BlockTask{crypto: s.crypto, parent: parent.state, block: b, root: root}, nil
+}
+
+// CheckBody refuses what no valid block can have, before any work is done for
+// it: a block of a megabyte can hold thousands of votes of thousands of
+// validators. The error is a *Rejection: DUPLICATE_ATTESTATION_DATA or
+// TOO_MANY_ATTESTATION_DATA.
+//
+// leanSpec: fork_choice.py, on_block; state_transition.py, process_attestations
+func CheckBody(body *BlockBody) error {
+	distinct := make(map[AttestationData]struct{}, len(body.Attestations))
+	for i := range body.Attestations {
+		distinct[body.Attestations[i].Data] = struct{}{}
+	}
+	if len(distinct) != len(body.Attestations) {
+		return reject(DuplicateAttestationData, "%d attestations, %d distinct", len(body.Attestations), len(distinct))
+	}
+	if len(distinct) > MaxAttestationsData {
+		return reject(TooManyAttestationData, "%d distinct attestation data, at most %d", len(distinct), MaxAttestationsData)
+	}
+	return nil
+}
+
+// VerifySignatures checks the proof of the block. The error is a *Rejection.
+//
+// leanSpec: signatures.py, verify_signatures
+func (t *BlockTask) VerifySignatures() error {
+	components, err := blockComponents(&t.block.Block, t.root, t.parent.Validators)
+	if err != nil {
+		return err
+	}
+	if err := t.crypto.Proofs.VerifyMulti(components, t.block.Proof.Proof); err != nil {
+		return reject(InvalidBlockProof, "%v", err)
+	}
+	return nil
+}
+
+// blockComponents returns what the proof of a block must prove: who signed what,
+// for each attestation of the body, and last for the proposer.
+func blockComponents(block *Block, root Root, validators *Validators) ([]proof.Component, error) {
+	components := make([]proof.Component, 0, len(block.Body.Attestations)+1)
+	for i := range block.Body.Attestations {
+		a := &block.Body.Attestations[i]
+		keys, err := validators.attestationKeys(&a.AggregationBits, ValidatorIndexOutOfRange)
+		if err != nil {
+			return nil, err
+		}
+		components = append(components, proof.Component{Keys: keys, Slot: uint64(a.Data.Slot), Message: a.Data.Root()})
+	}
+	if !validators.has(block.ProposerIndex) {
+		return nil, reject(ProposerIndexOutOfRange, "proposer %d is not in the registry of %d", block.ProposerIndex, validators.Len())
+	}
+	return append(components, proof.Component{
+		Keys: []*xmss.PublicKey{validators.ProposalKey(block.ProposerIndex)},
+		Slot: uint64(block.Slot), Message: root,
+	}), nil
+}
+
+// Transition computes the state after the block. The error is a *Rejection.
+func (t *BlockTask) Transition() (err error) {
+	t.post, err = t.parent.StateTransition(&t.block.Block)
+	return err
+}
+
+// ImportBlock adds a block whose signatures were verified and whose transition is
+// done, and updates the head.
+//
+// leanSpec: fork_choice.py, on_block
+func (s *Store) ImportBlock(t *BlockTask) error {
+	if t.post == nil {
+		return fmt.Errorf("block %s has no post-state: Transition was not called or failed", t.root)
+	}
+	if s.tree.get(t.root) != nil {
+		return ErrKnown
+	}
+	block := t.block.Block // a copy: the tree must not keep the proof alive
+	finalized := s.latestFinalized.Slot
+	s.tree.add(t.root, &block, t.post)
+	s.highestSlot = max(s.highestSlot, block.Slot)
+	s.latestJustified = s.latestJustified.advanceTo(t.post.LatestJustified)
+	// The block's votes get a place in the pool, but no weight: that comes with
+	// their proofs, by gossip or out of the block's proof.
+	data := make([]AttestationData, len(block.Body.Attestations))
+	for i := range data {
+		data[i] = block.Body.Attestations[i].Data
+	}
+	s.known.addInFront(data, newPayload)
+	s.updateHead()
+	if s.latestFinalized.Slot > finalized {
+		s.pruneStaleAttestationData()
+		s.pruneTree()
+	}
+	return nil
+}
+
+// OnBlock does all that a block needs. A known block changes nothing. The error
+// is a *Rejection.
+//
+// leanSpec: fork_choice.py, on_block
+func (s *Store) OnBlock(b *SignedBlock) error {
+	t, err := s.PrepareBlock(b)
+	if errors.Is(err, ErrKnown) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := t.VerifySignatures(); err != nil {
+		return err
+	}
+	if err := t.Transition(); err != nil {
+		return err
+	}
+	return s.ImportBlock(t)
+}
+
+// RecoverProofs takes the votes out of an imported block's proof that this node
+// has no proof for yet, so that they count. It returns them for an aggregator to
+// publish.
+//
+// leanSpec: node/sync/service.py, _deconstruct_block_into_store
+func (s *Store) RecoverProofs(b *SignedBlock) []*SignedAggregatedAttestation {
+	parent := s.tree.get(b.Block.ParentRoot)
+	if parent == nil || len(b.Block.Body.Attestations) == 0 {
+		return nil
+	}
+	validators := parent.state.Validators
+	components, err := blockComponents(&b.Block, b.Block.Root(), validators)
+	if err != nil {
+		return nil
+	}
+	var recovered []*SignedAggregatedAttestation
+	for i := range b.Block.Body.Attestations {
+		a := &b.Block.Body.Attestations[i]
+		// A target at or behind the justified one cannot move anything.
+		if a.Data.Target.Slot <= s.latestJustified.Slot {
+			continue
+		}
+		var local []*SingleMessageAggregate
+		if p := s.pending.get(a.Data); p != nil {
+			local = p.proofs
+		}
+		if covers(local, &a.AggregationBits) {
+			continue
+		}
+		split, err := s.crypto.Proofs.Split(components, i, b.Proof.Proof)
+		if err != nil {
+			continue // a scheme whose proofs cannot be split: the votes come by gossip
+		}
+		combined := &SingleMessageAggregate{a.AggregationBits.Clone(), split}
+		if len(local) > 0 {
+			children := append([]*SingleMessageAggregate{combined}, local...)
+			merged, err := s.aggregateProofs(children, nil, &a.Data, validators)
+			if err != nil {
+				continue
+			}
+			combined = merged
+		}
+		// The union makes the proofs that went into it superfluous.
+		p := s.pending.getOrAdd(a.Data, newPayload)
+		p.proofs = []*SingleMessageAggregate{combined}
+		recovered = append(recovered, &SignedAggregatedAttestation{a.Data, *combined})
+	}
+	return recovered
+}
+
+// covers reports whether the proofs together name all of the validators.
+func covers(proofs []*SingleMessageAggregate, bits *AggregationBits) bool {
+	for v := range bits.All {
+		named := false
+		for _, p := range proofs {
+			named = named || p.Participants.Get(v)
+		}
+		if !named {
+			return false
+		}
+	}
+	return true
+}
+
+// ValidateAttestation checks a vote against the laws of time and topology. The
+// error is a *Rejection.
+//
+// leanSpec: fork_choice.py, validate_attestation
+func (s *Store) ValidateAttestation(data *AttestationData) error {
+	source, target, head := data.Source, data.Target, data.Head
+	sourceNode, targetNode, headNode := s.tree.get(source.Root), s.tree.get(target.Root), s.tree.get(head.Root)
+	switch {
+	// A vote counts only for blocks that we have seen.
+	case sourceNode == nil:
+		return reject(UnknownSourceBlock, "%s", source)
+	case targetNode == nil:
+		return reject(UnknownTargetBlock, "%s", target)
+	case headNode == nil:
+		return reject(UnknownHeadBlock, "%s", head)
+
+	// History is ordered: source, target, head.
+	case source.Slot > target.Slot:
+		return reject(SourceAfterTarget, "source at slot %d, target at slot %d", source.Slot, target.Slot)
+	case head.Slot < target.Slot:
+		return reject(HeadOlderThanTarget, "head at slot %d, target at slot %d", head.Slot, target.Slot)
+
+	// Checkpoints say the slots of their blocks.
+	case sourceNode.block.Slot != source.Slot:
+		return reject(SourceSlotMismatch, "%s is at slot %d", source, sourceNode.block.Slot)
+	case targetNode.block.Slot != target.Slot:
+		return reject(TargetSlotMismatch, "%s is at slot %d", target, targetNode.block.Slot)
+	case headNode.block.Slot != head.Slot:
+		return reject(HeadSlotMismatch, "%s is at slot %d", head, headNode.block.Slot)
+
+	// All three lie on one chain.
+	case !s.tree.isAncestor(source, target):
+		return reject(SourceNotAncestorOfTarget, "source %s, target %s", source, target)
+	case !s.tree.isAncestor(target, head):
+		return reject(TargetNotAncestorOfHead, "target %s, head %s", target, head)
+	case s.rules.HeadDescendsFromFinalized && !s.tree.isAncestor(s.latestFinalized, head):
+		return reject(HeadNotDescendantOfFinalized, "head %s, finalized %s", head, s.latestFinalized)
+
+	// Nobody can vote for a head before it exists.
+	case data.Slot < head.Slot:
+		return reject(AttestationSlotBeforeHead, "vote for slot %d, head at slot %d", data.Slot, head.Slot)
+
+	// The slot has begun, give or take the disparity between two clocks.
+	case data.Slot > (s.time + GossipDisparityIntervals).Slot():
+		return reject(AttestationTooFarInFuture, "vote for slot %d, the clock is at interval %d of slot %d",
+			data.Slot, s.time.InSlot(), s.time.Slot())
+	}
+	return nil
+}
+
+// AttestationTask is a vote on its way into the store.
+type AttestationTask struct {
+	scheme *xmss.Scheme
+	vote   *SignedAttestation
+	key    *xmss.PublicKey
+}
+
+// PrepareAttestation checks what needs the store. The error is a *Rejection.
+//
+// leanSpec: fork_choice.py, on_gossip_attestation
+func (s *Store) PrepareAttestation(a *SignedAttestation) (*AttestationTask, error) {
+	if err := s.ValidateAttestation(&a.Data); err != nil {
+		return nil, err
+	}
+	validators := s.tree.get(a.Data.Target.Root).state.Validators
+	if !validators.has(a.ValidatorIndex) {
+		return nil, reject(ValidatorNotInState, "validator %d, the registry of %s has %d", a.ValidatorIndex, a.Data.Target, validators.Len())
+	}
+	return &AttestationTask{s.crypto.Signatures, a, validators.AttestationKey(a.ValidatorIndex)}, nil
+}
+
+// Verification returns the signature check of the vote, for a caller that checks
+// many at a time, or false where the registry holds no valid key for the voter.
+func (t *AttestationTask) Verification() (xmss.Verification, bool) {
+	return xmss.Verification{
+		PublicKey: t.key, Slot: uint64(t.vote.Data.Slot), Message: t.vote.Data.Root(), Signature: t.vote.Signature,
+	}, t.key != nil
+}
+
+// VerifySignature checks the signature. The error is a *Rejection:
+// INVALID_SIGNATURE.
+func (t *AttestationTask) VerifySignature() error {
+	v, ok := t.Verification()
+	if !ok || !t.scheme.Verify(v.PublicKey, v.Slot, v.Message, v.Signature) {
+		return t.Reject()
+	}
+	return nil
+}
+
+// Reject returns the rejection of a vote whose signature is not valid.
+func (t *AttestationTask) Reject() error {
+	return reject(InvalidSignature, "vote of validator %d for slot %d", t.vote.ValidatorIndex, t.vote.Data.Slot)
+}
+
+// AddAttestation adds a verified vote to the signatures that await aggregation.
+func (s *Store) AddAttestation(t *AttestationTask) {
+	raw := s.signatures.getOrAdd(t.vote.Data, newRawVotes)
+	raw.signatures[t.vote.ValidatorIndex] = t.vote.Signature
+}
+
+// OnGossipAttestation does all that a vote needs. Only an aggregator keeps the
+// signature. The error is a *Rejection.
+//
+// leanSpec: fork_choice.py, on_gossip_attestation
+func (s *Store) OnGossipAttestation(a *SignedAttestation, isAggregator bool) error {
+	t, err := s.PrepareAttestation(a)
+	if err != nil {
+		return err
+	}
+	if err := t.VerifySignature(); err != nil {
+		return err
+	}
+	if isAggregator {
+		s.AddAttestation(t)
+	}
+	return nil
+}
+
+// AggregateTask is an aggregate on its way into the store.
+type AggregateTask struct {
+	proofs  proof.Scheme
+	vote    *SignedAggregatedAttestation
+	signers proof.Component
+}
+
+// ErrNothingNew is what PrepareAggregate returns for an aggregate whose validators
+// are all named by aggregates that the store has.
+var ErrNothingNew = errors.New("aggregate has nothing new")
+
+// PrepareAggregate checks what needs the store. The error is ErrNothingNew or a
+// *Rejection.
+//
+// leanSpec: fork_choice.py, on_gossip_aggregated_attestation
+func (s *Store) PrepareAggregate(a *SignedAggregatedAttestation) (*AggregateTask, error) {
+	if err := s.ValidateAttestation(&a.Data); err != nil {
+		return nil, err
+	}
+	validators := s.tree.get(a.Data.Target.Root).state.Validators
+	keys, err := validators.attestationKeys(&a.Proof.Participants, ValidatorNotInState)
+	if err != nil {
+		return nil, err
+	}
+	if s.rules.MaximalProofsOnly && covers(s.proofsOf(a.Data), &a.Proof.Participants) {
+		return nil, ErrNothingNew
+	}
+	return &AggregateTask{s.crypto.Proofs, a, proof.Component{Keys: keys, Slot: uint64(a.Data.Slot), Message: a.Data.Root()}}, nil
+}
+
+// VerifyProof checks the proof. The error is a *Rejection: INVALID_SIGNATURE.
+func (t *AggregateTask) VerifyProof() error {
+	if err := t.proofs.VerifySingle(t.signers, t.vote.Proof.Proof); err != nil {
+		return reject(InvalidSignature, "aggregate for slot %d: %v", t.vote.Data.Slot, err)
+	}
+	return nil
+}
+
+// AddAggregate adds a verified aggregate to those that count from the next
+// acceptance on.
+func (s *Store) AddAggregate(t *AggregateTask) {
+	p := s.pending.getOrAdd(t.vote.Data, newPayload)
+	if s.rules.MaximalProofsOnly {
+		p.proofs = slices.DeleteFunc(p.proofs, func(old *SingleMessageAggregate) bool {
+			return covers([]*SingleMessageAggregate{&t.vote.Proof}, &old.Participants)
+		})
+	}
+	p.add(&t.vote.Proof)
+}
+
+// proofsOf returns the aggregates of a vote, pending and known.
+func (s *Store) proofsOf(data AttestationData) (proofs []*SingleMessageAggregate) {
+	for _, pool := range []*pool[*payload]{s.pending, s.known} {
+		if p := pool.get(data); p != nil {
+			proofs = append(proofs, p.proofs...)
+		}
+	}
+	return proofs
+}
+
+// OnGossipAggregatedAttestation does all that an aggregate needs. The error is a
+// *Rejection.
+//
+// leanSpec: fork_choice.py, on_gossip_aggregated_attestation
+func (s *Store) OnGossipAggregatedAttestation(a *SignedAggregatedAttestation) error {
+	t, err := s.PrepareAggregate(a)
+	if errors.Is(err, ErrNothingNew) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := t.VerifyProof(); err != nil {
+		return err
+	}
+	s.AddAggregate(t)
+	return nil
+}
+
+// AcceptNewAttestations lets the pending aggregates count, and updates the head.
+//
+// leanSpec: fork_choice.py, accept_new_attestations
+func (s *Store) AcceptNewAttestations() {
+	for p := range s.pending.all {
+		known := s.known.getOrAdd(p.data, newPayload)
+		for _, agg := range p.proofs {
+			if known.add(agg) {
+				s.countVotes(known, agg)
+			}
+		}
+	}
+	s.pending = newPool[*payload]()
+	s.updateHead()
+	s.shedProofs()
+}
+
+// proofSlots is how long a proof is of use for a block or a larger proof, in
+// slots. Its vote counts for longer.
+const proofSlots = 32
+
+// shedProofs reduces what is known of old votes to who cast them: while nothing
+// is finalized for long, their proofs would fill the memory.
+func (s *Store) shedProofs() {
+	justified := s.HeadState().LatestJustified.Slot
+	now := s.time.Slot()
+	for p := range s.known.all {
+		if p.shed() || p.data.Slot+proofSlots >= now && p.data.Source.Slot >= justified {
+			continue
+		}
+		voters := ssz.NewBitlist(ValidatorRegistryLimit)
+		for _, agg := range p.proofs {
+			for v := range agg.Participants.All {
+				voters.Set(v)
+			}
+		}
+		p.proofs = []*SingleMessageAggregate{{Participants: voters}}
+	}
+}
+
+// countVotes brings latest up to date with a new proof of the known pool.
+func (s *Store) countVotes(p *payload, agg *SingleMessageAggregate) {
+	if !s.rules.LargerRootCounts {
+		s.recountVotes = true // the order of the pool decides, and the proof may not be its last
+		return
+	}
+	s.countVote(p, agg)
+}
+
+func (s *Store) countVote(p *payload, agg *SingleMessageAggregate) {
+	if p.data.Head.Slot > s.votesCutoff {
+		if s.latestShared {
+			s.latest, s.latestShared = slices.Clone(s.latest), false
+		}
+		s.latest.count(&p.data, p.root, &agg.Participants, s.rules)
+	}
+}
+
+// latestVotes returns the latest votes that still carry weight: those whose head
+// is after the finalized slot.
+//
+// leanSpec: fork_choice.py, _extract_attestations_from_aggregated_payloads
+func (s *Store) latestVotes() votes {
+	if s.recountVotes || s.votesCutoff != s.latestFinalized.Slot {
+		s.recountVotes, s.votesCutoff = false, s.latestFinalized.Slot
+		s.latest, s.latestShared = nil, false
+		for p := range s.known.all {
+			for _, agg := range p.proofs {
+				s.countVote(p, agg)
+			}
+		}
+	}
+	return s.latest
+}
+
+// UpdateHead recomputes the head, and with it the finalized checkpoint.
+//
+// leanSpec: fork_choice.py, update_head
+func (s *Store) UpdateHead() { s.updateHead() }
+
+func (s *Store) updateHead() {
+	from := s.tree.index[s.latestJustified.Root]
+	head := s.tree.heaviest(from, s.tree.weigh(s.latestVotes()), 0)
+	s.head = s.tree.nodes[head].root
+
+	// Finality is what the head's state says, as long as the block is known: a
+	// store that was anchored later keeps its anchor.
+	finalized := s.tree.nodes[head].state.LatestFinalized.Slot
+	if at := s.tree.ancestorAt(head, finalized); at != noParent && s.tree.nodes[at].block.Slot == finalized {
+		s.latestFinalized = Checkpoint{s.tree.nodes[at].root, finalized}
+	}
+}
+
+// UpdateSafeTarget finds the deepest block that two thirds of the validators
+// voted for in the pending aggregates.
+//
+// leanSpec: fork_choice.py, update_safe_target
+func (s *Store) UpdateSafeTarget() {
+	validators := s.HeadState().Validators.Len()
+	var pending votes
+	for p := range s.pending.all {
+		if p.data.Head.Slot > s.latestFinalized.Slot {
+			for _, agg := range p.proofs {
+				pending.count(&p.data, p.root, &agg.Participants, s.rules)
+			}
+		}
+	}
+	from := s.tree.index[s.latestJustified.Root]
+	s.safeTarget = s.tree.nodes[s.tree.heaviest(from, s.tree.weigh(pending), (2*validators+2)/3)].root
+}
+
+// pruneStaleAttestationData drops votes whose head is not after the finalized
+// block on its chain: they can no longer move the head.
+//
+// leanSpec: fork_choice.py, prune_stale_attestation_data
+func (s *Store) pruneStaleAttestationData() {
+	alive := func(data *AttestationData) bool {
+		return data.Head.Slot > s.latestFinalized.Slot && s.tree.isAncestor(s.latestFinalized, data.Head)
+	}
+	s.signatures.keep(alive)
+	s.pending.keep(alive)
+	s.known.keep(alive)
+	s.recountVotes = true
+}
+
+// pruneTree drops blocks far behind finality, from time to time.
+func (s *Store) pruneTree() {
+	if s.latestFinalized.Slot <= retainedSlots {
+		return
+	}
+	keep := s.latestFinalized.Slot - retainedSlots
+	if s.tree.lowest()+retainedSlots/10 < keep {
+		s.tree = s.tree.without(keep)
+		if s.tree.get(s.safeTarget) == nil { // no tick for a long time, as while syncing
+			s.safeTarget = s.latestFinalized.Root
+		}
+	}
+}
+
+// VerifyCheckpointState checks a state that came from elsewhere, before a store
+// is built on it.
+//
+// leanSpec: node/sync/checkpoint_sync.py, verify_checkpoint_state
+func VerifyCheckpointState(s *State) error {
+	if n := s.Validators.Len(); n == 0 || n > ValidatorRegistryLimit {
+		return fmt.Errorf("the state has %d validators: want 1 to %d", n, ValidatorRegistryLimit)
+	}
+	return nil
+}
+
+// EncodeBlock returns the block as a signed block with an empty proof, which is
+// what peers that sync from a checkpoint are served: they trust the state's root.
+//
+// leanSpec: node/node.py, signed_block_for_root
+func EncodeBlock(b *Block) []byte { return ssz.Marshal(&SignedBlock{Block: *b}) }
