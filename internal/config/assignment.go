@@ -1,0 +1,103 @@
+package config
+
+import "fmt"
+
+// assignment is a validators.yaml: which node runs which validators.
+//
+//	lean_spec_0:
+//	  - 0
+//	  - 2
+//	lean_spec_1: [1]
+//
+// A top-level "validators:" around the whole is accepted too, as lean-quickstart's scripts do.
+type assignment struct {
+	file  string
+	nodes []assignedNode // in the order of the file
+}
+
+type assignedNode struct {
+	name       string
+	field      string // place in the file
+	validators []uint64
+}
+
+// of returns the entry of a node, nil if it has none.
+func (a *assignment) of(node string) *assignedNode {
+	for i := range a.nodes {
+		if a.nodes[i].name == node {
+			return &a.nodes[i]
+		}
+	}
+	return nil
+}
+
+// check makes sure that the validators of a node are its own: each listed once, known to the registry, and run
+// by no other node. Two nodes with one key would sign two messages for a slot, which gives the key away.
+func (a *assignment) check(node *assignedNode, registrySize int) error {
+	mine := make(map[uint64]bool, len(node.validators))
+	for _, index := range node.validators {
+		failure := Error{File: a.file, Field: node.field, Value: fmt.Sprintf("validator %d", index)}
+		switch {
+		case mine[index]:
+			failure.Problem = "listed twice"
+		case index >= uint64(registrySize):
+			failure.Problem = fmt.Sprintf("not in the genesis, which has %d validators", registrySize)
+		default:
+			mine[index] = true
+			continue
+		}
+		return &failure
+	}
+	for i := range a.nodes {
+		other := &a.nodes[i]
+		if other == node {
+			continue
+		}
+		for _, index := range other.validators {
+			if mine[index] {
+				return &Error{File: a.file, Field: node.field, Value: fmt.Sprintf("validator %d", index), Problem: "also assigned to " + other.field}
+			}
+		}
+	}
+	return nil
+}
+
+func parseAssignment(path string, data []byte) (*assignment, error) {
+	assigned := &assignment{file: path}
+	fields, err := parseNodes(path, data)
+	if err != nil {
+		return nil, err
+	}
+	for _, field := range fields {
+		node := assignedNode{name: field.key, field: field.value.field}
+		items, err := field.value.listOrNothing()
+		if err != nil {
+			return nil, err
+		}
+		for _, item := range items {
+			index, err := item.integer()
+			if err != nil {
+				return nil, err
+			}
+			node.validators = append(node.validators, index)
+		}
+		assigned.nodes = append(assigned.nodes, node)
+	}
+	return assigned, nil
+}
+
+// parseNodes parses a file that is a mapping from node names. An empty file has no nodes.
+func parseNodes(path string, data []byte) ([]yamlField, error) {
+	root, err := parseYAML(path, data)
+	if err != nil || root.isNull() {
+		return nil, err
+	}
+	fields, err := root.mapping()
+	if err != nil {
+		return nil, err
+	}
+	if len(fields) == 1 && fields[0].key == "validators" && fields[0].value.isMapping() {
+		return fields[0].value.mapping()
+	}
+	return fields, nil
+}

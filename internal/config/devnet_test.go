@@ -1,0 +1,590 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// testDevnet are options for a small network in net.
+func testDevnet() DevnetOptions {
+	return DevnetOptions{Dir: "net", Nodes: 2, Validators: 3, Scheme: xmss.Test, ActiveSlots: 32,
+		GenesisTime: func() uint64 { return 1763712794 }}
+}
+
+// tree lists what is below a folder, with permissions: "-rw------- net/lean_spec_0.key".
+func tree(t *testing.T, root string) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		all = append(all, fmt.Sprintf("%v %s", info.Mode(), path))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(all, func(a, b string) int { return strings.Compare(a[11:], b[11:]) })
+	return all
+}
+
+func TestWriteDevnetFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	devnet, err := WriteDevnet(t.Context(), testDevnet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"drwx------ net",
+		"-rw-r--r-- net/annotated_validators.yaml",
+		"-rw-r--r-- net/config.yaml",
+		"drwx------ net/hash-sig-keys",
+		"-rw-r--r-- net/hash-sig-keys/validator-keys-manifest.yaml",
+	}
+	for i := range 3 {
+		for _, role := range []string{"attester", "proposer"} {
+			want = append(want,
+				fmt.Sprintf("-rw-r--r-- net/hash-sig-keys/validator_%d_%s_key_pk.ssz", i, role),
+				fmt.Sprintf("-rw------- net/hash-sig-keys/validator_%d_%s_key_sk.ssz", i, role))
+		}
+	}
+	want = append(want,
+		"-rw------- net/lean_spec_0.key",
+		"-rw------- net/lean_spec_1.key",
+		"-rw-r--r-- net/nodes.yaml",
+		"-rw------- net/validator-config.yaml",
+		"-rw-r--r-- net/validators.yaml",
+	)
+	if got := tree(t, "net"); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if n := len(devnet.Files); n != 20 || devnet.Files[n-1] != filepath.Join("net", "config.yaml") {
+		t.Errorf("Files has %d names and ends in %s, want 20 that end in net/config.yaml", n, devnet.Files[n-1])
+	}
+}
+
+func TestWriteDevnetRoundTrip(t *testing.T) {
+	for _, dialect := range []Dialect{LeanSpec, Quickstart} {
+		for _, shuffle := range []Shuffle{RoundRobin, Contiguous} {
+			t.Run(fmt.Sprintf("%s/%s", dialect, shuffle), func(t *testing.T) {
+				t.Chdir(t.TempDir())
+				options := testDevnet()
+				options.Nodes, options.Validators = 3, 5
+				options.Dialect, options.Shuffle = dialect, shuffle
+				options.IP = netip.MustParseAddr("10.0.0.1")
+				devnet, err := WriteDevnet(t.Context(), options)
+				if err != nil {
+					t.Fatal(err)
+				}
+				genesis, err := LoadGenesis("net/config.yaml")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if genesis.GenesisTime != 1763712794 || devnet.GenesisTime != genesis.GenesisTime || len(genesis.Validators) != 5 {
+					t.Errorf("genesis at %d (%d) with %d validators, want 1763712794 and 5", genesis.GenesisTime, devnet.GenesisTime, len(genesis.Validators))
+				}
+				shares := map[Shuffle][][]uint64{RoundRobin: {{0, 3}, {1, 4}, {2}}, Contiguous: {{0, 1}, {2, 3}, {4}}}[shuffle]
+				var enrs []string
+				for i, node := range devnet.Nodes {
+					if !slices.Equal(node.Validators, shares[i]) {
+						t.Errorf("%s has the validators %v, want %v", node.Name, node.Validators, shares[i])
+					}
+					for _, missing := range []string{"", netAnnotated, netManifest} {
+						if missing != "" && i == 0 {
+							if err := os.Rename(missing, "spare"); err != nil {
+								t.Fatal(err)
+							}
+						}
+						keys, err := LoadValidatorKeys("net", node.Name, genesis, xmss.Test)
+						if err != nil {
+							t.Fatalf("without %q: %v", missing, err)
+						}
+						checkKeys(t, genesis, keys, node.Validators...)
+						if err := errors.Join(CheckWindows(keys, 0), CheckWindows(keys, 31)); err != nil {
+							t.Error(err)
+						}
+						if missing != "" && i == 0 {
+							if err := os.Rename("spare", missing); err != nil {
+								t.Fatal(err)
+							}
+						}
+					}
+					for _, k := range []Role{Attestation, Proposal} {
+						for _, index := range node.Validators {
+							public, err := os.ReadFile(netKeys + KeyFileName(validatorName(int(index)), k, false))
+							if want := genesis.Validators[index].PublicKey(k); err != nil || string(public) != string(want[:]) {
+								t.Errorf("the public key file of validator %d, %s: %v, or not the genesis's key", index, k, err)
+							}
+						}
+					}
+					key, err := LoadNodeKey(node.KeyPath)
+					if err != nil || key.PeerID().String() != node.PeerID {
+						t.Errorf("%s: peer id %v (%v), want %s", node.KeyPath, key, err, node.PeerID)
+					}
+					decodeENR(t, node.ENR)
+					enrs = append(enrs, node.ENR)
+				}
+
+				// The two files that other programs read, with another way of reading YAML.
+				var listed []string
+				var setup struct {
+					Shuffle string
+					Config  struct {
+						ActiveEpoch               int    `yaml:"activeEpoch"`
+						KeyType                   string `yaml:"keyType"`
+						AttestationCommitteeCount int    `yaml:"attestation_committee_count"`
+					}
+					Validators []struct {
+						Name, Privkey string
+						ENRFields     struct {
+							IP   string
+							QUIC int
+						} `yaml:"enrFields"`
+						MetricsPort  int  `yaml:"metricsPort"`
+						APIPort      int  `yaml:"apiPort"`
+						IsAggregator bool `yaml:"isAggregator"`
+						Count        int
+					}
+				}
+				for name, into := range map[string]any{"net/nodes.yaml": &listed, "net/validator-config.yaml": &setup} {
+					data, err := os.ReadFile(name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := yaml.Unmarshal(data, into); err != nil {
+						t.Fatalf("%s: %v", name, err)
+					}
+				}
+				if !slices.Equal(listed, enrs) {
+					t.Errorf("nodes.yaml has %v, want %v", listed, enrs)
+				}
+				if setup.Shuffle != string(shuffle) || setup.Config.ActiveEpoch != 5 || setup.Config.KeyType != "hash-sig" || setup.Config.AttestationCommitteeCount != 1 || len(setup.Validators) != 3 {
+					t.Errorf("validator-config.yaml is %+v", setup)
+				}
+				for i, v := range setup.Validators {
+					key, err := os.ReadFile("net/" + v.Name + ".key")
+					if err != nil || v.Privkey+"\n" != string(key) {
+						t.Errorf("%s has another key than its file (error %v)", v.Name, err)
+					}
+					if v.ENRFields.IP != "10.0.0.1" || v.ENRFields.QUIC != 9001+i || v.APIPort != 5052+i || v.MetricsPort != 8008+i || v.IsAggregator != (i == 0) || v.Count != len(shares[i]) {
+						t.Errorf("node %d is %+v", i, v)
+					}
+				}
+			})
+		}
+	}
+}
+
+// The names that the dialects use, as their readers expect them.
+func TestWriteDevnetDialects(t *testing.T) {
+	for dialect, want := range map[Dialect]map[string]string{
+		LeanSpec: {
+			"net/config.yaml": "  - attestation_public_key: \"0x$A\"\n    proposal_public_key: \"0x$P\"\n",
+			netManifest:       "  - index: 0\n    attestation_public_key_hex: \"0x$A\"\n    attestation_private_key_file: validator_0_attester_key_sk.ssz\n    proposal_public_key_hex: \"0x$P\"\n    proposal_private_key_file: validator_0_proposer_key_sk.ssz\n",
+		},
+		Quickstart: {
+			"net/config.yaml": "  - attestation_pubkey: \"$A\"\n    proposal_pubkey: \"$P\"\n",
+			netManifest:       "  - index: 0\n    attester_key_pubkey_hex: \"0x$A\"\n    attester_key_privkey_file: validator_0_attester_key_sk.ssz\n    proposer_key_pubkey_hex: \"0x$P\"\n    proposer_key_privkey_file: validator_0_proposer_key_sk.ssz\n",
+		},
+	} {
+		t.Run(string(dialect), func(t *testing.T) {
+			genesis := writeNet(t, dialect)
+			v := genesis.Validators[0]
+			fill := strings.NewReplacer("$A", fmt.Sprintf("%x", v.AttestationPublicKey), "$P", fmt.Sprintf("%x", v.ProposalPublicKey))
+			want[netAnnotated] = "lean_spec_0:\n  - index: 0\n    pubkey_hex: \"$A\"\n    privkey_file: validator_0_attester_key_sk.ssz\n  - index: 0\n    pubkey_hex: \"$P\"\n    privkey_file: validator_0_proposer_key_sk.ssz\n"
+			want[netAssigned] = "lean_spec_0:\n  - 0\n  - 2\nlean_spec_1:\n  - 1\n"
+			for name, text := range want {
+				data, err := os.ReadFile(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if text = fill.Replace(text); !strings.Contains(string(data), text) {
+					t.Errorf("%s:\n%s\nwant in it:\n%s", name, data, text)
+				}
+			}
+		})
+	}
+}
+
+func TestWriteDevnetMoreNodesThanValidators(t *testing.T) {
+	for _, shuffle := range []Shuffle{RoundRobin, Contiguous} {
+		t.Chdir(t.TempDir())
+		options := testDevnet()
+		options.Nodes, options.Validators, options.Shuffle = 4, 2, shuffle
+		devnet, err := WriteDevnet(t.Context(), options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		genesis, err := LoadGenesis("net/config.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, node := range devnet.Nodes {
+			keys, err := LoadValidatorKeys("net", node.Name, genesis, xmss.Test)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := map[bool]int{true: 1, false: 0}[i < 2]; len(keys) != want {
+				t.Errorf("%s, %s: %d validators, want %d", shuffle, node.Name, len(keys), want)
+			}
+		}
+	}
+}
+
+func TestDevnetOptionsValidate(t *testing.T) {
+	for want, change := range map[string]func(*DevnetOptions){
+		"out: want a folder":                                                func(o *DevnetOptions) { o.Dir = "" },
+		"nodes: 0: want 1 to 1000":                                          func(o *DevnetOptions) { o.Nodes = 0 },
+		"nodes: 1001: want 1 to 1000":                                       func(o *DevnetOptions) { o.Nodes = 1001 },
+		"validators: 0: want 1 to 4096":                                     func(o *DevnetOptions) { o.Validators = 0 },
+		"validators: -1: want 1 to 4096":                                    func(o *DevnetOptions) { o.Validators = -1 },
+		"validators: 4097: want 1 to 4096":                                  func(o *DevnetOptions) { o.Validators = 4097 },
+		"scheme: want one":                                                  func(o *DevnetOptions) { o.Scheme = nil },
+		"genesis-time: want a time":                                         func(o *DevnetOptions) { o.GenesisTime = nil },
+		`dialect: "x": want leanspec or quickstart`:                         func(o *DevnetOptions) { o.Dialect = "x" },
+		`shuffle: "x": want roundrobin or none`:                             func(o *DevnetOptions) { o.Shuffle = "x" },
+		`ip: "::1": want an IPv4 address`:                                   func(o *DevnetOptions) { o.IP = netip.IPv6Loopback() },
+		"active-slots: 0: want 1 to 256, the lifetime of the test scheme":   func(o *DevnetOptions) { o.ActiveSlots = 0 },
+		"active-slots: 257: want 1 to 256, the lifetime of the test scheme": func(o *DevnetOptions) { o.ActiveSlots = 257 },
+	} {
+		options := testDevnet()
+		change(&options)
+		t.Chdir(t.TempDir())
+		_, err := WriteDevnet(t.Context(), options)
+		if err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		checkOneLine(t, err)
+		if entries, err := os.ReadDir("."); err != nil || len(entries) > 0 {
+			t.Errorf("%s: something was written: %v, %v", want, entries, err)
+		}
+	}
+}
+
+func TestWriteDevnetForce(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if _, err := WriteDevnet(t.Context(), testDevnet()); err != nil {
+		t.Fatal(err)
+	}
+	before := map[string]string{}
+	for _, line := range tree(t, "net") {
+		name := line[11:]
+		if data, err := os.ReadFile(name); err == nil {
+			before[name] = string(data)
+		}
+	}
+	_, err := WriteDevnet(t.Context(), testDevnet())
+	if want := "net/config.yaml: already there; --force replaces it"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second time: got %v, want %s", err, want)
+	}
+	for name, data := range before {
+		if now, err := os.ReadFile(name); err != nil || string(now) != data {
+			t.Errorf("%s was touched (error %v)", name, err)
+		}
+	}
+	options := testDevnet()
+	options.Force, options.Validators = true, 2
+	if _, err := WriteDevnet(t.Context(), options); err != nil {
+		t.Fatalf("with Force: %v", err)
+	}
+	for name, data := range before {
+		now, err := os.ReadFile(name)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		// Force replaces what it writes. It does not remove the keys of a third validator.
+		if stale := strings.Contains(name, "validator_2"); stale != (string(now) == data) {
+			t.Errorf("%s: the same as before: %t, want %t", name, !stale, stale)
+		}
+	}
+	genesis, err := LoadGenesis("net/config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Test); err != nil {
+		t.Errorf("after Force: %v", err)
+	}
+}
+
+func TestWriteDevnetRefusesEachFile(t *testing.T) {
+	for _, name := range []string{
+		"config.yaml", "validators.yaml", "annotated_validators.yaml", "nodes.yaml", "validator-config.yaml", "lean_spec_1.key",
+		"hash-sig-keys/validator-keys-manifest.yaml", "hash-sig-keys/validator_0_attester_key_sk.ssz", "hash-sig-keys/anything",
+	} {
+		t.Chdir(t.TempDir())
+		path := filepath.Join("net", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		put(t, path, "mine")
+		_, err := WriteDevnet(t.Context(), testDevnet())
+		if want := path + ": already there; --force replaces it"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		if data, err := os.ReadFile(path); err != nil || string(data) != "mine" {
+			t.Errorf("%s was touched (error %v)", path, err)
+		}
+		if entries, err := os.ReadDir("net"); err != nil || len(entries) != 1 {
+			t.Errorf("%s: net holds %v (error %v), want only what was there", name, entries, err)
+		}
+	}
+}
+
+func TestWriteDevnetInTheWay(t *testing.T) {
+	t.Chdir(t.TempDir())
+	put(t, "net", "a file")
+	options := testDevnet()
+	options.Force = true
+	if _, err := WriteDevnet(t.Context(), options); err == nil || err.Error() != "net: not a directory" {
+		t.Errorf("a file for a folder: got %v, want net: not a directory", err)
+	}
+}
+
+func TestWriteDevnetKeepsExistingFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.MkdirAll("net/hash-sig-keys", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	put(t, "net/notes.txt", "mine")
+	if _, err := WriteDevnet(t.Context(), testDevnet()); err != nil {
+		t.Fatalf("an empty folder of keys and another file are no obstacle: %v", err)
+	}
+	if data, err := os.ReadFile("net/notes.txt"); err != nil || string(data) != "mine" {
+		t.Errorf("notes.txt was touched (error %v)", err)
+	}
+}
+
+// A run that is interrupted, at whatever key, leaves the disk as it was.
+func TestWriteDevnetCancel(t *testing.T) {
+	for _, at := range []int{0, 1, 3, 5, 6} {
+		for _, existing := range []bool{false, true} {
+			t.Chdir(t.TempDir())
+			var before []string
+			if existing {
+				if _, err := WriteDevnet(t.Context(), testDevnet()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before = tree(t, ".")
+			ctx, cancel := context.WithCancel(t.Context())
+			options := testDevnet()
+			options.Force = true
+			options.Dir = map[bool]string{true: "net", false: "a/b/net"}[existing]
+			options.Progress = func(p KeyProgress) {
+				if p.Keys == at {
+					cancel()
+				}
+			}
+			_, err := WriteDevnet(ctx, options)
+			cancel()
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("cancelled at key %d: got %v, want %v", at, err, context.Canceled)
+			}
+			if after := tree(t, "."); !slices.Equal(before, after) {
+				t.Errorf("cancelled at key %d: left\n%s\nwant\n%s", at, strings.Join(after, "\n"), strings.Join(before, "\n"))
+			}
+		}
+	}
+}
+
+// While keys are made nothing has its final name, and config.yaml of an older network is still there.
+func TestWriteDevnetStaysHidden(t *testing.T) {
+	t.Chdir(t.TempDir())
+	options := testDevnet()
+	options.GenesisTime = func() uint64 {
+		entries, err := os.ReadDir("net")
+		if err != nil || len(entries) != 1 || !strings.HasPrefix(entries[0].Name(), ".unfinished-") {
+			t.Errorf("before the end net holds %v (error %v), want one hidden folder", entries, err)
+		}
+		if info, err := entries[0].Info(); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("the hidden folder has the mode %v (error %v), want 0700", info.Mode(), err)
+		}
+		return 5
+	}
+	if _, err := WriteDevnet(t.Context(), options); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// If moving the files fails half-way, there is no config.yaml.
+func TestWriteDevnetHalfCommit(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if _, err := WriteDevnet(t.Context(), testDevnet()); err != nil {
+		t.Fatal(err)
+	}
+	// A folder that is not empty cannot be replaced by a file.
+	remove(t, "net/nodes.yaml")
+	if err := os.MkdirAll("net/nodes.yaml/x", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	options := testDevnet()
+	options.Force = true
+	_, err := WriteDevnet(t.Context(), options)
+	if err == nil || !strings.HasPrefix(err.Error(), "net/nodes.yaml: ") {
+		t.Errorf("got %v, want an error about net/nodes.yaml", err)
+	}
+	checkOneLine(t, err)
+	if _, err := os.Stat("net/config.yaml"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("config.yaml is there although the network is not complete (error %v)", err)
+	}
+	if hidden, _ := filepath.Glob("net/.unfinished-*"); len(hidden) > 0 {
+		t.Errorf("left behind: %v", hidden)
+	}
+}
+
+func TestWriteDevnetProgress(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var complete []string
+	options := testDevnet()
+	options.Workers = 1
+	options.Validators = 2
+	options.Progress = func(p KeyProgress) {
+		if p.TotalKeys != 4 || p.Keys > 4 || p.Done > p.Total {
+			t.Errorf("progress %+v", p)
+		}
+		if p.Complete {
+			complete = append(complete, fmt.Sprintf("%d %s %s", p.Keys, p.Name, p.Role))
+		}
+	}
+	if _, err := WriteDevnet(t.Context(), options); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"1 validator_0 attestation", "2 validator_0 proposal", "3 validator_1 attestation", "4 validator_1 proposal"}
+	if !slices.Equal(complete, want) {
+		t.Errorf("complete keys were %q, want %q", complete, want)
+	}
+}
+
+// With standard windows the network says how long they really are.
+func TestWriteDevnetFull(t *testing.T) {
+	t.Chdir(t.TempDir())
+	options := testDevnet()
+	options.Full, options.ActiveSlots = true, 1
+	devnet, err := WriteDevnet(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if devnet.ActiveSlots != 32 {
+		t.Errorf("the keys can sign for %d slots, want 32: two bottom trees of the test scheme", devnet.ActiveSlots)
+	}
+	data, err := os.ReadFile(netManifest)
+	if want := "log_num_active_epochs: 5\nnum_active_epochs: 32\n"; err != nil || !strings.Contains(string(data), want) {
+		t.Errorf("the manifest (error %v) is\n%s\nwant in it\n%s", err, data, want)
+	}
+	genesis, err := LoadGenesis("net/config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Test)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckWindows(keys, 31); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWriteKeyPair(t *testing.T) {
+	t.Chdir(t.TempDir())
+	options := KeyPairOptions{Dir: "a/keys", Name: "v7", Scheme: xmss.Test, ActivationSlot: 3, ActiveSlots: 20}
+	pair, err := WriteKeyPair(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"drwx------ a", "drwx------ a/keys",
+		"-rw-r--r-- a/keys/v7_attester_key_pk.ssz", "-rw------- a/keys/v7_attester_key_sk.ssz",
+		"-rw-r--r-- a/keys/v7_proposer_key_pk.ssz", "-rw------- a/keys/v7_proposer_key_sk.ssz"}
+	if got := tree(t, "a"); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if pair.FirstSlot != 3 || pair.LastSlot != 22 {
+		t.Errorf("a short window is %d to %d, want 3 to 22", pair.FirstSlot, pair.LastSlot)
+	}
+	for _, role := range roles {
+		key, err := loadSecretKey(filepath.Join("a/keys", KeyFileName("v7", role, true)), xmss.Test)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := os.ReadFile(filepath.Join("a/keys", KeyFileName("v7", role, false)))
+		if want := pair.PublicKey(role); err != nil || key.PublicKey().Bytes() != want || string(public) != string(want[:]) {
+			t.Errorf("the %s keys do not belong together (error %v)", role, err)
+		}
+	}
+	if pair.AttestationPublicKey == pair.ProposalPublicKey {
+		t.Error("both keys are the same")
+	}
+
+	_, err = WriteKeyPair(t.Context(), options)
+	if want := "a/keys/v7_attester_key_sk.ssz: already there; --force replaces it"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second time: got %v, want %s", err, want)
+	}
+	options.Force = true
+	again, err := WriteKeyPair(t.Context(), options)
+	if err != nil || again.AttestationPublicKey == pair.AttestationPublicKey {
+		t.Errorf("with Force: %v, want new keys", err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	options.Dir = "b"
+	options.Progress = func(p KeyProgress) {
+		if p.Keys == 1 {
+			cancel()
+		}
+	}
+	if _, err := WriteKeyPair(ctx, options); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: got %v", err)
+	}
+	if _, err := os.Stat("b"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("cancelled: the folder is there (error %v)", err)
+	}
+}
+
+func TestWriteKeyPairFull(t *testing.T) {
+	t.Chdir(t.TempDir())
+	pair, err := WriteKeyPair(t.Context(), KeyPairOptions{Dir: "keys", Name: "v", Scheme: xmss.Test, ActivationSlot: 20, ActiveSlots: 1, Full: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Bottom trees of the test scheme have 16 leaves; leanSpec's window is aligned to them and has at least two.
+	if pair.FirstSlot != 16 || pair.LastSlot != 47 {
+		t.Errorf("the window is %d to %d, want 16 to 47", pair.FirstSlot, pair.LastSlot)
+	}
+}
+
+func TestKeyPairOptionsValidate(t *testing.T) {
+	for want, change := range map[string]func(*KeyPairOptions){
+		"out: want a folder":                                                                           func(o *KeyPairOptions) { o.Dir = "" },
+		`name: "": want the start of a file name`:                                                      func(o *KeyPairOptions) { o.Name = "" },
+		`name: "a/b": want the start of a file name`:                                                   func(o *KeyPairOptions) { o.Name = "a/b" },
+		`name: "..": want the start of a file name`:                                                    func(o *KeyPairOptions) { o.Name = ".." },
+		"scheme: want one":                                                                             func(o *KeyPairOptions) { o.Scheme = nil },
+		"activation-slot: 256: want less than 256, the lifetime of the test scheme":                    func(o *KeyPairOptions) { o.ActivationSlot = 256 },
+		"active-slots: 0: want 1 to 256, what the test scheme has from slot 0 on":                      func(o *KeyPairOptions) { o.ActiveSlots = 0 },
+		"active-slots: 18446744073709551615: want 1 to 156, what the test scheme has from slot 100 on": func(o *KeyPairOptions) { o.ActivationSlot, o.ActiveSlots = 100, ^uint64(0) },
+	} {
+		options := KeyPairOptions{Dir: filepath.Join(t.TempDir(), "keys"), Name: "v", Scheme: xmss.Test, ActiveSlots: 16}
+		change(&options)
+		_, err := WriteKeyPair(t.Context(), options)
+		if err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		checkOneLine(t, err)
+	}
+}

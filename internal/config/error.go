@@ -1,0 +1,88 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Error is a failure that an operator can act upon. Its text is a single line without control characters,
+// whatever the files hold, and never shows a secret:
+//
+//	net/config.yaml: GENESIS_VALIDATORS[3].proposal_public_key: "0x12345678ab…": want 52 bytes of hex, got 51
+type Error struct {
+	File    string // path of the file, as given; empty where the failure is in an option
+	Field   string // place in the file, for example GENESIS_VALIDATORS[3]; empty for the file as a whole
+	Value   string // what was found there, shortened and quoted; may be empty
+	Problem string // what is wrong, and what is wanted
+	Err     error  // the cause, for errors.Is and errors.As; may be nil
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	parts := make([]string, 0, 4)
+	for _, part := range []string{e.File, e.Field, e.Value, e.Problem} {
+		if part != "" {
+			parts = append(parts, oneLine(part))
+		}
+	}
+	return strings.Join(parts, ": ")
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// fileError says what is wrong with a file as a whole.
+func fileError(file, format string, args ...any) *Error {
+	return &Error{File: file, Problem: fmt.Sprintf(format, args...)}
+}
+
+// osError turns a failure of the file system into one line. The cause stays reachable with errors.Is.
+func osError(file string, err error) *Error {
+	problem := err.Error()
+	var pathError *fs.PathError
+	var linkError *os.LinkError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		problem = "file not found"
+	case errors.Is(err, fs.ErrPermission):
+		problem = "permission denied"
+	case errors.As(err, &pathError):
+		problem = pathError.Err.Error()
+	case errors.As(err, &linkError):
+		problem = linkError.Err.Error()
+	}
+	return &Error{File: file, Problem: problem, Err: err}
+}
+
+// quote shows a value in an error: quoted, free of control characters, and cut so that the line stays readable
+// even if the value is a whole key.
+func quote(s string) string {
+	const shown, longest = 12, 24
+	// Cutting by bytes first keeps the work small for a value of megabytes.
+	if len(s) > longest*utf8.UTFMax {
+		s = s[:longest*utf8.UTFMax]
+	}
+	if runes := []rune(s); len(runes) > longest {
+		s = string(runes[:shown]) + "…"
+	}
+	return strconv.Quote(s)
+}
+
+// oneLine keeps text that is fit to print as it is, and escapes the rest.
+func oneLine(s string) string {
+	const longest = 512
+	if len(s) > longest {
+		s = strings.ToValidUTF8(s[:longest], "") + "…"
+	}
+	if utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+		return s
+	}
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
+}

@@ -1,0 +1,176 @@
+package config
+
+import "fmt"
+
+// latestGenesisTime is the last second of the year 9999. A later time is a mistake, most often milliseconds
+// in place of seconds.
+const latestGenesisTime = 253402300799
+
+// Genesis is what all nodes of a network agree upon: when slot 0 begins, and who the validators are.
+//
+// leanSpec: node/genesis.py, GenesisConfig.
+type Genesis struct {
+	// Path is the file from which the genesis was read, as given.
+	Path string
+	// GenesisTime is when slot 0 begins, in Unix seconds.
+	GenesisTime uint64
+	// Validators are the validators at slot 0. The index of a validator is its place in this list.
+	Validators []GenesisValidator
+	// AttestationCommitteeCount is the number of attestation subnets, 1 unless the file says otherwise.
+	AttestationCommitteeCount uint64
+}
+
+// GenesisValidator is a validator's two XMSS public keys, SSZ encoded.
+type GenesisValidator struct {
+	AttestationPublicKey [PublicKeySize]byte
+	ProposalPublicKey    [PublicKeySize]byte
+}
+
+// PublicKey is the validator's key for a role.
+func (v *GenesisValidator) PublicKey(role Role) [PublicKeySize]byte {
+	if role == Proposal {
+		return v.ProposalPublicKey
+	}
+	return v.AttestationPublicKey
+}
+
+// LoadGenesis reads and checks a network's config.yaml:
+//
+//	GENESIS_TIME: 1763712794
+//	GENESIS_VALIDATORS:
+//	  - attestation_public_key: "0x4b3c…"   # or attestation_pubkey
+//	    proposal_public_key: "0x8df3…"      # or proposal_pubkey
+//	ATTESTATION_COMMITTEE_COUNT: 1          # may be left out
+//
+// Keys are 104 hex digits with or without 0x, quoted or not. Other top-level keys belong to other clients and
+// are ignored. A key that appears twice in the registry, in whatever roles, is refused: signatures of one role
+// or validator would then be valid for another.
+//
+// Errors are of type [*Error].
+//
+// leanSpec: node/genesis.py, GenesisConfig.from_yaml_file.
+func LoadGenesis(path string) (*Genesis, error) {
+	data, err := readFile(path, maxYAMLSize)
+	if err != nil {
+		return nil, err
+	}
+	return parseGenesis(path, data)
+}
+
+func parseGenesis(path string, data []byte) (*Genesis, error) {
+	root, err := parseYAML(path, data)
+	if err != nil {
+		return nil, err
+	}
+	if root.isNull() {
+		return nil, fileError(path, "empty file")
+	}
+	fields, err := root.mapping()
+	if err != nil {
+		return nil, err
+	}
+	genesis := &Genesis{Path: path, AttestationCommitteeCount: 1}
+	var timeGiven, validatorsGiven bool
+	for _, field := range fields {
+		switch field.key {
+		case "GENESIS_TIME":
+			timeGiven = true
+			if genesis.GenesisTime, err = field.value.integer(); err != nil {
+				return nil, err
+			}
+			if genesis.GenesisTime > latestGenesisTime {
+				return nil, field.value.errorf("want Unix seconds, got a time after the year 9999")
+			}
+		case "ATTESTATION_COMMITTEE_COUNT":
+			count, err := field.value.integer()
+			if err != nil {
+				return nil, err
+			}
+			if count < 1 || count > RegistryLimit {
+				return nil, field.value.errorf("want 1 to %d", RegistryLimit)
+			}
+			genesis.AttestationCommitteeCount = count
+		case "GENESIS_VALIDATORS":
+			validatorsGiven = true
+			if genesis.Validators, err = parseGenesisValidators(field.value); err != nil {
+				return nil, err
+			}
+		}
+	}
+	switch {
+	case !timeGiven:
+		return nil, root.missing("GENESIS_TIME")
+	case !validatorsGiven:
+		return nil, root.missing("GENESIS_VALIDATORS")
+	}
+	return genesis, nil
+}
+
+func parseGenesisValidators(node yamlNode) ([]GenesisValidator, error) {
+	if node.isNull() {
+		return nil, node.errorf("want at least one validator")
+	}
+	items, err := node.list()
+	switch {
+	case err != nil:
+		return nil, err
+	case len(items) == 0:
+		return nil, &Error{File: node.file, Field: node.field, Problem: "want at least one validator, got none"}
+	case len(items) > RegistryLimit:
+		return nil, &Error{File: node.file, Field: node.field, Problem: fmt.Sprintf("want at most %d validators, got %d", RegistryLimit, len(items))}
+	}
+	validators := make([]GenesisValidator, len(items))
+	usedAt := make(map[[PublicKeySize]byte]string, 2*len(items))
+	for i, item := range items {
+		keys, err := parseGenesisValidator(item)
+		if err != nil {
+			return nil, err
+		}
+		for role, key := range keys {
+			value, err := key.publicKey()
+			if err != nil {
+				return nil, err
+			}
+			if first, used := usedAt[value]; used {
+				return nil, key.errorf("the same public key as %s", first)
+			}
+			usedAt[value] = key.field
+			if Role(role) == Attestation {
+				validators[i].AttestationPublicKey = value
+			} else {
+				validators[i].ProposalPublicKey = value
+			}
+		}
+	}
+	return validators, nil
+}
+
+// parseGenesisValidator finds the two keys of an entry, in either dialect. Like leanSpec it refuses keys that
+// it does not know: here a field left unread would be a validator that differs from what was meant.
+func parseGenesisValidator(item yamlNode) (keys [len(roles)]yamlNode, err error) {
+	fields, err := item.mapping()
+	if err != nil {
+		return keys, err
+	}
+	for _, field := range fields {
+		var role Role
+		switch field.key {
+		case "attestation_public_key", "attestation_pubkey":
+			role = Attestation
+		case "proposal_public_key", "proposal_pubkey":
+			role = Proposal
+		default:
+			return keys, &Error{File: item.file, Field: field.value.field, Problem: "unknown field of a validator"}
+		}
+		if keys[role].ast != nil {
+			return keys, &Error{File: item.file, Field: field.value.field, Problem: "the same as " + keys[role].field + ": want one of them"}
+		}
+		keys[role] = field.value
+	}
+	for _, role := range roles {
+		if keys[role].ast == nil {
+			return keys, item.missing(role.String() + "_public_key")
+		}
+	}
+	return keys, nil
+}

@@ -1,0 +1,256 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// ValidatorKeys are the secret keys of one validator that this node runs.
+//
+// leanSpec: node/validator/registry.py, ValidatorEntry.
+type ValidatorKeys struct {
+	// Index is the validator's place in the registry.
+	Index uint64
+	// Attestation and Proposal are its keys, and their public keys are those of the genesis.
+	Attestation, Proposal *xmss.SecretKey
+	// AttestationPath and ProposalPath are the files from which they were read.
+	AttestationPath, ProposalPath string
+}
+
+// LoadValidatorKeys reads the keys of the validators that a node runs from the folder dir, in the order in
+// which they are assigned to it. A node that runs no validators gets none, which is not an error.
+//
+// Two layouts are read, in this order:
+//
+//  1. leanSpec's: validators.yaml gives the validators of a node, and hash-sig-keys/validator-keys-manifest.yaml
+//     the files of their keys. It is used where both files are there.
+//  2. annotated_validators.yaml, which gives both, where either of the two is not there.
+//
+// Where both layouts are there they must assign the same validators to the node: if they differ, another node
+// may run the same keys by the other file, and a one-time key that signs twice is given away.
+//
+// Secret keys are files in hash-sig-keys unless named by an absolute path. Each is checked against the genesis.
+//
+// leanSpec: node/validator/registry.py, ValidatorRegistry.from_keys_directory. It skips an assigned validator
+// that the manifest does not have; here that is an error, as the validator would be silently absent.
+//
+// Errors are of type [*Error].
+func LoadValidatorKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) ([]ValidatorKeys, error) {
+	node, entries, err := findKeys(dir, nodeID, genesis, scheme)
+	if err != nil || node == nil {
+		return nil, err
+	}
+	keys := make([]ValidatorKeys, 0, len(node.validators))
+	for _, index := range node.validators {
+		loaded, err := loadKeys(dir, entries[index], genesis, scheme)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, loaded)
+	}
+	return keys, nil
+}
+
+// findKeys reads the files that say which validators the node runs and where their keys are. It returns no
+// node where it runs none, and otherwise an entry for each of the node's validators.
+func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assignedNode, map[uint64]keyEntry, error) {
+	assignedPath := filepath.Join(dir, assignedFile)
+	annotatedPath := filepath.Join(dir, annotatedFile)
+	manifestPath := filepath.Join(dir, keysDir, manifestFile)
+
+	manifestData, noManifest := readFile(manifestPath, maxYAMLSize)
+	assignedData, noAssigned := readFile(assignedPath, maxYAMLSize)
+	annotatedData, noAnnotated := readFile(annotatedPath, maxYAMLSize)
+	for _, err := range []error{noManifest, noAssigned, noAnnotated} {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, err
+		}
+	}
+
+	var annotated *annotation
+	if noAnnotated == nil {
+		var err error
+		if annotated, err = parseAnnotation(annotatedPath, annotatedData); err != nil {
+			return nil, nil, err
+		}
+	}
+	if noManifest != nil || noAssigned != nil {
+		if annotated != nil {
+			return findAnnotated(annotated, nodeID, genesis)
+		}
+		if noManifest != nil {
+			return nil, nil, noManifest
+		}
+		return nil, nil, noAssigned
+	}
+
+	assigned, err := parseAssignment(assignedPath, assignedData)
+	if err != nil {
+		return nil, nil, err
+	}
+	node := assigned.of(nodeID)
+	if annotated != nil {
+		if err := sameValidators(nodeID, assigned, &annotated.assignment); err != nil {
+			return nil, nil, err
+		}
+	}
+	if node == nil || len(node.validators) == 0 {
+		return nil, nil, nil
+	}
+	if err := assigned.check(node, len(genesis.Validators)); err != nil {
+		return nil, nil, err
+	}
+	m, err := parseManifest(manifestPath, manifestData)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := m.checkScheme(scheme); err != nil {
+		return nil, nil, err
+	}
+	entries := make(map[uint64]keyEntry, len(node.validators))
+	for _, index := range node.validators {
+		entry, found := m.entries[index]
+		if !found {
+			return nil, nil, fileError(manifestPath, "no keys for validator %d, which %s assigns to %s", index, assignedPath, node.field)
+		}
+		for _, role := range roles {
+			ref := entry.keys[role]
+			if ref.public != genesis.Validators[index].PublicKey(role) {
+				return nil, nil, ref.publicAt.errorf("not the %s key of validator %d in %s%s", role, index, genesis.Path, genesis.whose(ref.public))
+			}
+		}
+		entries[index] = entry
+	}
+	return node, entries, nil
+}
+
+func findAnnotated(annotated *annotation, nodeID string, genesis *Genesis) (*assignedNode, map[uint64]keyEntry, error) {
+	node := annotated.of(nodeID)
+	if node == nil || len(node.validators) == 0 {
+		return nil, nil, nil
+	}
+	if err := annotated.check(node, len(genesis.Validators)); err != nil {
+		return nil, nil, err
+	}
+	entries, err := annotated.entries(nodeID, genesis)
+	if err != nil {
+		return nil, nil, err
+	}
+	return node, entries, nil
+}
+
+// sameValidators makes sure that two files assign the same validators to a node, in whatever order.
+func sameValidators(nodeID string, assigned, annotated *assignment) error {
+	of := func(a *assignment) []uint64 {
+		if node := a.of(nodeID); node != nil {
+			return slices.Sorted(slices.Values(node.validators))
+		}
+		return nil
+	}
+	mine, theirs := of(assigned), of(annotated)
+	// A validator that is listed twice is reported as such, later.
+	if slices.Equal(slices.Compact(mine), slices.Compact(theirs)) {
+		return nil
+	}
+	field := yamlNode{}.child(nodeID).field
+	return &Error{File: annotated.file, Field: field,
+		Problem: fmt.Sprintf("assigns validators %s, but %s assigns %s", indexList(theirs), assigned.file, indexList(mine))}
+}
+
+// indexList shows validator indices, the first few if there are many.
+func indexList(indices []uint64) string {
+	const shown = 8
+	if len(indices) > shown {
+		return fmt.Sprintf("%v and %d more", indices[:shown], len(indices)-shown)
+	}
+	return fmt.Sprintf("%v", indices)
+}
+
+// loadKeys reads the two secret keys of a validator and checks them against the genesis.
+func loadKeys(dir string, entry keyEntry, genesis *Genesis, scheme *xmss.Scheme) (ValidatorKeys, error) {
+	var (
+		keys  [len(roles)]*xmss.SecretKey
+		paths [len(roles)]string
+	)
+	for _, role := range roles {
+		path := entry.keys[role].file
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, keysDir, path)
+		}
+		paths[role] = path
+	}
+	if paths[Attestation] == paths[Proposal] {
+		return ValidatorKeys{}, fileError(paths[Proposal], "named for both keys of validator %d; it has two", entry.index)
+	}
+	for _, role := range roles {
+		key, err := loadSecretKey(paths[role], scheme)
+		if err != nil {
+			return ValidatorKeys{}, err
+		}
+		public := key.PublicKey().Bytes()
+		if role == Proposal && public == keys[Attestation].PublicKey().Bytes() {
+			return ValidatorKeys{}, fileError(paths[role], "the same key as in %s; validator %d has two", paths[Attestation], entry.index)
+		}
+		if public != genesis.Validators[entry.index].PublicKey(role) {
+			return ValidatorKeys{}, fileError(paths[role], "not the %s key of validator %d in %s%s", role, entry.index, genesis.Path, genesis.whose(public))
+		}
+		keys[role] = key
+	}
+	return ValidatorKeys{
+		Index:           entry.index,
+		Attestation:     keys[Attestation],
+		Proposal:        keys[Proposal],
+		AttestationPath: paths[Attestation],
+		ProposalPath:    paths[Proposal],
+	}, nil
+}
+
+func loadSecretKey(path string, scheme *xmss.Scheme) (*xmss.SecretKey, error) {
+	data, err := readFile(path, maxKeySize)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(data)
+	if len(data) == 0 {
+		return nil, fileError(path, "empty file")
+	}
+	key, err := scheme.ParseSecretKey(data)
+	if err != nil {
+		return nil, &Error{File: path, Problem: fmt.Sprintf("not a secret key of the %s scheme: %s", scheme, xmssReason(err)), Err: err}
+	}
+	return key, nil
+}
+
+// whose tells whose key a public key is, for the end of an error about a key that is not where it belongs.
+func (g *Genesis) whose(public [PublicKeySize]byte) string {
+	for i := range g.Validators {
+		for _, role := range roles {
+			if g.Validators[i].PublicKey(role) == public {
+				return fmt.Sprintf("; it is the %s key of validator %d", role, i)
+			}
+		}
+	}
+	return ""
+}
+
+// CheckWindows makes sure that every key can sign for the current slot. A key signs for a window of slots that
+// is fixed when it is made. The error, of type [*Error], names the file and the window.
+func CheckWindows(keys []ValidatorKeys, currentSlot uint64) error {
+	for i := range keys {
+		for _, key := range []struct {
+			secret *xmss.SecretKey
+			path   string
+		}{{keys[i].Attestation, keys[i].AttestationPath}, {keys[i].Proposal, keys[i].ProposalPath}} {
+			start, end := key.secret.ActivationInterval()
+			if currentSlot < start || currentSlot >= end {
+				return fileError(key.path, "signs for slots %d to %d only, and the current slot is %d", start, end-1, currentSlot)
+			}
+		}
+	}
+	return nil
+}

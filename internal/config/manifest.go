@@ -1,0 +1,332 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// keyEntry says where the two secret keys of a validator are, and which public keys they should have.
+type keyEntry struct {
+	index uint64
+	field string // place in the file
+	keys  [len(roles)]keyReference
+}
+
+// keyReference is one key of an entry. The zero value is a key that the file does not name.
+type keyReference struct {
+	file      string              // of the secret key, relative to the folder of keys
+	fileField string              // place of that name
+	public    [PublicKeySize]byte // as the file has it
+	publicAt  yamlNode            // place of the public key
+}
+
+// The names that the dialects give to the fields of an entry, leanSpec's first, then those of lean-quickstart's
+// key generator, then those of gean's.
+var (
+	publicKeyFields = [len(roles)][]string{
+		Attestation: {"attestation_public_key_hex", "attester_key_pubkey_hex", "attestation_pubkey_hex"},
+		Proposal:    {"proposal_public_key_hex", "proposer_key_pubkey_hex", "proposal_pubkey_hex"},
+	}
+	keyFileFields = [len(roles)][]string{
+		Attestation: {"attestation_private_key_file", "attester_key_privkey_file", "attestation_sk_file"},
+		Proposal:    {"proposal_private_key_file", "proposer_key_privkey_file", "proposal_sk_file"},
+	}
+)
+
+// manifest is a validator-keys-manifest.yaml.
+//
+// leanSpec: node/validator/registry.py, ValidatorManifest.
+type manifest struct {
+	file    string
+	scheme  yamlNode // key_scheme; nothing where the file has none
+	entries map[uint64]keyEntry
+}
+
+// parseManifest reads a manifest in either dialect:
+//
+//	key_scheme: SIGTopLevelTargetSumLifetime32Dim64Base8
+//	validators:
+//	  - index: 0
+//	    attestation_public_key_hex: "0x4b3c…"         # or attester_key_pubkey_hex
+//	    attestation_private_key_file: validator_0.ssz # or attester_key_privkey_file
+//	    proposal_public_key_hex: "0x8df3…"            # or proposer_key_pubkey_hex
+//	    proposal_private_key_file: validator_1.ssz    # or proposer_key_privkey_file
+//
+// The other fields describe the keys, which describe themselves, and are not read.
+func parseManifest(path string, data []byte) (*manifest, error) {
+	root, err := parseYAML(path, data)
+	if err != nil {
+		return nil, err
+	}
+	if root.isNull() {
+		return nil, fileError(path, "empty file")
+	}
+	fields, err := root.mapping()
+	if err != nil {
+		return nil, err
+	}
+	m := &manifest{file: path, entries: make(map[uint64]keyEntry)}
+	given := false
+	for _, field := range fields {
+		switch field.key {
+		case "key_scheme":
+			if _, err := field.value.text(); err != nil {
+				return nil, err
+			}
+			m.scheme = field.value
+		case "validators":
+			given = true
+			items, err := field.value.listOrNothing()
+			if err != nil {
+				return nil, err
+			}
+			for _, item := range items {
+				entry, err := parseKeyEntry(item)
+				if err != nil {
+					return nil, err
+				}
+				if first, twice := m.entries[entry.index]; twice {
+					return nil, &Error{File: path, Field: entry.field, Value: fmt.Sprintf("validator %d", entry.index), Problem: "also at " + first.field}
+				}
+				m.entries[entry.index] = entry
+			}
+		}
+	}
+	if !given {
+		return nil, root.missing("validators")
+	}
+	return m, nil
+}
+
+// checkScheme makes sure that the manifest is not one of another scheme. Key generators name one scheme in
+// different ways, so what counts is the lifetime in the name, which tells the schemes apart: Lifetime32 for
+// the production scheme. A name without it says nothing.
+func (m *manifest) checkScheme(scheme *xmss.Scheme) error {
+	if m.scheme.ast == nil {
+		return nil
+	}
+	name, err := m.scheme.text()
+	if err != nil {
+		return err
+	}
+	_, rest, found := strings.Cut(name, "Lifetime")
+	if !found {
+		return nil
+	}
+	digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
+	logLifetime, err := strconv.Atoi(digits)
+	if err != nil || logLifetime == scheme.LogLifetime() {
+		return nil
+	}
+	failure := m.scheme.errorf("keys that live for 2^%d slots, but this node runs the %s scheme, whose keys live for 2^%d",
+		logLifetime, scheme, scheme.LogLifetime())
+	failure.Value = oneLine(name) // the whole name: its end is what matters
+	return failure
+}
+
+// parseKeyEntry reads an entry that names both keys of a validator.
+func parseKeyEntry(item yamlNode) (keyEntry, error) {
+	entry := keyEntry{field: item.field}
+	fields, err := item.fields()
+	if err != nil {
+		return entry, err
+	}
+	if entry.index, err = fields.index(); err != nil {
+		return entry, err
+	}
+	for _, role := range roles {
+		public, err := fields.oneOf(publicKeyFields[role])
+		if err != nil {
+			return entry, err
+		}
+		file, err := fields.oneOf(keyFileFields[role])
+		if err != nil {
+			return entry, err
+		}
+		if entry.keys[role], err = parseKeyReference(public, file); err != nil {
+			return entry, err
+		}
+	}
+	return entry, nil
+}
+
+func parseKeyReference(public, file yamlNode) (ref keyReference, err error) {
+	ref.publicAt, ref.fileField = public, file.field
+	if ref.public, err = public.publicKey(); err != nil {
+		return ref, err
+	}
+	ref.file, err = file.fileName()
+	return ref, err
+}
+
+// annotation is an annotated_validators.yaml: which node runs which validators, with which keys.
+//
+//	lean_spec_0:
+//	  - index: 0
+//	    pubkey_hex: 4b3c…
+//	    privkey_file: validator_0_attester_key_sk.ssz
+//	  - index: 0
+//	    pubkey_hex: 8df3…
+//	    privkey_file: validator_0_proposer_key_sk.ssz
+//
+// A validator has two entries, one for each key, or one entry that names both keys as a manifest does.
+type annotation struct {
+	assignment
+	rows map[string][]annotationRow // by node name
+}
+
+// annotationRow is one entry as it stands in the file. Of a file with all nodes' validators only the rows of
+// one node are looked into further.
+type annotationRow struct {
+	index uint64
+	item  yamlNode
+}
+
+func parseAnnotation(path string, data []byte) (*annotation, error) {
+	nodes, err := parseNodes(path, data)
+	if err != nil {
+		return nil, err
+	}
+	a := &annotation{assignment{file: path}, make(map[string][]annotationRow)}
+	for _, node := range nodes {
+		assigned := assignedNode{name: node.key, field: node.value.field}
+		items, err := node.value.listOrNothing()
+		if err != nil {
+			return nil, err
+		}
+		listed := make(map[uint64]bool)
+		for _, item := range items {
+			fields, err := item.fields()
+			if err != nil {
+				return nil, err
+			}
+			index, err := fields.index()
+			if err != nil {
+				return nil, err
+			}
+			if !listed[index] {
+				listed[index] = true
+				assigned.validators = append(assigned.validators, index)
+			}
+			a.rows[node.key] = append(a.rows[node.key], annotationRow{index, item})
+		}
+		a.nodes = append(a.nodes, assigned)
+	}
+	return a, nil
+}
+
+// entries returns the keys of a node's validators. Which key an entry with a single key is for follows from its
+// public key, which is in the genesis; its file name is only a convention.
+func (a *annotation) entries(node string, genesis *Genesis) (map[uint64]keyEntry, error) {
+	entries := make(map[uint64]keyEntry)
+	for _, row := range a.rows[node] {
+		found, err := parseAnnotationRow(row, genesis)
+		if err != nil {
+			return nil, err
+		}
+		entry, more := entries[row.index]
+		if !more {
+			entry = keyEntry{index: row.index, field: row.item.field}
+		}
+		for _, role := range roles {
+			ref := found[role]
+			if ref.file == "" {
+				continue
+			}
+			if entry.keys[role].file != "" {
+				return nil, &Error{File: a.file, Field: ref.fileField, Value: quote(ref.file),
+					Problem: fmt.Sprintf("validator %d has its %s key at %s already", row.index, role, entry.keys[role].fileField)}
+			}
+			entry.keys[role] = ref
+		}
+		entries[row.index] = entry
+	}
+	for _, row := range a.rows[node] {
+		for _, role := range roles {
+			if entries[row.index].keys[role].file == "" {
+				return nil, &Error{File: a.file, Field: entries[row.index].field, Value: fmt.Sprintf("validator %d", row.index),
+					Problem: fmt.Sprintf("its %s key is missing: want one entry for each of its two keys", role)}
+			}
+		}
+	}
+	return entries, nil
+}
+
+// parseAnnotationRow returns the keys that an entry names: one of them, or both.
+func parseAnnotationRow(row annotationRow, genesis *Genesis) (keys [len(roles)]keyReference, err error) {
+	fields, err := row.item.fields()
+	if err != nil {
+		return keys, err
+	}
+	file, single := fields.values["privkey_file"]
+	if !single {
+		if _, err := fields.oneOf(keyFileFields[Attestation]); err != nil {
+			return keys, row.item.missing("privkey_file")
+		}
+		entry, err := parseKeyEntry(row.item)
+		return entry.keys, err
+	}
+	public, given := fields.values["pubkey_hex"]
+	if !given {
+		return keys, row.item.missing("pubkey_hex")
+	}
+	ref, err := parseKeyReference(public, file)
+	if err != nil {
+		return keys, err
+	}
+	for _, role := range roles {
+		if row.index < uint64(len(genesis.Validators)) && genesis.Validators[row.index].PublicKey(role) == ref.public {
+			keys[role] = ref
+			return keys, nil
+		}
+	}
+	return keys, public.errorf("not a key of validator %d in %s%s", row.index, genesis.Path, genesis.whose(ref.public))
+}
+
+// yamlFields are the entries of a mapping by key.
+type yamlFields struct {
+	node   yamlNode
+	values map[string]yamlNode
+}
+
+func (n yamlNode) fields() (yamlFields, error) {
+	list, err := n.mapping()
+	if err != nil {
+		return yamlFields{}, err
+	}
+	values := make(map[string]yamlNode, len(list))
+	for _, field := range list {
+		values[field.key] = field.value
+	}
+	return yamlFields{n, values}, nil
+}
+
+// index is the validator index of an entry.
+func (f yamlFields) index() (uint64, error) {
+	value, given := f.values["index"]
+	if !given {
+		return 0, f.node.missing("index")
+	}
+	return value.integer()
+}
+
+// oneOf is the field that has one of several names.
+func (f yamlFields) oneOf(names []string) (yamlNode, error) {
+	var found yamlNode
+	for _, name := range names {
+		value, given := f.values[name]
+		switch {
+		case given && found.ast != nil:
+			return found, &Error{File: f.node.file, Field: value.field, Problem: "the same as " + found.field + ": want one of them"}
+		case given:
+			found = value
+		}
+	}
+	if found.ast == nil {
+		return found, f.node.missing(names[0])
+	}
+	return found, nil
+}

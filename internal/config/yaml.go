@@ -1,0 +1,329 @@
+package config
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// yamlNode is a value in a YAML file together with its place, so that every check can say what it looked at.
+//
+// The files are read from their syntax tree, not decoded into Go values: it still has the text of a scalar as
+// it was written. A public key written as 0x… without quotes is a number to YAML, and the digits are all
+// that matters.
+type yamlNode struct {
+	file  string
+	field string   // place in the file; empty at the top
+	ast   ast.Node // nil in an empty file
+}
+
+// yamlField is an entry of a mapping.
+type yamlField struct {
+	key   string
+	value yamlNode
+}
+
+// Bounds on the syntax, far above what the files need. The parser is recursive, and Go cannot recover from
+// a stack that overflows.
+const (
+	maxFlowDepth    = 32  // brackets inside brackets
+	maxIndent       = 128 // spaces at the start of a line
+	maxEntryMarkers = 8   // "- - -" on a line
+)
+
+// parseYAML parses a file that holds at most one YAML document. It takes the plain part of YAML that these
+// files use: mappings, lists and scalars, without tags, anchors, aliases or keys that are not scalars.
+func parseYAML(file string, data []byte) (yamlNode, error) {
+	root := yamlNode{file: file}
+	if !utf8.Valid(data) {
+		return root, fileError(file, "not a YAML file: not UTF-8 text")
+	}
+	text := string(data)
+	for i, line := range strings.Split(text, "\n") {
+		if len(line)-len(strings.TrimLeft(line, " ")) > maxIndent {
+			return root, fileError(file, "not a YAML file that can be read: line %d: indented by more than %d", i+1, maxIndent)
+		}
+	}
+	tokens := lexer.Tokenize(text)
+	if err := checkTokens(file, tokens); err != nil {
+		return root, err
+	}
+	// Duplicate keys are refused below, in words that name the key.
+	tree, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		return root, syntaxError(file, err)
+	}
+	for _, document := range tree.Docs {
+		if document.Body == nil {
+			continue
+		}
+		if root.ast != nil {
+			return root, fileError(file, "want one YAML document, found another from line %d", line(document.Body))
+		}
+		root.ast = document.Body
+	}
+	return root, nil
+}
+
+// checkTokens refuses the syntax that these files do not use, before the parser builds anything of it.
+func checkTokens(file string, tokens token.Tokens) error {
+	depth, markers, markersLine := 0, 0, 0
+	for _, t := range tokens {
+		at := 0
+		if t.Position != nil {
+			at = t.Position.Line
+		}
+		refuse := func(what string) error {
+			return fileError(file, "not a YAML file that can be read: line %d: %s", at, what)
+		}
+		switch t.Type {
+		case token.TagType:
+			return refuse("tags are not supported")
+		case token.AnchorType, token.AliasType, token.MergeKeyType:
+			return refuse("anchors, aliases and merge keys are not supported")
+		case token.MappingKeyType:
+			return refuse(`"? " keys are not supported`)
+		case token.DirectiveType:
+			return refuse("directives are not supported")
+		case token.MappingStartType, token.SequenceStartType:
+			if depth++; depth > maxFlowDepth {
+				return refuse("nested too deeply")
+			}
+		case token.MappingEndType, token.SequenceEndType:
+			depth--
+		case token.SequenceEntryType:
+			if at != markersLine {
+				markers, markersLine = 0, at
+			}
+			if markers++; markers > maxEntryMarkers {
+				return refuse("nested too deeply")
+			}
+		}
+	}
+	return nil
+}
+
+// syntaxError puts the parser's drawing of the place, which has many lines, into one.
+func syntaxError(file string, err error) error {
+	var described yaml.Error
+	if !errors.As(err, &described) {
+		return &Error{File: file, Problem: "not a YAML file", Err: err}
+	}
+	place := ""
+	if t := described.GetToken(); t != nil && t.Position != nil {
+		place = fmt.Sprintf("line %d: ", t.Position.Line)
+	}
+	return &Error{File: file, Problem: "not a YAML file: " + place + described.GetMessage(), Err: err}
+}
+
+// line is the number of the line on which a node starts, 0 if unknown.
+func line(node ast.Node) int {
+	if t := node.GetToken(); t != nil && t.Position != nil {
+		return t.Position.Line
+	}
+	return 0
+}
+
+// errorf is a failure at this node that shows the value found.
+func (n yamlNode) errorf(format string, args ...any) *Error {
+	return &Error{File: n.file, Field: n.field, Value: n.shown(), Problem: fmt.Sprintf(format, args...)}
+}
+
+// missing is a failure for a field of this node that is not there.
+func (n yamlNode) missing(key string) *Error {
+	return &Error{File: n.file, Field: n.child(key).field, Problem: "missing"}
+}
+
+// shown is the value of a scalar for an error, and the kind of anything else.
+func (n yamlNode) shown() string {
+	switch v := n.ast.(type) {
+	case nil:
+		return "nothing"
+	case *ast.NullNode:
+		return "nothing"
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return "a mapping"
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.LiteralNode:
+		return "a block of text"
+	case ast.ScalarNode:
+		if t := v.GetToken(); t != nil {
+			return quote(t.Value)
+		}
+	}
+	return ""
+}
+
+// child is the place of a key in a mapping. Keys that would make a place hard to read are quoted.
+func (n yamlNode) child(key string) yamlNode {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-'
+	}
+	if key == "" || len(key) > 64 || strings.IndexFunc(key, func(r rune) bool { return !plain(r) }) >= 0 {
+		key = quote(key)
+	}
+	if n.field != "" {
+		key = n.field + "." + key
+	}
+	return yamlNode{file: n.file, field: key}
+}
+
+// isNull reports whether there is no value: an empty file, or a key with nothing after it.
+func (n yamlNode) isNull() bool {
+	if n.ast == nil {
+		return true
+	}
+	_, null := n.ast.(*ast.NullNode)
+	return null
+}
+
+// isMapping reports whether the value is a mapping.
+func (n yamlNode) isMapping() bool {
+	switch n.ast.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return true
+	}
+	return false
+}
+
+// mapping returns the entries of a mapping in the order of the file. A key that is given twice is an error:
+// readers differ on which one counts.
+func (n yamlNode) mapping() ([]yamlField, error) {
+	var entries []*ast.MappingValueNode
+	switch v := n.ast.(type) {
+	case *ast.MappingNode:
+		entries = v.Values
+	case *ast.MappingValueNode:
+		entries = []*ast.MappingValueNode{v}
+	default:
+		return nil, n.errorf("want a mapping")
+	}
+	fields := make([]yamlField, 0, len(entries))
+	seen := make(map[string]bool, len(entries))
+	for _, entry := range entries {
+		if entry.Key == nil || entry.Key.GetToken() == nil {
+			return nil, n.errorf("a key is not a plain word")
+		}
+		key := entry.Key.GetToken().Value
+		value := n.child(key)
+		value.ast = entry.Value
+		if seen[key] {
+			return nil, &Error{File: n.file, Field: value.field, Problem: "given twice"}
+		}
+		seen[key] = true
+		fields = append(fields, yamlField{key, value})
+	}
+	return fields, nil
+}
+
+// list returns the entries of a list.
+func (n yamlNode) list() ([]yamlNode, error) {
+	sequence, ok := n.ast.(*ast.SequenceNode)
+	if !ok {
+		return nil, n.errorf("want a list")
+	}
+	items := make([]yamlNode, len(sequence.Values))
+	for i, value := range sequence.Values {
+		items[i] = yamlNode{file: n.file, field: n.field + "[" + strconv.Itoa(i) + "]", ast: value}
+	}
+	return items, nil
+}
+
+// text returns a scalar as it is written in the file, whatever type YAML would give it.
+func (n yamlNode) text() (string, error) {
+	switch v := n.ast.(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		if t := v.GetToken(); t != nil {
+			return t.Value, nil
+		}
+	}
+	return "", n.errorf("want a plain value on one line")
+}
+
+// fileName returns a scalar that names a file.
+func (n yamlNode) fileName() (string, error) {
+	name, err := n.text()
+	if err != nil {
+		return "", err
+	}
+	if name == "" || strings.ContainsRune(name, 0) {
+		return "", n.errorf("want the name of a file")
+	}
+	return name, nil
+}
+
+// integer returns a whole number in decimal digits. Quoted text and YAML's other notations (0x10, 0o17, 017,
+// 1_000) are refused: readers differ on them.
+func (n yamlNode) integer() (uint64, error) {
+	const wanted = "want a whole number, 0 or more"
+	if _, ok := n.ast.(*ast.IntegerNode); !ok {
+		return 0, n.errorf(wanted)
+	}
+	text, err := n.text()
+	if err != nil {
+		return 0, err
+	}
+	// The text must be what Go would write for the number: that leaves no second notation.
+	value, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || strconv.FormatUint(value, 10) != text {
+		return 0, n.errorf(wanted)
+	}
+	return value, nil
+}
+
+// publicKey returns an XMSS public key: 104 hex digits, with or without 0x, quoted or not.
+func (n yamlNode) publicKey() ([PublicKeySize]byte, error) {
+	var key [PublicKeySize]byte
+	text, err := n.text()
+	if err != nil {
+		return key, n.errorf("want %d bytes of hex", PublicKeySize)
+	}
+	raw, problem := decodeHex(text, PublicKeySize)
+	if problem != "" {
+		return key, n.errorf("%s", problem)
+	}
+	if _, err := xmss.ParsePublicKey(raw); err != nil {
+		return key, n.errorf("not an XMSS public key: %s", xmssReason(err))
+	}
+	copy(key[:], raw)
+	return key, nil
+}
+
+// xmssReason is an error of package xmss for the end of a line that has said already what it is about.
+func xmssReason(err error) string { return strings.TrimPrefix(err.Error(), "xmss: ") }
+
+// decodeHex decodes exactly size bytes, with or without 0x in front. The problem, if there is one, does not
+// repeat any of the text: it may be a secret.
+func decodeHex(text string, size int) (raw []byte, problem string) {
+	digits := strings.TrimPrefix(text, "0x")
+	raw, err := hex.DecodeString(digits)
+	switch {
+	case errors.Is(err, hex.ErrLength):
+		return nil, fmt.Sprintf("want %d bytes of hex, got an odd number of digits (%d)", size, len(digits))
+	case err != nil:
+		return nil, fmt.Sprintf("want %d bytes of hex, got text that is not hex", size)
+	case len(raw) != size:
+		return nil, fmt.Sprintf("want %d bytes of hex, got %d", size, len(raw))
+	}
+	return raw, ""
+}
+
+// listOrNothing returns the entries of a list, none where there is no value.
+func (n yamlNode) listOrNothing() ([]yamlNode, error) {
+	if n.isNull() {
+		return nil, nil
+	}
+	return n.list()
+}

@@ -1,0 +1,15 @@
+// Package telemetry turns what the node does into what an operator sees: metrics, log lines and health.
+//
+// The rest of the node reports plain event structs to an [Observer]. The observer alone decides which
+// metric moves and which line is written, so the services hold no counters and no log texts of their own, and
+// the protocol core holds neither.
+//
+// Four parts, each usable alone:
+//
+//   - [Metrics]: every metric definition, on a registry of its own, and the /metrics handler.
+//   - [Observer]: events in, metrics and log lines out.
+//   - [NewLogger]: one slog handler for text and JSON lines. No byte from a peer can break a line.
+//   - [Health]: the sync rule and the /health handler.
+//
+// Nothing here imports another package of the node.
+package telemetry

@@ -1,0 +1,98 @@
+package telemetry
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+func TestEvaluate(t *testing.T) {
+	tests := []struct {
+		name   string
+		in     HealthInput
+		synced bool
+		reason string
+	}{
+		{"nothing known", HealthInput{}, false, UnsyncedNotReady},
+		{"not ready though all else is well", HealthInput{HeadSlot: 9, ClockSlot: 9, BeforeGenesis: true, Peers: 1, PeersAgreeNothingNewer: 1}, false, UnsyncedNotReady},
+		{"ready before genesis", HealthInput{Ready: true, BeforeGenesis: true}, true, ""},
+		{"at genesis", HealthInput{Ready: true}, true, ""},
+		{"recent head", HealthInput{Ready: true, HeadSlot: 100, ClockSlot: 101}, true, ""},
+		{"recent head with a known gap", HealthInput{Ready: true, KnownGap: true, HeadSlot: 100, ClockSlot: 100, Peers: 3, PeersAgreeNothingNewer: 3}, false, UnsyncedGap},
+		{"head 8 slots behind, no peers", HealthInput{Ready: true, HeadSlot: 92, ClockSlot: 100}, true, ""},
+		{"head 9 slots behind, no peers", HealthInput{Ready: true, HeadSlot: 91, ClockSlot: 100}, false, UnsyncedNoPeers},
+		{"head 9 slots behind, peers silent", HealthInput{Ready: true, HeadSlot: 91, ClockSlot: 100, Peers: 5}, false, UnsyncedStaleHead},
+		{"head 9 slots behind, one peer agrees", HealthInput{Ready: true, HeadSlot: 91, ClockSlot: 100, Peers: 5, PeersAgreeNothingNewer: 1}, true, ""},
+		{"the peer that agreed is gone", HealthInput{Ready: true, HeadSlot: 91, ClockSlot: 100, PeersAgreeNothingNewer: 1}, false, UnsyncedNoPeers},
+		{"head ahead of the clock", HealthInput{Ready: true, HeadSlot: 101, ClockSlot: 100}, true, ""},
+		{"stalled since genesis, alone", HealthInput{Ready: true, ClockSlot: 9}, false, UnsyncedNoPeers},
+		{"largest slots", HealthInput{Ready: true, HeadSlot: 1<<64 - 1, ClockSlot: 0}, true, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synced, reason := Evaluate(test.in)
+			if synced != test.synced || reason != test.reason {
+				t.Errorf("Evaluate(%+v) = %v, %q, want %v, %q", test.in, synced, reason, test.synced, test.reason)
+			}
+		})
+	}
+}
+
+func TestHealthHandler(t *testing.T) {
+	synced := &HealthInput{Ready: true, HeadSlot: 12345, ClockSlot: 12346}
+	syncing := &HealthInput{Ready: true, HeadSlot: 77, ClockSlot: 12346}
+	tests := []struct {
+		name, method string
+		in           *HealthInput
+		status       int
+		body         string
+	}{
+		{"synced", "GET", synced, 200, `{"status":"ok","slot":12345,"synced":true}`},
+		{"syncing", "GET", syncing, 503, `{"status":"syncing","slot":77,"synced":false}`},
+		{"never fed", "GET", nil, 503, `{"status":"syncing","slot":0,"synced":false}`},
+		{"HEAD synced", "HEAD", synced, 200, ""},
+		{"HEAD syncing", "HEAD", syncing, 503, ""},
+		{"POST", "POST", synced, 405, "method not allowed\n"},
+		{"DELETE", "DELETE", synced, 405, "method not allowed\n"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var h Health
+			if test.in != nil {
+				h.Update(*test.in)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(test.method, "/health", nil))
+			if w.Code != test.status {
+				t.Errorf("status %d, want %d", w.Code, test.status)
+			}
+			if w.Body.String() != test.body {
+				t.Errorf("body %q, want %q", w.Body, test.body)
+			}
+			if test.status == http.StatusMethodNotAllowed {
+				if got := w.Header().Get("Allow"); got != "GET, HEAD" {
+					t.Errorf("Allow %q, want GET, HEAD", got)
+				}
+			} else if got := w.Header().Get("Content-Type"); got != "application/json" {
+				t.Errorf("content type %q, want application/json", got)
+			}
+		})
+	}
+}
+
+// TestHealthAges holds that a node which stops feeding its health stops being healthy.
+func TestHealthAges(t *testing.T) {
+	var h Health
+	var slot uint64
+	h.SetClock(func() uint64 { return slot })
+	h.Update(HealthInput{Ready: true, BeforeGenesis: true})
+	for _, test := range []struct {
+		slot   uint64
+		synced bool
+	}{{0, true}, {1, true}, {8, true}, {9, false}} {
+		slot = test.slot
+		if synced, reason := h.Synced(); synced != test.synced {
+			t.Errorf("at slot %d with a head of slot 0: synced %v (%s), want %v", slot, synced, reason, test.synced)
+		}
+	}
+}

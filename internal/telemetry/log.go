@@ -1,0 +1,144 @@
+package telemetry
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// The formats of log lines.
+const (
+	FormatText = "text"
+	FormatJSON = "json"
+)
+
+// LogOptions choose how log lines look and which are written.
+type LogOptions struct {
+	// Format is FormatText or FormatJSON; text where it is empty.
+	Format string
+	// Level is the lowest level written.
+	Level slog.Level
+	// NoColor turns colors off. They are on only for text on a terminal, without NO_COLOR in the environment.
+	NoColor bool
+	// Writer takes the lines, one Write a line; standard error where it is nil.
+	Writer io.Writer
+}
+
+// NewLogger returns a logger and the variable that changes its level while it runs. Warnings that repeat are
+// limited, see limitHandler.
+func NewLogger(opts LogOptions) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(opts.Level)
+	w := opts.Writer
+	if w == nil {
+		w = os.Stderr
+	}
+	handler := newLineHandler(w, level, opts.Format == FormatJSON, !opts.NoColor && colorful(w))
+	return slog.New(newLimitHandler(handler)), level
+}
+
+// colorful says whether w is a terminal whose user did not ask for plain text (no-color.org).
+func colorful(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(file.Fd()))
+}
+
+// ParseLevel reads debug, info, warn or error, in any case.
+func ParseLevel(s string) (slog.Level, error) {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if strings.EqualFold(s, levelName(level)) {
+			return level, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown log level %q, want debug, info, warn or error", s)
+}
+
+// levelName names a level; levels between the four named ones count as the lower one.
+func levelName(level slog.Level) string {
+	switch {
+	case level < slog.LevelInfo:
+		return "debug"
+	case level < slog.LevelWarn:
+		return "info"
+	case level < slog.LevelError:
+		return "warn"
+	default:
+		return "error"
+	}
+}
+
+// Keys of a log line besides time, level and msg.
+const (
+	keyComponent  = "component"
+	keySlot       = "slot"
+	keyEpoch      = "epoch"
+	keyPeerID     = "peer_id"
+	keyRoot       = "root"
+	keyValidator  = "validator"
+	keyReason     = "reason"
+	keyDurationMS = "duration_ms"
+	keyError      = "error"
+	keyQueue      = "queue"
+)
+
+// Component returns a logger whose lines name the part of the node that they come from.
+func Component(log *slog.Logger, name string) *slog.Logger {
+	return log.With(slog.String(keyComponent, name))
+}
+
+// Slot gives a line its slot and its epoch.
+func Slot(slot uint64) slog.Attr {
+	return slog.Attr{Value: slog.GroupValue(slog.Uint64(keySlot, slot), slog.Uint64(keyEpoch, Epoch(slot)))}
+}
+
+// Root gives a line the root it is about, as 0x and 64 hex digits in JSON, shortened in text.
+func Root(root [32]byte) slog.Attr { return namedRoot(keyRoot, root) }
+
+func namedRoot(key string, root [32]byte) slog.Attr { return slog.Any(key, hexRoot(root)) }
+
+// Duration gives a line its duration in milliseconds, to the microsecond.
+func Duration(d time.Duration) slog.Attr { return namedDuration(keyDurationMS, d) }
+
+func namedDuration(key string, d time.Duration) slog.Attr {
+	return slog.Float64(key, float64(d.Microseconds())/1000)
+}
+
+// Err gives a line its error, or nothing where err is nil.
+func Err(err error) slog.Attr {
+	if err == nil {
+		return slog.Attr{}
+	}
+	return slog.Any(keyError, err)
+}
+
+// Peer gives a line its peer, or nothing where id is empty.
+func Peer(id string) slog.Attr { return optional(keyPeerID, id) }
+
+// Reason gives a line its reason, or nothing where there is none.
+func Reason(reason string) slog.Attr { return optional(keyReason, reason) }
+
+// Validator gives a line its validator index.
+func Validator(index uint64) slog.Attr { return slog.Uint64(keyValidator, index) }
+
+func optional(key, value string) slog.Attr {
+	if value == "" {
+		return slog.Attr{}
+	}
+	return slog.String(key, value)
+}
+
+// hexRoot prints a root only when a line is written.
+type hexRoot [32]byte
+
+func (r hexRoot) String() string { return "0x" + hex.EncodeToString(r[:]) }
+
+// short is what a reader of a terminal needs to tell roots apart.
+func (r hexRoot) short() string {
+	return "0x" + hex.EncodeToString(r[:4]) + ".." + hex.EncodeToString(r[28:])
+}

@@ -1,0 +1,364 @@
+package telemetry
+
+import (
+	"bytes"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+const (
+	gauge     = dto.MetricType_GAUGE
+	counter   = dto.MetricType_COUNTER
+	histogram = dto.MetricType_HISTOGRAM
+)
+
+// definition is what metrics.md of leanMetrics says of one metric. labels holds, for each label, the values that
+// must be present before any event, or nil where only events bring them.
+type definition struct {
+	kind    dto.MetricType
+	labels  map[string][]string
+	buckets []float64
+}
+
+// leanMetrics is typed by hand from metrics.md of leanEthereum/leanMetrics at c1b3ef8.
+var leanMetrics = map[string]definition{
+	"lean_node_info":               {kind: gauge, labels: map[string][]string{"name": {"node-a"}, "version": {"v1.2.3"}}},
+	"lean_node_start_time_seconds": {kind: gauge},
+
+	"lean_pq_sig_attestation_signatures_total":                    {kind: counter},
+	"lean_pq_sig_attestation_signatures_valid_total":              {kind: counter},
+	"lean_pq_sig_attestation_signatures_invalid_total":            {kind: counter},
+	"lean_pq_sig_attestation_signing_time_seconds":                {kind: histogram, buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 1}},
+	"lean_pq_sig_attestation_verification_time_seconds":           {kind: histogram, buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 1}},
+	"lean_pq_sig_aggregated_signatures_total":                     {kind: counter},
+	"lean_pq_sig_aggregated_signatures_valid_total":               {kind: counter},
+	"lean_pq_sig_aggregated_signatures_invalid_total":             {kind: counter},
+	"lean_pq_sig_attestations_in_aggregated_signatures_total":     {kind: counter},
+	"lean_pq_sig_aggregated_signatures_building_time_seconds":     {kind: histogram, buckets: []float64{0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 4}},
+	"lean_pq_sig_aggregated_signatures_verification_time_seconds": {kind: histogram, buckets: []float64{0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 4}},
+
+	"lean_block_aggregated_payloads":     {kind: histogram, buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128}},
+	"lean_block_building_time_seconds":   {kind: histogram, buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1}},
+	"lean_block_building_success_total":  {kind: counter},
+	"lean_block_building_failures_total": {kind: counter},
+
+	"lean_head_slot":        {kind: gauge},
+	"lean_current_slot":     {kind: gauge},
+	"lean_safe_target_slot": {kind: gauge},
+	"lean_fork_choice_block_processing_time_seconds":     {kind: histogram, buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 1, 1.25, 1.5, 2, 4}},
+	"lean_attestations_valid_total":                      {kind: counter},
+	"lean_attestations_invalid_total":                    {kind: counter},
+	"lean_attestation_validation_time_seconds":           {kind: histogram, buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 1}},
+	"lean_fork_choice_reorgs_total":                      {kind: counter},
+	"lean_fork_choice_reorg_depth":                       {kind: histogram, buckets: []float64{1, 2, 3, 5, 7, 10, 20, 30, 50, 100}},
+	"lean_gossip_signatures":                             {kind: gauge},
+	"lean_latest_new_aggregated_payloads":                {kind: gauge},
+	"lean_latest_known_aggregated_payloads":              {kind: gauge},
+	"lean_committee_signatures_aggregation_time_seconds": {kind: histogram, buckets: []float64{0.05, 0.1, 0.25, 0.5, 0.75, 1, 2, 3, 4}},
+	"lean_node_sync_status":                              {kind: gauge, labels: map[string][]string{"status": {"idle", "syncing", "synced"}}},
+
+	"lean_latest_justified_slot":                         {kind: gauge},
+	"lean_latest_finalized_slot":                         {kind: gauge},
+	"lean_justified_slot":                                {kind: gauge},
+	"lean_finalized_slot":                                {kind: gauge},
+	"lean_finalizations_total":                           {kind: counter, labels: map[string][]string{"result": {"success", "error"}}},
+	"lean_state_transition_time_seconds":                 {kind: histogram, buckets: []float64{0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4}},
+	"lean_state_transition_attestations_processed_total": {kind: counter},
+
+	"lean_validators_count":                     {kind: gauge},
+	"lean_is_aggregator":                        {kind: gauge},
+	"lean_attestations_production_time_seconds": {kind: histogram, buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1}},
+	"lean_aggregator_skipped_total": {kind: counter, labels: map[string][]string{
+		"reason": {"not_aggregator", "not_synced", "missing_state", "spawn_failed", "other"},
+	}},
+
+	"lean_connected_peers": {kind: gauge, labels: map[string][]string{"client": {"unknown"}}},
+	"lean_peer_connection_events_total": {kind: counter, labels: map[string][]string{
+		"direction": {"inbound", "outbound"}, "result": {"success", "timeout", "error"},
+	}},
+	"lean_peer_disconnection_events_total": {kind: counter, labels: map[string][]string{
+		"direction": {"inbound", "outbound"}, "reason": {"timeout", "remote_close", "local_close", "error"},
+	}},
+	"lean_gossip_mesh_peers":            {kind: gauge, labels: map[string][]string{"client": {"unknown"}}},
+	"lean_attestation_committee_subnet": {kind: gauge},
+	"lean_attestation_committee_count":  {kind: gauge},
+	"lean_gossip_block_size_bytes": {kind: histogram,
+		buckets: []float64{10000, 50000, 100000, 250000, 500000, 1000000, 2000000, 5000000}},
+	"lean_gossip_attestation_size_bytes": {kind: histogram,
+		buckets: []float64{512, 1024, 2048, 4096, 8192, 16384}},
+	"lean_gossip_aggregation_size_bytes": {kind: histogram,
+		buckets: []float64{1024, 4096, 16384, 65536, 131072, 262144, 524288, 1048576}},
+}
+
+// coverageMetrics are leanSpec's own, from node/metrics/registry.py.
+var coverageMetrics = map[string]definition{
+	"lean_attestation_aggregate_coverage_validators": {kind: gauge, labels: map[string][]string{
+		"section": {"timely", "late", "block", "combined", "aggregate_start_new", "proposal_payloads", "proposal_gossip", "proposal_combined"},
+		"subnet":  {"combined"},
+	}},
+	"lean_attestation_aggregate_coverage_subnets": {kind: gauge, labels: map[string][]string{
+		"section": {"timely", "late", "block", "combined", "aggregate_start_new", "proposal_payloads", "proposal_gossip", "proposal_combined"},
+	}},
+	"lean_attestation_aggregate_coverage_diff_validators": {kind: gauge, labels: map[string][]string{
+		"direction": {"block_only", "timely_only"},
+	}},
+}
+
+// ownMetrics are this project's. Those with labels appear with their first event.
+var ownMetrics = map[string]definition{
+	"leanspec_slot_current":                 {kind: gauge},
+	"leanspec_epoch_current":                {kind: gauge},
+	"leanspec_peers_connected":              {kind: gauge},
+	"leanspec_blocks_imported_total":        {kind: counter},
+	"leanspec_attestations_processed_total": {kind: counter},
+	"leanspec_sync_distance":                {kind: gauge},
+	"leanspec_process_start_time_seconds":   {kind: gauge},
+	"leanspec_blocks_rejected_total":        {kind: counter, labels: map[string][]string{"reason": nil}},
+	"leanspec_attestations_rejected_total":  {kind: counter, labels: map[string][]string{"reason": nil}},
+	"leanspec_aggregates_rejected_total":    {kind: counter, labels: map[string][]string{"reason": nil}},
+	"leanspec_duties_skipped_total":         {kind: counter, labels: map[string][]string{"duty": nil, "reason": nil}},
+	"leanspec_queue_dropped_total":          {kind: counter, labels: map[string][]string{"queue": nil}},
+	"leanspec_store_blocks":                 {kind: gauge},
+	"leanspec_store_states":                 {kind: gauge},
+}
+
+func newTestMetrics() *Metrics {
+	return NewMetrics(Info{Name: "node-a", Version: "v1.2.3", StartTime: time.Unix(1_700_000_000, 500_000_000)})
+}
+
+// scrape reads the metrics the way Prometheus does.
+func scrape(t *testing.T, h http.Handler) map[string]*dto.MetricFamily {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("scrape: status %d, want 200: %s", w.Code, w.Body)
+	}
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(w.Body)
+	if err != nil {
+		t.Fatalf("scrape does not parse: %v", err)
+	}
+	return families
+}
+
+func TestDefinitions(t *testing.T) {
+	m := newTestMetrics()
+	// Bring out the metrics whose label values come with events.
+	o := NewObserver(m, nil)
+	o.BlockRejected(BlockRejected{})
+	o.AttestationRejected(AttestationRejected{})
+	o.AggregateRejected(AggregateRejected{})
+	o.DutySkipped(DutySkipped{})
+	o.QueueDropped(QueueDropped{})
+
+	families := scrape(t, m.Handler())
+	want := map[string]definition{}
+	for _, table := range []map[string]definition{leanMetrics, coverageMetrics, ownMetrics} {
+		for name, def := range table {
+			want[name] = def
+		}
+	}
+	for name := range families {
+		if _, ok := want[name]; !ok && strings.HasPrefix(name, "lean") {
+			t.Errorf("%s is exposed but not in the tables", name)
+		}
+	}
+	for name, def := range want {
+		family := families[name]
+		if family == nil {
+			t.Errorf("%s is missing", name)
+			continue
+		}
+		if family.GetType() != def.kind {
+			t.Errorf("%s is a %v, want %v", name, family.GetType(), def.kind)
+		}
+		if family.GetHelp() == "" {
+			t.Errorf("%s has no help text", name)
+		}
+		values := map[string][]string{}
+		for _, metric := range family.Metric {
+			for _, pair := range metric.Label {
+				values[pair.GetName()] = append(values[pair.GetName()], pair.GetValue())
+			}
+			if len(metric.Label) != len(def.labels) {
+				t.Errorf("%s has labels %v, want the %d of %v", name, metric.Label, len(def.labels), def.labels)
+			}
+			if def.kind == histogram {
+				var bounds []float64
+				for _, bucket := range metric.GetHistogram().Bucket {
+					if !math.IsInf(bucket.GetUpperBound(), 1) {
+						bounds = append(bounds, bucket.GetUpperBound())
+					}
+				}
+				if !slices.Equal(bounds, def.buckets) {
+					t.Errorf("%s has buckets %v, want %v", name, bounds, def.buckets)
+				}
+			}
+		}
+		for label, present := range def.labels {
+			got := slices.Compact(slices.Sorted(slices.Values(values[label])))
+			if len(got) == 0 {
+				t.Errorf("%s lacks label %s", name, label)
+			}
+			if present != nil && !slices.Equal(got, slices.Sorted(slices.Values(present))) {
+				t.Errorf("%s{%s} has values %v, want %v", name, label, got, present)
+			}
+		}
+	}
+	for _, name := range []string{"go_goroutines", "process_open_fds"} {
+		if families[name] == nil {
+			t.Errorf("%s of the Go and process collectors is missing", name)
+		}
+	}
+}
+
+func TestStaticValues(t *testing.T) {
+	m := newTestMetrics()
+	got := values(t, m)
+	for series, want := range map[string]float64{
+		`lean_node_info{name="node-a",version="v1.2.3"}`: 1,
+		"lean_node_start_time_seconds":                   1_700_000_000.5,
+		"leanspec_process_start_time_seconds":            1_700_000_000.5,
+		`lean_node_sync_status{status="idle"}`:           1,
+		`lean_node_sync_status{status="synced"}`:         0,
+	} {
+		if got[series] != want {
+			t.Errorf("%s = %v, want %v", series, got[series], want)
+		}
+	}
+
+	before := time.Now()
+	started := values(t, NewMetrics(Info{}))["leanspec_process_start_time_seconds"]
+	if started < float64(before.Unix()) {
+		t.Errorf("start time %v without Info.StartTime, want now (%v)", started, before.Unix())
+	}
+}
+
+func TestClockIsReadAtScrape(t *testing.T) {
+	m := newTestMetrics()
+	if got := values(t, m)["leanspec_slot_current"]; got != 0 {
+		t.Errorf("slot without a clock = %v, want 0", got)
+	}
+	var slot uint64
+	m.SetClock(func() uint64 { return slot })
+	for _, slot = range []uint64{0, 2, 3, 12345} {
+		got := values(t, m)
+		if got["leanspec_slot_current"] != float64(slot) || got["lean_current_slot"] != float64(slot) {
+			t.Errorf("at slot %d: leanspec_slot_current = %v, lean_current_slot = %v",
+				slot, got["leanspec_slot_current"], got["lean_current_slot"])
+		}
+		if want := float64(slot / 3); got["leanspec_epoch_current"] != want {
+			t.Errorf("at slot %d: leanspec_epoch_current = %v, want %v", slot, got["leanspec_epoch_current"], want)
+		}
+	}
+}
+
+func TestMetricsHandlerNegotiation(t *testing.T) {
+	const text = "text/plain; version=0.0.4; charset=utf-8"
+	tests := []struct {
+		name, method, accept string
+		status               int
+		contentType          string
+	}{
+		{"plain GET", "GET", "", 200, text},
+		{"any type", "GET", "*/*", 200, text},
+		{"a browser", "GET", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", 200, text},
+		{"unknown type", "GET", "application/json", 200, text},
+		{"text with parameters", "GET", "text/plain; version=0.0.4; escaping=underscores", 200, text},
+		{"HEAD", "HEAD", "", 200, text},
+		{"OpenMetrics", "GET", "application/openmetrics-text; version=1.0.0", 200,
+			"application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"},
+		{"POST", "POST", "", 405, "text/plain; charset=utf-8"},
+	}
+	handler := newTestMetrics().Handler()
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := httptest.NewRequest(test.method, "/metrics", nil)
+			if test.accept != "" {
+				r.Header.Set("Accept", test.accept)
+			}
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, r)
+			if w.Code != test.status {
+				t.Errorf("status %d, want %d", w.Code, test.status)
+			}
+			if got := w.Header().Get("Content-Type"); got != test.contentType {
+				t.Errorf("content type %q, want %q", got, test.contentType)
+			}
+			if om := strings.Contains(test.contentType, "openmetrics"); om != bytes.HasSuffix(w.Body.Bytes(), []byte("# EOF\n")) {
+				t.Errorf("body ends like OpenMetrics: %v, want %v", !om, om)
+			}
+		})
+	}
+}
+
+func TestMetricsCompression(t *testing.T) {
+	server := httptest.NewServer(newTestMetrics().Handler())
+	defer server.Close()
+	// The transport asks for gzip by itself and undoes it.
+	response, err := server.Client().Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !response.Uncompressed {
+		t.Error("the answer is not compressed though the client takes gzip")
+	}
+	if !bytes.Contains(body, []byte("\nlean_head_slot 0\n")) {
+		t.Error("lean_head_slot is missing from a compressed answer")
+	}
+}
+
+func TestLabelsAreBounded(t *testing.T) {
+	m := newTestMetrics()
+	o := NewObserver(m, nil)
+	for i := range 1000 {
+		junk := "peer\n" + strings.Repeat("x", i)
+		o.BlockRejected(BlockRejected{Reason: junk})
+		o.AttestationRejected(AttestationRejected{Reason: junk})
+		o.AggregateRejected(AggregateRejected{Reason: junk})
+		o.DutySkipped(DutySkipped{Duty: junk, Reason: junk})
+		o.AggregateCoverage(AggregateCoverage{Section: junk, BySubnet: []int{1}})
+		o.QueueDropped(QueueDropped{Queue: junk})
+	}
+	families := scrape(t, m.Handler())
+	for name, want := range map[string]int{
+		"leanspec_blocks_rejected_total":                 1,
+		"leanspec_attestations_rejected_total":           1,
+		"leanspec_aggregates_rejected_total":             1,
+		"leanspec_duties_skipped_total":                  1,
+		"leanspec_queue_dropped_total":                   maxQueues + 1,
+		"lean_attestation_aggregate_coverage_validators": 8,
+	} {
+		if got := len(families[name].GetMetric()); got != want {
+			t.Errorf("%s has %d series after junk labels, want %d", name, got, want)
+		}
+	}
+	got := values(t, m)
+	if got[`leanspec_blocks_rejected_total{reason="other"}`] != 1000 {
+		t.Errorf("unknown reasons count %v as other, want 1000", got[`leanspec_blocks_rejected_total{reason="other"}`])
+	}
+}
+
+func BenchmarkScrape(b *testing.B) {
+	handler := newTestMetrics().Handler()
+	b.ReportAllocs()
+	for b.Loop() {
+		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	}
+}

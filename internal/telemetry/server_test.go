@@ -1,0 +1,94 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestMux(t *testing.T) {
+	mux := NewMux(newTestMetrics(), new(Health))
+	for _, test := range []struct {
+		method, path string
+		status       int
+		body         string
+	}{
+		{"GET", "/", 200, "/health\n/metrics\n"},
+		{"GET", "/metrics", 200, "# HELP "},
+		{"GET", "/health", 503, `{"status":"syncing"`},
+		{"GET", "/nothing", 404, ""},
+		{"POST", "/", 405, ""},
+		{"POST", "/metrics", 405, ""},
+		{"PUT", "/health", 405, ""},
+	} {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(test.method, test.path, nil))
+		if w.Code != test.status || !strings.Contains(w.Body.String(), test.body) {
+			t.Errorf("%s %s: %d %.40q, want %d %q", test.method, test.path, w.Code, w.Body, test.status, test.body)
+		}
+	}
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+// TestServeFinishesOpenRequests cancels while a request is in its handler and holds that it is still answered.
+func TestServeFinishesOpenRequests(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ln := listen(t)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-ctx.Done()
+		_, _ = io.WriteString(w, "done")
+	})
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, ln, handler) }()
+
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get("http://" + ln.Addr().String())
+	if err != nil {
+		t.Fatalf("the open request failed: %v", err)
+	}
+	body, err := io.ReadAll(response.Body)
+	response.Body.Close()
+	if err != nil || string(body) != "done" {
+		t.Errorf("the open request got %q, %v, want done", body, err)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("Serve returned %v after a shutdown, want nil", err)
+	}
+	if _, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		t.Error("the listener is still open after Serve")
+	}
+}
+
+func TestServeReportsABrokenListener(t *testing.T) {
+	ln := listen(t)
+	ln.Close()
+	if err := Serve(t.Context(), ln, http.NotFoundHandler()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve on a closed listener returned %v, want %v", err, net.ErrClosed)
+	}
+}
+
+func TestServeOfADoneContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Serve(ctx, listen(t), http.NotFoundHandler()); err != nil {
+		t.Errorf("Serve returned %v, want nil", err)
+	}
+}
