@@ -1,0 +1,240 @@
+// Package chain owns the fork-choice store.
+//
+// One goroutine, in Run, has the store to itself: it ticks it, and does what
+// others ask for, one thing after the other. Nobody else touches it. Work that
+// needs no order (signature checks, state transitions) is done by whoever brings
+// a block or a vote, outside of that goroutine, in a bounded number at a time.
+// After every change the owner publishes an immutable snapshot; readers take the
+// latest and never wait.
+//
+// leanSpec: node/chain/service.py, node/sync/service.py
+package chain
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+)
+
+// queueSize bounds the requests that wait for the owner; who comes later waits
+// in line.
+const queueSize = 256
+
+// ErrStopped is what requests get once the chain has stopped.
+var ErrStopped = errors.New("the chain has stopped")
+
+// Config is what a Chain needs.
+type Config struct {
+	Store    *lstar.Store // the chain takes it over
+	Verifier *Verifier    // of the store's proofs and signatures
+	Clock    clock.Clock
+	Observer *telemetry.Observer
+	Log      *slog.Logger
+	// IsAggregator is the role at start; SetAggregator changes it.
+	IsAggregator bool
+	// PublishAggregates gets the aggregates that this node made, OnSlotEnd what
+	// happened in a slot. Both are called by the owner and must not block.
+	PublishAggregates func([]*lstar.SignedAggregatedAttestation)
+	OnSlotEnd         func(telemetry.SlotSummary)
+}
+
+// Chain is a running store.
+type Chain struct {
+	cfg        Config
+	requests   chan request
+	stopped    chan struct{}
+	shared     atomic.Pointer[shared]
+	aggregator atomic.Bool
+
+	// owner's own
+	shown   view
+	summary slotSummary
+}
+
+// request is something to do with the store. Done is closed when it is done and
+// everybody can see its effects.
+type request struct {
+	do   func(*lstar.Store)
+	done chan struct{}
+}
+
+// shared is what everybody may read, and a channel that is closed once there is
+// something newer.
+type shared struct {
+	snapshot *lstar.Snapshot
+	outdated chan struct{}
+}
+
+// New returns a chain that does nothing until Run.
+func New(cfg Config) *Chain {
+	c := &Chain{
+		cfg:      cfg,
+		requests: make(chan request, queueSize),
+		stopped:  make(chan struct{}),
+	}
+	c.aggregator.Store(cfg.IsAggregator)
+	c.shown = viewOf(cfg.Store)
+	c.publish(cfg.Store)
+	return c
+}
+
+// Snapshot returns the latest view of the store.
+func (c *Chain) Snapshot() *lstar.Snapshot { return c.shared.Load().snapshot }
+
+// Watch returns the latest view of the store, and a channel that is closed once
+// there is a newer one.
+func (c *Chain) Watch() (*lstar.Snapshot, <-chan struct{}) {
+	s := c.shared.Load()
+	return s.snapshot, s.outdated
+}
+
+// IsAggregator reports whether this node aggregates votes.
+func (c *Chain) IsAggregator() bool { return c.aggregator.Load() }
+
+// SetAggregator changes the role, and returns what it was.
+func (c *Chain) SetAggregator(enabled bool) (previous bool) {
+	previous = c.aggregator.Swap(enabled)
+	if previous != enabled {
+		c.cfg.Observer.AggregatorRole(telemetry.AggregatorRole{Enabled: enabled})
+	}
+	return previous
+}
+
+// Run owns the store until ctx is done.
+func (c *Chain) Run(ctx context.Context) error {
+	defer close(c.stopped)
+	store := c.cfg.Store
+	c.cfg.Observer.AggregatorRole(telemetry.AggregatorRole{Enabled: c.IsAggregator()})
+
+	// The clock first: a store that is still at its anchor's slot would refuse what
+	// peers send as being far ahead.
+	if !c.cfg.Clock.BeforeGenesis() {
+		c.tick(store, c.cfg.Clock.Interval())
+		c.publish(store)
+	}
+
+	// Ticks come as requests of their own channel, so that they are never behind
+	// a queue of votes.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ticks := make(chan lstar.Interval)
+	go func() {
+		_ = c.cfg.Clock.Each(ctx, func(i lstar.Interval) {
+			select {
+			case ticks <- i:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case i := <-ticks:
+			c.tick(store, i)
+			c.publish(store)
+			continue
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case i := <-ticks:
+			c.tick(store, i)
+			c.publish(store)
+		case r := <-c.requests:
+			r.do(store)
+			c.publish(store)
+			close(r.done)
+		}
+	}
+}
+
+// do runs f on the store, in the owner's goroutine, and waits until its effects
+// can be seen. The error is that of ctx, if it ends before there is room in the
+// queue, or ErrStopped; f is not run then. Once queued there is no way back: what
+// f did to the caller's variables and to the store is never half known.
+func (c *Chain) do(ctx context.Context, f func(*lstar.Store)) error {
+	r := request{f, make(chan struct{})}
+	select {
+	case c.requests <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.stopped:
+		return ErrStopped
+	}
+	select {
+	case <-r.done:
+		return nil
+	case <-c.stopped: // by its owner, who runs nothing any more
+	}
+	select {
+	case <-r.done:
+		return nil
+	default:
+		return ErrStopped
+	}
+}
+
+// tick advances the store to an interval. A node that fell behind by more than a
+// slot skips to the last one.
+//
+// leanSpec: node/chain/service.py, _tick_to
+func (c *Chain) tick(s *lstar.Store, to lstar.Interval) {
+	late := c.catchUp(s, to) // at start, or after a pause: its aggregates are stale
+	c.reportSizes(s)         // before the interval empties a pool
+	started := time.Now()
+	made, err := s.OnTick(to, false, c.IsAggregator())
+	if err != nil {
+		c.cfg.Log.Warn("some votes could not be aggregated", telemetry.Slot(uint64(to.Slot())), telemetry.Err(err))
+	}
+	c.aggregatesMade(made, time.Since(started), late)
+	if to.InSlot() == 2 && !c.IsAggregator() {
+		c.cfg.Observer.DutySkipped(telemetry.DutySkipped{
+			Duty: telemetry.DutyAggregation, Slot: uint64(to.Slot()), Reason: telemetry.ReasonNotAggregator,
+		})
+	}
+	if to.InSlot() == lstar.IntervalsPerSlot-1 {
+		c.slotEnds(s, to.Slot())
+	}
+}
+
+func (c *Chain) aggregatesMade(made []*lstar.SignedAggregatedAttestation, took time.Duration, late bool) {
+	for _, a := range made {
+		c.summary.votes(a.Data.Slot, a.Proof.Participants.Count())
+		c.cfg.Observer.AggregateProduced(telemetry.AggregateProduced{
+			Slot: uint64(a.Data.Slot), Participants: a.Proof.Participants.Count(), Duration: took / time.Duration(len(made)),
+		})
+	}
+	if len(made) > 0 && !late && c.cfg.PublishAggregates != nil {
+		c.cfg.PublishAggregates(made)
+	}
+}
+
+// catchUp skips what a store that is behind by more than a slot need not tick
+// through, and reports whether it was.
+func (c *Chain) catchUp(s *lstar.Store, to lstar.Interval) (behind bool) {
+	behind = to > s.Time()+lstar.IntervalsPerSlot
+	if behind {
+		s.SkipTo(to - lstar.IntervalsPerSlot)
+	}
+	return behind
+}
+
+// publish shows the store to everybody else.
+func (c *Chain) publish(s *lstar.Store) {
+	next := &shared{s.Snapshot(), make(chan struct{})}
+	if previous := c.shared.Swap(next); previous != nil {
+		close(previous.outdated)
+	}
+	if now := viewOf(s); now != c.shown {
+		c.report(c.shown, now)
+		c.shown = now
+	}
+}

@@ -1,0 +1,312 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+const genesis = 1_000_000
+
+type fixture struct {
+	*Chain
+	fake   *clocktest.Fake
+	crypto lstar.Crypto
+	keys   []*xmss.SecretKey // attestation keys
+	props  []*xmss.SecretKey
+	stop   func()
+}
+
+func newFixture(t *testing.T, validators int) *fixture {
+	t.Helper()
+	f := &fixture{fake: clocktest.New(time.Unix(genesis, 0))}
+	list := make([]lstar.Validator, validators)
+	key := func() *xmss.SecretKey {
+		k, err := xmss.Test.GenerateKey(t.Context(), xmss.KeyGenOptions{NumActiveSlots: 32, Short: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	for i := range list {
+		f.keys, f.props = append(f.keys, key()), append(f.props, key())
+		list[i].AttestationPublicKey = f.keys[i].PublicKey().Bytes()
+		list[i].ProposalPublicKey = f.props[i].PublicKey().Bytes()
+	}
+	verifier := NewVerifier(xmss.Test)
+	f.crypto = lstar.Crypto{Signatures: xmss.Test, Proofs: proof.NewSigList(xmss.Test, verifier.Verify)}
+	state := lstar.GenesisState(genesis, lstar.NewValidators(list))
+	store, err := lstar.NewStore(f.crypto, lstar.NetworkRules, state, lstar.GenesisBlock(state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	f.Chain = New(Config{
+		Store: store, Verifier: verifier, Log: log,
+		Clock:    clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: f.fake},
+		Observer: telemetry.NewObserver(nil, log), OnSlotEnd: func(telemetry.SlotSummary) {},
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := f.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}()
+	f.stop = func() { cancel(); <-done }
+	t.Cleanup(f.stop)
+	return f
+}
+
+// setTo sets the clock to an interval and waits until the store is there.
+func (f *fixture) setTo(t *testing.T, i lstar.Interval) {
+	t.Helper()
+	f.fake.Advance(f.cfg.Clock.StartOf(i).Sub(f.fake.Now()))
+	f.await(t, func(s *lstar.Snapshot) bool { return s.Time >= i })
+}
+
+func (f *fixture) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
+	t.Helper()
+	timeout := time.After(10 * time.Second)
+	for {
+		snap, newer := f.Watch()
+		if ok(snap) {
+			return
+		}
+		select {
+		case <-newer:
+		case <-timeout:
+			t.Fatalf("the chain does not get there: time %d, head %s", snap.Time, snap.Head)
+		}
+	}
+}
+
+// block makes the block of a slot, signed.
+func (f *fixture) block(t *testing.T, slot lstar.Slot) *lstar.SignedBlock {
+	t.Helper()
+	proposer := lstar.ValidatorIndex(uint64(slot) % uint64(len(f.keys)))
+	p, err := f.ProduceBlock(t.Context(), slot, proposer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature, err := f.props[proposer].Sign(uint64(slot), p.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged, err := f.crypto.MergeBlockProof(p.Block, p.Proofs, p.Validators, signature)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &lstar.SignedBlock{Block: *p.Block, Proof: merged}
+}
+
+// vote makes the vote of a validator for a slot.
+func (f *fixture) vote(t *testing.T, slot lstar.Slot, validator int) *lstar.SignedAttestation {
+	t.Helper()
+	data, err := f.AttestationData(t.Context(), slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature, err := f.keys[validator].Sign(uint64(slot), data.Root())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &lstar.SignedAttestation{ValidatorIndex: lstar.ValidatorIndex(validator), Data: data, Signature: signature}
+}
+
+func wantReason(t *testing.T, what string, err error, want lstar.RejectionReason) {
+	t.Helper()
+	var r *lstar.Rejection
+	if !errors.As(err, &r) || r.Reason != want {
+		t.Errorf("%s: %v, want %s", what, err, want)
+	}
+}
+
+func TestBlocks(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	f := newFixture(t, 3)
+	f.setTo(t, lstar.Slot(1).Interval())
+	block := f.block(t, 1)
+	if f.Snapshot().Head.Slot != 0 {
+		t.Error("a proposal changed the head before it was imported")
+	}
+
+	forged := *block
+	forged.Proof.Proof = append([]byte(nil), block.Proof.Proof...)
+	forged.Proof.Proof[len(forged.Proof.Proof)-4] ^= 1
+	wantReason(t, "forged proof", f.ImportBlock(t.Context(), &forged, Origin{PeerID: "p"}), lstar.InvalidBlockProof)
+	orphan := *block
+	orphan.Block.ParentRoot[0]++
+	wantReason(t, "unknown parent", f.ImportBlock(t.Context(), &orphan, Origin{PeerID: "p"}), lstar.UnknownParentBlock)
+	early := *block
+	early.Block.Slot = 4
+	wantReason(t, "far ahead", f.ImportBlock(t.Context(), &early, Origin{PeerID: "p"}), lstar.BlockTooFarInFuture)
+
+	if err := f.ImportBlock(t.Context(), block, Origin{Own: true}); err != nil {
+		t.Fatalf("an honest block: %v", err)
+	}
+	if got := f.Snapshot().Head.Root; got != block.Block.Root() {
+		t.Errorf("head %s right after the import, want the block", got)
+	}
+	if err := f.ImportBlock(t.Context(), block, Origin{}); !errors.Is(err, lstar.ErrKnown) {
+		t.Errorf("the same block again: %v, want ErrKnown", err)
+	}
+	f.stop()
+	if err := f.ImportBlock(t.Context(), block, Origin{}); !errors.Is(err, ErrStopped) {
+		t.Errorf("after the end: %v, want ErrStopped", err)
+	}
+}
+
+func TestVotes(t *testing.T) {
+	f := newFixture(t, 3)
+	f.SetAggregator(true)
+	f.setTo(t, 1)
+	for v := range 3 {
+		if err := f.AddAttestation(t.Context(), f.vote(t, 0, v), Origin{}); err != nil {
+			t.Errorf("vote of validator %d: %v", v, err)
+		}
+	}
+	stolen := f.vote(t, 0, 1)
+	stolen.ValidatorIndex = 2
+	wantReason(t, "signature of another", f.AddAttestation(t.Context(), stolen, Origin{}), lstar.InvalidSignature)
+	stolen.ValidatorIndex = 3
+	wantReason(t, "nobody's vote", f.AddAttestation(t.Context(), stolen, Origin{}), lstar.ValidatorNotInState)
+
+	// Aggregated at interval 2, and with the safe target at interval 3, the votes
+	// count from interval 4 on and are in the next block.
+	f.setTo(t, lstar.Slot(1).Interval())
+	block := f.block(t, 1)
+	if n := len(block.Block.Body.Attestations); n != 1 || block.Block.Body.Attestations[0].AggregationBits.Count() != 3 {
+		t.Errorf("%d attestations in the block, want one of three validators", n)
+	}
+}
+
+func TestAggregates(t *testing.T) {
+	f := newFixture(t, 3)
+	f.setTo(t, 1)
+	data, err := f.AttestationData(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aggregate := func(named, signed int) *lstar.SignedAggregatedAttestation {
+		t.Helper()
+		signature, err := f.keys[signed].Sign(0, data.Root())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, single, err := f.crypto.Proofs.Aggregate(nil, []proof.Signature{{Validator: 0, Signature: signature}}, data.Root(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bits, err := lstar.BitsFromIndices([]lstar.ValidatorIndex{lstar.ValidatorIndex(named)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &lstar.SignedAggregatedAttestation{Data: data, Proof: lstar.SingleMessageAggregate{Participants: bits, Proof: single}}
+	}
+	if err := f.AddAggregate(t.Context(), aggregate(0, 0), Origin{}); err != nil {
+		t.Errorf("an honest aggregate: %v", err)
+	}
+	if err := f.AddAggregate(t.Context(), aggregate(0, 0), Origin{}); !errors.Is(err, lstar.ErrNothingNew) {
+		t.Errorf("the same again: %v, want ErrNothingNew", err)
+	}
+	wantReason(t, "aggregate of somebody else", f.AddAggregate(t.Context(), aggregate(1, 0), Origin{}), lstar.InvalidSignature)
+	wantReason(t, "aggregate of nobody", f.AddAggregate(t.Context(), aggregate(5, 0), Origin{}), lstar.ValidatorNotInState)
+}
+
+// TestFallsBehind: a clock that jumps by hours is caught up with in one go.
+func TestFallsBehind(t *testing.T) {
+	f := newFixture(t, 1)
+	f.setTo(t, 3)
+	f.setTo(t, lstar.Slot(10_000).Interval()+2)
+	if got, want := f.Snapshot().Time, lstar.Slot(10_000).Interval()+2; got != want {
+		t.Errorf("store at interval %d, want %d", got, want)
+	}
+	if _, err := f.ProduceBlock(t.Context(), 9_999, 0); err == nil {
+		t.Error("a block was built for a slot that is over")
+	}
+}
+
+// TestConcurrency lets everybody talk to the chain at once; the race detector
+// listens.
+func TestConcurrency(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	f := newFixture(t, 4)
+	f.SetAggregator(true)
+	f.setTo(t, lstar.Slot(1).Interval()+1)
+	block := f.block(t, 1)
+	var wg sync.WaitGroup
+	for v := range 4 {
+		vote := f.vote(t, 1, v)
+		for range 3 {
+			wg.Go(func() {
+				if err := f.AddAttestation(context.Background(), vote, Origin{}); err != nil {
+					t.Errorf("vote: %v", err)
+				}
+			})
+		}
+		wg.Go(func() {
+			if err := f.ImportBlock(context.Background(), block, Origin{}); err != nil && !errors.Is(err, lstar.ErrKnown) {
+				t.Errorf("block: %v", err)
+			}
+		})
+		wg.Go(func() {
+			for range 100 {
+				snap := f.Snapshot()
+				_ = snap.Blocks()
+				_ = snap.HeadState.Root()
+				f.SetAggregator(true)
+			}
+		})
+	}
+	wg.Wait()
+	if got := f.Snapshot().Head.Slot; got != 1 {
+		t.Errorf("head at slot %d, want 1", got)
+	}
+	f.stop()
+}
+
+// TestVerifier: what is valid is checked once, what is not is never remembered.
+func TestVerifier(t *testing.T) {
+	f := newFixture(t, 1)
+	v := NewVerifier(xmss.Test)
+	pub := f.keys[0].PublicKey()
+	items := make([]xmss.Verification, 40)
+	for i := range items {
+		message := [32]byte{byte(i)}
+		sig, err := f.keys[0].Sign(uint64(i%32), message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		items[i] = xmss.Verification{PublicKey: &pub, Slot: uint64(i % 32), Message: message, Signature: sig}
+	}
+	if !v.Verify(items) || !v.Verify(items[:1]) || !v.Verify(nil) {
+		t.Error("valid signatures do not verify")
+	}
+	if got := len(v.seen); got != len(items) {
+		t.Errorf("%d signatures are remembered, want %d", got, len(items))
+	}
+	items[33].Message[9]++
+	for range 2 {
+		if v.Verify(items) {
+			t.Error("a signature of another message verifies")
+		}
+	}
+	if got := len(v.seen); got != len(items) {
+		t.Errorf("%d signatures are remembered after a bad one, want %d", got, len(items))
+	}
+}

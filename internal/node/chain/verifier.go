@@ -1,0 +1,145 @@
+package chain
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// Verifier checks XMSS signatures: on all processors, a bounded number of blocks
+// and votes at a time, and none twice. A vote is seen alone, in an aggregate and
+// in a block; it is checked when it comes first.
+type Verifier struct {
+	scheme *xmss.Scheme
+	slots  chan struct{}
+
+	mu        sync.Mutex
+	seen, old map[[32]byte]struct{}
+}
+
+// maxSeen is the number of valid signatures that are remembered, twice over: four
+// slots of the largest registry.
+const maxSeen = 4 * lstar.ValidatorRegistryLimit
+
+// NewVerifier returns a verifier of the given scheme.
+func NewVerifier(scheme *xmss.Scheme) *Verifier {
+	return &Verifier{
+		scheme: scheme,
+		slots:  make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
+		seen:   make(map[[32]byte]struct{}),
+	}
+}
+
+// acquire waits for a place among those that work, which release gives back.
+func (v *Verifier) acquire(ctx context.Context) error {
+	select {
+	case v.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (v *Verifier) release() { <-v.slots }
+
+// attestation checks the signature of one vote.
+func (v *Verifier) attestation(task *lstar.AttestationTask) error {
+	if item, ok := task.Verification(); ok && v.Verify([]xmss.Verification{item}) {
+		return nil
+	}
+	return task.Reject()
+}
+
+// Verify reports whether every signature is valid. It is a proof.VerifyFunc.
+func (v *Verifier) Verify(items []xmss.Verification) bool {
+	type unseen struct {
+		digest [32]byte
+		item   xmss.Verification
+	}
+	unchecked := make([]unseen, 0, len(items))
+	for _, item := range items {
+		if d := digest(&item); !v.known(d) {
+			unchecked = append(unchecked, unseen{d, item})
+		}
+	}
+	if len(unchecked) == 0 {
+		return true
+	}
+
+	workers := min(runtime.GOMAXPROCS(0), len(unchecked))
+	var (
+		failed atomic.Bool
+		wg     sync.WaitGroup
+	)
+	for w := range workers {
+		part := unchecked[w*len(unchecked)/workers : (w+1)*len(unchecked)/workers]
+		check := func() {
+			// A few at a time, so that a bad one ends the work of all.
+			const batch = 16
+			var items [batch]xmss.Verification
+			var ok [batch]bool
+			for len(part) > 0 && !failed.Load() {
+				n := min(batch, len(part))
+				for i := range n {
+					items[i] = part[i].item
+				}
+				v.scheme.VerifyBatch(items[:n], ok[:n])
+				for _, valid := range ok[:n] {
+					if !valid {
+						failed.Store(true)
+						return
+					}
+				}
+				part = part[n:]
+			}
+		}
+		if w == workers-1 {
+			check()
+		} else {
+			wg.Go(check)
+		}
+	}
+	wg.Wait()
+	if failed.Load() {
+		return false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range unchecked {
+		v.seen[unchecked[i].digest] = struct{}{}
+	}
+	if len(v.seen) >= maxSeen {
+		v.seen, v.old = make(map[[32]byte]struct{}), v.seen
+	}
+	return true
+}
+
+func (v *Verifier) known(d [32]byte) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, seen := v.seen[d]
+	if !seen {
+		_, seen = v.old[d]
+	}
+	return seen
+}
+
+// digest identifies a signature together with all that it depends on.
+func digest(item *xmss.Verification) (d [32]byte) {
+	h := sha256.New()
+	key := item.PublicKey.Bytes()
+	h.Write(key[:])
+	var slot [8]byte
+	binary.LittleEndian.PutUint64(slot[:], item.Slot)
+	h.Write(slot[:])
+	h.Write(item.Message[:])
+	h.Write(item.Signature.Bytes())
+	h.Sum(d[:0])
+	return d
+}

@@ -1,0 +1,275 @@
+// Package node wires the services of the node together and runs them under one
+// context.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	stdsync "sync"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/node/api"
+	"github.com/leanEthereum/leanspec-node/internal/node/chain"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+	"github.com/leanEthereum/leanspec-node/internal/node/sync"
+	"github.com/leanEthereum/leanspec-node/internal/node/validator"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// Config is a node, resolved and validated.
+type Config struct {
+	Version      string
+	NodeID       string
+	Genesis      *config.Genesis
+	Keys         []config.ValidatorKeys
+	Scheme       *xmss.Scheme
+	IsAggregator bool
+	// Network.
+	NodeKey            *config.NodeKey
+	Listen             string // multiaddr, or empty to only dial
+	Bootnodes          []string
+	NetworkName        string
+	Committees         uint64
+	AggregateSubnetIDs []uint64
+	// CheckpointSyncURL is where to get the state to start from, genesis if empty.
+	CheckpointSyncURL string
+	// Ports of the three HTTP servers; 0 turns one off. The RPC port has /health
+	// alone.
+	APIPort, MetricsPort, RPCPort int
+
+	Log       *slog.Logger
+	Time      clock.Time
+	StartTime time.Time // of the process
+}
+
+// Node is ready to run.
+type Node struct {
+	cfg       Config
+	clock     clock.Clock
+	chain     *chain.Chain
+	sync      *sync.Service
+	network   *p2p.Network
+	publisher *publisher
+	validator *validator.Service
+	signers   []*xmss.Signer
+	metrics   *telemetry.Metrics
+	observer  *telemetry.Observer
+	health    *telemetry.Health
+	servers   []server
+}
+
+type server struct {
+	name    string
+	ln      net.Listener
+	handler http.Handler
+}
+
+// New builds a node and opens its ports. The error, a port in use for example, is
+// one that the operator can act upon. Close a node that is not run.
+func New(ctx context.Context, cfg Config) (*Node, error) {
+	n := &Node{
+		cfg:     cfg,
+		clock:   clock.Clock{SlotClock: clock.SlotClock{GenesisTime: cfg.Genesis.GenesisTime}, Time: cfg.Time},
+		metrics: telemetry.NewMetrics(telemetry.Info{Name: "leanspec-node", Version: cfg.Version, StartTime: cfg.StartTime}),
+		health:  new(telemetry.Health),
+	}
+	slot := func() uint64 { return uint64(n.clock.Slot()) }
+	n.metrics.SetClock(slot)
+	n.health.SetClock(slot)
+	n.observer = telemetry.NewObserver(n.metrics, cfg.Log)
+
+	verifier := chain.NewVerifier(cfg.Scheme)
+	crypto := lstar.Crypto{Signatures: cfg.Scheme, Proofs: proof.NewSigList(cfg.Scheme, verifier.Verify)}
+	state, block, err := anchor(ctx, &cfg)
+	if err != nil {
+		return nil, err
+	}
+	store, err := lstar.NewStore(crypto, lstar.NetworkRules, state, block)
+	if err != nil {
+		return nil, err
+	}
+	n.publisher = &publisher{
+		observer:   n.observer,
+		log:        telemetry.Component(cfg.Log, "p2p"),
+		aggregates: make(chan *lstar.SignedAggregatedAttestation, publishQueue),
+	}
+	n.chain = chain.New(chain.Config{
+		Store: store, Verifier: verifier, Clock: n.clock, Observer: n.observer,
+		Log:               telemetry.Component(cfg.Log, "chain"),
+		IsAggregator:      cfg.IsAggregator,
+		PublishAggregates: n.publisher.publishAggregates,
+		OnSlotEnd:         n.slotEnds,
+	})
+	n.sync = sync.New(sync.Config{Chain: n.chain, Clock: n.clock, Observer: n.observer, Log: telemetry.Component(cfg.Log, "sync")})
+	if n.network, err = p2p.New(p2p.Config{
+		NodeKey: cfg.NodeKey, Listen: cfg.Listen, Bootnodes: cfg.Bootnodes, NetworkName: cfg.NetworkName,
+		Committees: cfg.Committees, Subnets: subnets(&cfg), IsAggregator: cfg.IsAggregator, Scheme: cfg.Scheme,
+		Handler: n.sync, Observer: n.observer, Log: cfg.Log, Version: cfg.Version,
+	}); err != nil {
+		return nil, err
+	}
+	n.sync.SetNetwork(n.network)
+	n.publisher.network, n.publisher.sync = n.network, n.sync
+	if err := n.listen(); err != nil {
+		n.Close()
+		return nil, err
+	}
+	keys := make([]validator.Keys, len(cfg.Keys))
+	for i, k := range cfg.Keys {
+		keys[i] = validator.Keys{
+			Index: lstar.ValidatorIndex(k.Index), Attestation: xmss.NewSigner(k.Attestation), Proposal: xmss.NewSigner(k.Proposal),
+		}
+		n.signers = append(n.signers, keys[i].Attestation, keys[i].Proposal)
+	}
+	n.validator = validator.New(validator.Config{
+		Chain: n.chain, Publisher: n.publisher, Distance: n.sync.Distance, Clock: n.clock, Crypto: crypto, Keys: keys, Observer: n.observer,
+		Log: telemetry.Component(cfg.Log, "validator"),
+	})
+	return n, nil
+}
+
+// registry returns the validators of the genesis.
+func registry(g *config.Genesis) *lstar.Validators {
+	list := make([]lstar.Validator, len(g.Validators))
+	for i, v := range g.Validators {
+		list[i] = lstar.Validator{AttestationPublicKey: v.AttestationPublicKey, ProposalPublicKey: v.ProposalPublicKey}
+	}
+	return lstar.NewValidators(list)
+}
+
+// listen opens the ports that are turned on.
+func (n *Node) listen() error {
+	health := http.NewServeMux()
+	health.Handle("/health", n.health)
+	for _, s := range []struct {
+		flag    string
+		port    int
+		handler http.Handler
+	}{
+		{"api", n.cfg.APIPort, api.WithIdentity(api.Handler(n.chain, n.metrics.Handler()), n.identity)},
+		{"metrics", n.cfg.MetricsPort, telemetry.NewMux(n.metrics, n.health)},
+		{"rpc", n.cfg.RPCPort, health},
+	} {
+		if s.port == 0 {
+			continue
+		}
+		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", s.port))
+		if err != nil {
+			var op *net.OpError
+			if errors.As(err, &op) {
+				err = op.Err
+			}
+			return &config.Error{File: "--" + s.flag + "-port", Value: fmt.Sprint(s.port), Problem: err.Error(), Err: err}
+		}
+		n.servers = append(n.servers, server{s.flag, ln, s.handler})
+	}
+	return nil
+}
+
+// Close gives up what New opened.
+func (n *Node) Close() {
+	_ = n.network.Close()
+	for _, s := range n.servers {
+		_ = s.ln.Close()
+	}
+	for _, s := range n.signers {
+		s.Close()
+	}
+}
+
+// Run runs the node until ctx is done, which is no error, or a service fails.
+func (n *Node) Run(ctx context.Context) error {
+	defer n.Close()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	log := telemetry.Component(n.cfg.Log, "node")
+	n.logStart(log)
+	n.publisher.ctx = ctx
+
+	var services stdsync.WaitGroup
+	run := func(name string, service func(context.Context) error) {
+		services.Go(func() {
+			if err := service(ctx); err != nil {
+				stop(fmt.Errorf("%s: %w", name, err))
+			}
+		})
+	}
+	run("chain", n.chain.Run)
+	run("validator", n.validator.Run)
+	run("sync", n.sync.Run)
+	run("p2p", n.network.Run)
+	run("publisher", n.publisher.run)
+	run("health", n.watchHealth)
+	for _, s := range n.servers {
+		run(s.name, func(ctx context.Context) error { return telemetry.Serve(ctx, s.ln, s.handler) })
+	}
+
+	<-ctx.Done()
+	log.Info("stopping")
+	services.Wait()
+	log.Info("stopped")
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+func (n *Node) logStart(log *slog.Logger) {
+	snap := n.chain.Snapshot()
+	indices := make([]uint64, len(n.cfg.Keys))
+	for i, k := range n.cfg.Keys {
+		indices[i] = k.Index
+	}
+	attrs := []any{
+		"version", n.cfg.Version, "node", n.cfg.NodeID, "scheme", n.cfg.Scheme.String(),
+		"genesis_time", n.clock.StartOf(0).UTC().Format(time.RFC3339), "genesis_root", snap.Head.Root.String(),
+		"registry", snap.HeadState.Validators.Len(), "validators", fmt.Sprint(indices), "aggregator", n.cfg.IsAggregator,
+	}
+	for _, s := range n.servers {
+		attrs = append(attrs, s.name, s.ln.Addr().String())
+	}
+	log.Info("started", attrs...)
+	identity := n.identity()
+	log.Info("network", "peer_id", identity.PeerID, "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
+		"bootnodes", len(n.cfg.Bootnodes), "subnets", fmt.Sprint(subnets(&n.cfg)), "enr", identity.ENR)
+	log.Warn("no data folder: the chain is kept in memory, and starts anew from genesis with the next start")
+	if n.clock.BeforeGenesis() {
+		log.Info("waiting for genesis", "seconds", int(n.clock.StartOf(0).Sub(n.clock.Now()).Seconds()+0.5))
+	}
+}
+
+// watchHealth keeps what /health and the sync metrics say up to date.
+func (n *Node) watchHealth(ctx context.Context) error {
+	for {
+		snap, newer := n.chain.Watch()
+		syncChanged := n.sync.Changed()
+		n.health.Update(telemetry.HealthInput{
+			Ready: true, BeforeGenesis: n.clock.BeforeGenesis(), HeadSlot: uint64(snap.Head.Slot),
+			KnownGap: n.sync.KnownGap(), Peers: n.sync.Peers(), PeersAgreeNothingNewer: n.sync.PeersAgreeNothingNewer(),
+		})
+		synced, reason := n.health.Synced()
+		n.observer.SyncState(telemetry.SyncState{Synced: synced, Reason: reason, Distance: n.sync.Distance()})
+		select {
+		case <-newer:
+		case <-syncChanged:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// slotEnds writes the line of the slot.
+func (n *Node) slotEnds(s telemetry.SlotSummary) {
+	s.Synced, _ = n.health.Synced()
+	s.Peers = len(n.network.Peers())
+	n.observer.SlotSummary(s)
+}

@@ -1,0 +1,91 @@
+package p2p
+
+import (
+	"encoding/base64"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/ethereum/go-ethereum/rlp"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+)
+
+type bootnodeCase struct{ text, addr, problem string }
+
+// bootnodes are bootnodes with what becomes of them.
+func bootnodes(t testing.TB) map[string]bootnodeCase {
+	t.Helper()
+	key := newNodeKey(t)
+	record, err := key.ENR(config.ENROptions{IP: netip.MustParseAddr("192.0.2.1"), UDP: 9000, QUIC: 9001})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// edit changes the pairs of the record and leaves its signature.
+	edit := func(drop ...string) string {
+		parsed, err := wire.ParseRecord(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		items := [][]byte{parsed.Signature[:], {1}}
+		for _, name := range []string{"eth2", "id", "ip", "quic", "secp256k1", "udp"} {
+			if !strings.Contains(strings.Join(drop, " "), name) {
+				items = append(items, []byte(name), parsed.Get(name))
+			}
+		}
+		b, err := rlp.EncodeToBytes(items)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "enr:" + base64.RawURLEncoding.EncodeToString(b)
+	}
+	const id = "16Uiu2HAkvi2sxT75Bpq1c7yV2FjnSQJJ432d6jeshbmfdJss1i6f"
+	return map[string]bootnodeCase{
+		"ENR":                     {record, "/ip4/192.0.2.1/udp/9001/quic-v1", ""},
+		"multiaddr":               {"/ip4/192.0.2.1/udp/9001/quic-v1/p2p/" + id, "/ip4/192.0.2.1/udp/9001/quic-v1", ""},
+		"multiaddr without id":    {"/ip4/192.0.2.1/udp/9001/quic-v1", "/ip4/192.0.2.1/udp/9001/quic-v1", ""},
+		"multiaddr with a name":   {"/dns4/node-0/udp/9001/quic-v1", "/dns4/node-0/udp/9001/quic-v1", ""},
+		"empty":                   {"", "", "want a multiaddr or an ENR"},
+		"host and port":           {"localhost:9001", "", "want a multiaddr or an ENR"},
+		"TCP":                     {"/ip4/192.0.2.1/tcp/9001", "", "want a QUIC address"},
+		"UDP without QUIC":        {"/ip4/192.0.2.1/udp/9001", "", "want a QUIC address"},
+		"only an id":              {"/p2p/" + id, "", "want a QUIC address"},
+		"bad id":                  {"/ip4/192.0.2.1/udp/9001/quic-v1/p2p/xyz", "", "want a multiaddr or an ENR"},
+		"empty ENR":               {"enr:", "", "invalid encoding: ENR"},
+		"ENR, not base64":         {"enr:***", "", "not base64"},
+		"ENR, cut":                {record[:len(record)-4], "", "invalid encoding: ENR"},
+		"ENR without key":         {edit("secp256k1"), "", "ENR structurally invalid"},
+		"ENR without scheme":      {edit("id"), "", "ENR structurally invalid"},
+		"ENR of somebody else":    {edit("eth2"), "", "ENR signature verification failed"},
+		"ENR, unsigned, nowhere":  {edit("ip"), "", "ENR signature verification failed"},
+		"ENR with a line break\n": {"enr:\n\x1b[31m", "", "not base64"},
+	}
+}
+
+func TestParseBootnode(t *testing.T) {
+	for name, test := range bootnodes(t) {
+		t.Run(name, func(t *testing.T) {
+			b, err := ParseBootnode(test.text)
+			if test.problem == "" {
+				if err != nil || b.Addr.String() != test.addr {
+					t.Errorf("got %v, error %v; want %s", b.Addr, err, test.addr)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), test.problem) {
+				t.Fatalf("error is %v, want %q", err, test.problem)
+			}
+			if strings.ContainsAny(err.Error(), "\n\x1b") || !strings.HasPrefix(err.Error(), "--bootnode: ") {
+				t.Errorf("error %q: want one line that names the option", err)
+			}
+		})
+	}
+	t.Run("ENR without address", func(t *testing.T) {
+		// A record that was signed without ip, from the vectors of leanSpec.
+		const text = "enr:-Iu4QH9jczrZFmQYFzYOnzvoHr0x_oqo6uiVwYyfW4JqmzieRFUycscJpHoQoAudebpIM0ty96ktM0ZdV0Cb_Xc_oD4BhGV0aDKQEjRWeAAAAAD__________4JpZIJ2NIlzZWNwMjU2azGhA8pjTK4NSay0Adikxrb-jFW3DRFb9AB2nMFADzJYzTE4"
+		if _, err := ParseBootnode(text); err == nil || !strings.Contains(err.Error(), "ENR has no UDP connection info") {
+			t.Errorf("error is %v, want that the ENR has no UDP connection info", err)
+		}
+	})
+}

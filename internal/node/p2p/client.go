@@ -1,0 +1,278 @@
+package p2p
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"os"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-multistream"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+)
+
+const (
+	// maxInFlight is how many requests one peer has to answer at a time.
+	maxInFlight = 2
+	// unsupportedTTL is for how long a peer that does not know a protocol is not
+	// asked again.
+	unsupportedTTL = 5 * time.Minute
+)
+
+var (
+	// ErrUnsupported says that a peer does not know the protocol of a request.
+	ErrUnsupported = errors.New("peer does not support the protocol")
+	// ErrBadResponse says that a peer answered something that no correct peer
+	// answers. It has cost the peer score already.
+	ErrBadResponse = errors.New("bad response")
+
+	errBanned = errors.New("peer is banned")
+)
+
+// ResponseError is an answer of a peer that is no success.
+type ResponseError struct {
+	Code wire.ResponseCode
+	Text string // as the peer wrote it
+}
+
+// Error implements error.
+func (e *ResponseError) Error() string { return fmt.Sprintf("peer answers %s: %q", e.Code, e.Text) }
+
+// request sends a request and passes the parts of the response to hear, up to the
+// end of the response or an error. What hear finds wrong wraps ErrBadResponse.
+//
+// leanSpec: node/networking/client/reqresp_client.py, ReqRespClient
+func (n *Network) request(ctx context.Context, id peer.ID, protocolID protocol.ID, limit int, payload []byte,
+	hear func(code wire.ResponseCode, payload []byte) error,
+) error {
+	c := n.peers.get(id)
+	if c == nil {
+		return ErrNotConnected
+	}
+	if c.lacks(string(protocolID), n.now()) {
+		return ErrUnsupported
+	}
+	select {
+	case c.inFlight <- struct{}{}:
+		defer release(c.inFlight)
+	case <-c.gone:
+		return ErrNotConnected
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.ctx.Done():
+		return ErrNotConnected
+	}
+	own, cancel := context.WithTimeout(ctx, n.timeout)
+	defer cancel()
+	err := n.exchange(own, id, protocolID, limit, payload, hear)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, multistream.ErrNotSupported[protocol.ID]{}):
+		c.setLacks(string(protocolID), n.now().Add(unsupportedTTL))
+		return ErrUnsupported
+	case errors.Is(err, wire.ErrInvalid) || errors.Is(err, ErrBadResponse):
+		n.fault(id, "bad response", err)
+		if !errors.Is(err, ErrBadResponse) {
+			err = fmt.Errorf("%w: %w", ErrBadResponse, err)
+		}
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err() // the caller's doing
+	case own.Err() != nil && !c.isGone():
+		n.fault(id, "no response in time", nil)
+		return fmt.Errorf("no response in %v: %w", n.timeout, context.DeadlineExceeded)
+	default:
+		return err
+	}
+}
+
+func (n *Network) exchange(ctx context.Context, id peer.ID, protocolID protocol.ID, limit int, payload []byte,
+	hear func(code wire.ResponseCode, payload []byte) error,
+) error {
+	s, err := n.host.NewStream(network.WithNoDial(ctx, "requests go to connected peers"), id, protocolID)
+	if err != nil {
+		return err
+	}
+	defer s.Reset() // does nothing to a stream that was read to its end
+	defer context.AfterFunc(ctx, func() { s.Reset() })()
+	if _, err := s.Write(wire.AppendRequest(nil, payload)); err != nil {
+		return err
+	}
+	if err := s.CloseWrite(); err != nil {
+		return err
+	}
+	r := bufio.NewReader(s)
+	for {
+		code, payload, err := wire.ReadResponse(r, limit)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := hear(code, payload); err != nil {
+			return err
+		}
+	}
+}
+
+// Status implements Requester. The error is also that of Handler.OnStatus, which
+// has ended the connection.
+func (n *Network) Status(ctx context.Context, from peer.ID) (Status, error) {
+	var theirs Status
+	parts := 0
+	ours := n.cfg.Handler.Status()
+	err := n.request(ctx, from, wire.StatusProtocol, statusSize, ssz.Marshal(&ours),
+		func(code wire.ResponseCode, payload []byte) error {
+			if parts++; parts > 1 {
+				return fmt.Errorf("%w: more than one status", ErrBadResponse)
+			}
+			if code != wire.Success {
+				return &ResponseError{code, string(payload)}
+			}
+			if err := ssz.Unmarshal(payload, &theirs); err != nil {
+				return fmt.Errorf("%w: status: %w", ErrBadResponse, err)
+			}
+			return nil
+		})
+	if err != nil {
+		return Status{}, err
+	}
+	if parts == 0 {
+		n.fault(from, "bad response", nil)
+		return Status{}, fmt.Errorf("%w: no status", ErrBadResponse)
+	}
+	c := n.peers.get(from)
+	if c == nil {
+		return Status{}, ErrNotConnected
+	}
+	return theirs, n.hearStatus(c, theirs)
+}
+
+// hearStatus passes a status to the handler, and ends the connection if it says
+// so.
+func (n *Network) hearStatus(c *connectedPeer, s Status) error {
+	c.handler.Lock()
+	defer c.handler.Unlock()
+	if c.isGone() {
+		return ErrNotConnected
+	}
+	c.setStatus(s, n.now())
+	err := n.cfg.Handler.OnStatus(c.id, s)
+	if err != nil {
+		n.Disconnect(c.id, err.Error())
+	}
+	return err
+}
+
+// BlocksByRoot implements Requester. Beside an error it returns the blocks that
+// came before it, which are good.
+func (n *Network) BlocksByRoot(ctx context.Context, from peer.ID, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
+	if len(roots) == 0 {
+		return nil, nil
+	}
+	if len(roots) > MaxRequestBlocks {
+		return nil, fmt.Errorf("request for %d blocks, at most %d are allowed", len(roots), MaxRequestBlocks)
+	}
+	wanted := make(map[lstar.Root]bool, len(roots))
+	distinct := make([]lstar.Root, 0, len(roots))
+	for _, root := range roots {
+		if !wanted[root] {
+			wanted[root] = true
+			distinct = append(distinct, root)
+		}
+	}
+	var blocks []*lstar.SignedBlock
+	parts := 0
+	err := n.request(ctx, from, wire.BlocksByRootProtocol, MaxPayloadSize, wire.EncodeRoots(distinct),
+		func(code wire.ResponseCode, payload []byte) error {
+			if parts++; parts > len(distinct) {
+				return fmt.Errorf("%w: more parts than blocks were asked for", ErrBadResponse)
+			}
+			if code == wire.ResourceUnavailable {
+				return nil // the peer does not have this one
+			}
+			block, err := decodeBlock(code, payload)
+			if err != nil {
+				return err
+			}
+			root := block.Block.Root()
+			if !wanted[root] {
+				return fmt.Errorf("%w: block that was not asked for, or came before", ErrBadResponse)
+			}
+			delete(wanted, root)
+			blocks = append(blocks, block)
+			return nil
+		})
+	return blocks, err
+}
+
+// BlocksByRange implements Requester. Beside an error it returns the blocks that
+// came before it, which are good.
+func (n *Network) BlocksByRange(ctx context.Context, from peer.ID, start lstar.Slot, count uint64) ([]*lstar.SignedBlock, error) {
+	if count == 0 || count > MaxRequestBlocks || uint64(start) > math.MaxUint64-count {
+		return nil, fmt.Errorf("request for %d slots from %d: want 1 to %d", count, start, MaxRequestBlocks)
+	}
+	var blocks []*lstar.SignedBlock
+	var parent lstar.Root
+	parts := uint64(0)
+	err := n.request(ctx, from, wire.BlocksByRangeProtocol, MaxPayloadSize, wire.EncodeRange(uint64(start), count),
+		func(code wire.ResponseCode, payload []byte) error {
+			if parts++; parts > count {
+				return fmt.Errorf("%w: more parts than slots were asked for", ErrBadResponse)
+			}
+			if code == wire.ResourceUnavailable && len(blocks) > 0 {
+				return nil // leanSpec lets a slot be unavailable
+			}
+			signed, err := decodeBlock(code, payload)
+			if err != nil {
+				return err
+			}
+			block := &signed.Block
+			switch {
+			case block.Slot < start || uint64(block.Slot-start) >= count:
+				return fmt.Errorf("%w: block of slot %d outside of the range", ErrBadResponse, block.Slot)
+			case len(blocks) > 0 && block.Slot <= blocks[len(blocks)-1].Block.Slot:
+				return fmt.Errorf("%w: slots do not ascend at %d", ErrBadResponse, block.Slot)
+			case len(blocks) > 0 && block.ParentRoot != parent:
+				return fmt.Errorf("%w: block of slot %d is no child of the one before", ErrBadResponse, block.Slot)
+			}
+			parent = block.Root()
+			blocks = append(blocks, signed)
+			return nil
+		})
+	return blocks, err
+}
+
+// decodeBlock reads a part of a response that is to be a block.
+func decodeBlock(code wire.ResponseCode, payload []byte) (*lstar.SignedBlock, error) {
+	if code != wire.Success {
+		return nil, &ResponseError{code, string(payload)}
+	}
+	block, err := lstar.DecodeSignedBlock(payload)
+	if err == nil {
+		err = lstar.CheckBody(&block.Block.Body) // before it takes memory while it waits
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadResponse, err)
+	}
+	return block, nil
+}
+
+// isTimeout reports whether an operation ran into its deadline.
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &timeout) && timeout.Timeout()
+}

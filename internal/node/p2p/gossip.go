@@ -1,0 +1,319 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/golang/snappy"
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pubsubpb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+)
+
+// Parameters of the mesh.
+//
+// leanSpec: node/networking/gossipsub/parameters.py
+const (
+	meshD         = 8
+	meshDLow      = 6
+	meshDHigh     = 12
+	meshDLazy     = 6
+	meshDScore    = 4 // of scores, which are not in use
+	meshDOut      = 2
+	heartbeat     = 700 * time.Millisecond
+	fanoutTTL     = time.Minute
+	historyLength = 6
+	historyGossip = 3
+	seenTTL       = lstar.SecondsPerSlot * lstar.JustificationLookbackSlots * 2 * time.Second
+	pruneBackoff  = time.Minute
+)
+
+// envelopeSize is more than what surrounds a message on its way: its topic, and
+// the tags and lengths of protobuf.
+const envelopeSize = 1024
+
+// Bounds on what is being judged at a time. Above them, messages are dropped and
+// counted. A judge that has to wait for the chain occupies a place.
+const (
+	validationQueue         = 1024 // messages waiting for a look at their topic
+	maxValidating           = 4096 // messages with a judge, of all topics
+	maxValidatingBlocks     = 64
+	maxValidatingVotes      = 2048 // of each subnet
+	maxValidatingAggregates = 256
+)
+
+// The blocks that one peer may send by gossip. What is dropped at a full queue
+// counts as seen and does not come again by gossip, so no single peer may fill
+// the places for blocks.
+const (
+	gossipedBlocksPerSecond = 16
+	gossipedBlockBurst      = maxValidatingBlocks * 3 / 4
+)
+
+// errTooManyBlocks drops all that came together with one block too many.
+var errTooManyBlocks = errors.New("too many blocks by gossip")
+
+// inspect looks at what a peer sends before anything is done with it. What is
+// dropped here does not count as seen.
+func (n *Network) inspect(blockTopic string) func(peer.ID, *pubsub.RPC) error {
+	return func(from peer.ID, rpc *pubsub.RPC) error {
+		blocks := 0
+		for _, m := range rpc.GetPublish() {
+			if m.GetTopic() == blockTopic {
+				blocks++
+			}
+		}
+		c := n.peers.get(from)
+		if blocks == 0 || c == nil || c.gossiped.AllowN(time.Now(), blocks) {
+			return nil
+		}
+		n.observer.QueueDropped(telemetry.QueueDropped{Queue: queueGossip})
+		return errTooManyBlocks
+	}
+}
+
+// queueGossip names the queue of messages in metrics.
+const queueGossip = "gossip_validation"
+
+// joinTopics starts gossip on the topics of the network, and subscribes to those
+// that the node has a part in.
+func (n *Network) joinTopics() error {
+	topics := []wire.Topic{
+		{Kind: wire.TopicBlock, Network: n.cfg.NetworkName},
+		{Kind: wire.TopicAggregation, Network: n.cfg.NetworkName},
+	}
+	subscribed := map[wire.Topic]bool{topics[0]: true, topics[1]: true}
+	for _, subnet := range n.cfg.Subnets {
+		subscribed[n.attestationTopic(subnet)] = true
+	}
+	for subnet := range n.cfg.Committees {
+		topics = append(topics, n.attestationTopic(subnet))
+	}
+	names := make([]string, len(topics))
+	for i, topic := range topics {
+		names[i] = topic.String()
+	}
+
+	params := pubsub.DefaultGossipSubParams()
+	params.D, params.Dlo, params.Dhi, params.Dlazy = meshD, meshDLow, meshDHigh, meshDLazy
+	params.Dscore, params.Dout = meshDScore, meshDOut
+	params.HeartbeatInterval, params.FanoutTTL, params.PruneBackoff = heartbeat, fanoutTTL, pruneBackoff
+	params.HistoryLength, params.HistoryGossip = historyLength, historyGossip
+	n.tracer = &tracer{n: n, mesh: make(map[peer.ID]int)}
+	ps, err := pubsub.NewGossipSub(n.ctx, n.host,
+		pubsub.WithGossipSubProtocols(
+			[]protocol.ID{pubsub.GossipSubID_v12, pubsub.GossipSubID_v11, pubsub.GossipSubID_v10},
+			pubsub.GossipSubDefaultFeatures),
+		pubsub.WithGossipSubParams(params),
+		pubsub.WithFloodPublish(false),
+		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
+		pubsub.WithNoAuthor(),
+		pubsub.WithMessageIdFn(func(m *pubsubpb.Message) string {
+			id := wire.GossipID(m.GetTopic(), m.GetData())
+			return string(id[:])
+		}),
+		pubsub.WithSeenMessagesTTL(seenTTL),
+		pubsub.WithMaxMessageSize(snappy.MaxEncodedLen(MaxPayloadSize)+envelopeSize),
+		pubsub.WithSubscriptionFilter(pubsub.WrapLimitSubscriptionFilter(
+			pubsub.NewAllowlistSubscriptionFilter(names...), 2*len(names)+64)),
+		pubsub.WithValidateQueueSize(validationQueue),
+		pubsub.WithValidateThrottle(maxValidating),
+		pubsub.WithRawTracer(n.tracer),
+		pubsub.WithAppSpecificRpcInspector(n.inspect(wire.Topic{Kind: wire.TopicBlock, Network: n.cfg.NetworkName}.String())),
+	)
+	if err != nil {
+		return fmt.Errorf("p2p: gossip: %w", err)
+	}
+	for i, topic := range topics {
+		err := ps.RegisterTopicValidator(names[i], n.validator(topic.Kind),
+			pubsub.WithValidatorConcurrency(maxValidatingOf(topic.Kind)))
+		if err != nil {
+			return fmt.Errorf("p2p: topic %s: %w", names[i], err)
+		}
+		t, err := ps.Join(names[i])
+		if err != nil {
+			return fmt.Errorf("p2p: topic %s: %w", names[i], err)
+		}
+		n.topics[topic] = t
+		if subscribed[topic] {
+			// The validator has seen to the message already: it only needs to be
+			// passed on.
+			cancel, err := t.Relay()
+			if err != nil {
+				return fmt.Errorf("p2p: topic %s: %w", names[i], err)
+			}
+			n.relays = append(n.relays, cancel)
+		}
+	}
+	return nil
+}
+
+func maxValidatingOf(kind wire.TopicKind) int {
+	switch kind {
+	case wire.TopicBlock:
+		return maxValidatingBlocks
+	case wire.TopicAggregation:
+		return maxValidatingAggregates
+	default:
+		return maxValidatingVotes
+	}
+}
+
+func (n *Network) attestationTopic(subnet uint64) wire.Topic {
+	return wire.Topic{Kind: wire.TopicAttestation, Network: n.cfg.NetworkName, Subnet: subnet}
+}
+
+// validator judges the messages of a topic. Own ones were made by this node, and
+// need no judge.
+func (n *Network) validator(kind wire.TopicKind) pubsub.ValidatorEx {
+	return func(ctx context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
+		if from == n.host.ID() {
+			return pubsub.ValidationAccept
+		}
+		if !n.begin() {
+			return pubsub.ValidationIgnore
+		}
+		defer n.wg.Done()
+		n.observer.GossipReceived(telemetry.GossipReceived{Kind: string(kind), Bytes: len(m.GetData())})
+		verdict, err := n.judge(ctx, kind, from, m.GetData())
+		switch {
+		case err != nil:
+			n.weighedFault(from, relayedFault, "gossip: bytes that are no "+string(kind), err)
+			return pubsub.ValidationReject
+		case verdict == Accept:
+			return pubsub.ValidationAccept
+		case verdict == Reject:
+			n.weighedFault(from, relayedFault, "gossip: "+string(kind)+" was rejected", nil)
+			return pubsub.ValidationReject
+		default:
+			return pubsub.ValidationIgnore
+		}
+	}
+}
+
+// judge decodes a message and asks the handler. The error says that the bytes are
+// bad.
+func (n *Network) judge(ctx context.Context, kind wire.TopicKind, from peer.ID, raw []byte) (Verdict, error) {
+	message, err := decodeGossip(kind, raw, n.cfg)
+	if err != nil {
+		return Reject, err
+	}
+	switch m := message.(type) {
+	case *lstar.SignedBlock:
+		return n.cfg.Handler.OnBlock(ctx, from, m), nil
+	case *lstar.SignedAttestation:
+		return n.cfg.Handler.OnAttestation(ctx, from, m), nil
+	case *lstar.SignedAggregatedAttestation:
+		return n.cfg.Handler.OnAggregate(ctx, from, m), nil
+	default:
+		return Ignore, nil
+	}
+}
+
+// decodeGossip decodes a message of a kind of topic: raw snappy around SSZ.
+func decodeGossip(kind wire.TopicKind, raw []byte, cfg Config) (any, error) {
+	data, err := wire.DecompressBlock(raw, wire.GossipLimit(kind))
+	if err != nil {
+		return nil, err
+	}
+	switch kind {
+	case wire.TopicBlock:
+		return lstar.DecodeSignedBlock(data)
+	case wire.TopicAttestation:
+		return lstar.DecodeSignedAttestation(data, cfg.Scheme)
+	case wire.TopicAggregation:
+		a := new(lstar.SignedAggregatedAttestation)
+		return a, ssz.Unmarshal(data, a)
+	default:
+		return nil, fmt.Errorf("no messages of kind %q", kind)
+	}
+}
+
+// PublishBlock gossips a block. It returns once the message is on its way, which
+// does not need any peer.
+func (n *Network) PublishBlock(ctx context.Context, b *lstar.SignedBlock) error {
+	return n.publish(ctx, wire.Topic{Kind: wire.TopicBlock, Network: n.cfg.NetworkName}, ssz.Marshal(b))
+}
+
+// PublishAttestation gossips a vote on its validator's subnet, to which the node
+// need not be subscribed.
+func (n *Network) PublishAttestation(ctx context.Context, a *lstar.SignedAttestation) error {
+	subnet := uint64(a.ValidatorIndex) % n.cfg.Committees
+	return n.publish(ctx, n.attestationTopic(subnet), a.Encode())
+}
+
+// PublishAggregate gossips an aggregate.
+func (n *Network) PublishAggregate(ctx context.Context, a *lstar.SignedAggregatedAttestation) error {
+	return n.publish(ctx, wire.Topic{Kind: wire.TopicAggregation, Network: n.cfg.NetworkName}, ssz.Marshal(a))
+}
+
+func (n *Network) publish(ctx context.Context, topic wire.Topic, data []byte) error {
+	if len(data) > MaxPayloadSize {
+		return fmt.Errorf("p2p: publish on %s: %d bytes, at most %d are allowed", topic, len(data), MaxPayloadSize)
+	}
+	if err := n.topics[topic].Publish(ctx, wire.CompressBlock(data)); err != nil {
+		return fmt.Errorf("p2p: publish on %s: %w", topic, err)
+	}
+	return nil
+}
+
+// tracer hears what pubsub does.
+type tracer struct {
+	n *Network
+
+	mu   sync.Mutex
+	mesh map[peer.ID]int // topics by peer
+}
+
+// RejectMessage counts what fell out of a queue, and the faults that pubsub finds
+// by itself.
+func (t *tracer) RejectMessage(m *pubsub.Message, reason string) {
+	switch reason {
+	case pubsub.RejectValidationQueueFull, pubsub.RejectValidationThrottled:
+		t.n.observer.QueueDropped(telemetry.QueueDropped{Queue: queueGossip})
+	case pubsub.RejectUnexpectedSignature, pubsub.RejectUnexpectedAuthInfo:
+		t.n.fault(m.ReceivedFrom, "gossip: message is not anonymous", nil)
+	}
+}
+
+func (t *tracer) Graft(p peer.ID, _ string) { t.updateMesh(func() { t.mesh[p]++ }) }
+
+func (t *tracer) Prune(p peer.ID, _ string) {
+	t.updateMesh(func() {
+		if t.mesh[p]--; t.mesh[p] <= 0 {
+			delete(t.mesh, p)
+		}
+	})
+}
+
+// OnClosedOutboundStream hears of peers that leave without being pruned.
+func (t *tracer) OnClosedOutboundStream(p peer.ID) { t.updateMesh(func() { delete(t.mesh, p) }) }
+
+func (t *tracer) updateMesh(update func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	update()
+	t.n.observer.MeshPeers(telemetry.MeshPeers{Count: len(t.mesh)})
+}
+
+func (*tracer) OnNewOutboundStream(peer.ID, protocol.ID)             {}
+func (*tracer) Join(string)                                          {}
+func (*tracer) Leave(string)                                         {}
+func (*tracer) ValidateMessage(*pubsub.Message)                      {}
+func (*tracer) DeliverMessage(*pubsub.Message)                       {}
+func (*tracer) DuplicateMessage(*pubsub.Message)                     {}
+func (*tracer) ThrottlePeer(peer.ID)                                 {}
+func (*tracer) RecvRPC(*pubsub.RPC)                                  {}
+func (*tracer) SendRPC(*pubsub.RPC, peer.ID)                         {}
+func (*tracer) SendRPCCompleted(*pubsub.RPC, peer.ID, time.Duration) {}
+func (*tracer) DropRPC(*pubsub.RPC, peer.ID)                         {}
+func (*tracer) UndeliverableMessage(*pubsub.Message)                 {}

@@ -1,0 +1,399 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+	"golang.org/x/time/rate"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+const (
+	// DefaultNetworkName names the network in gossip topics.
+	//
+	// leanSpec: spec/forks/lstar/spec.py, LstarSpec.GOSSIP_DIGEST
+	DefaultNetworkName = "12345678"
+	// DefaultMaxPeers is how many peers the node keeps.
+	DefaultMaxPeers = 64
+	// DefaultStatusInterval is the age at which a peer's status is asked for again.
+	DefaultStatusInterval = 3 * lstar.SecondsPerSlot * time.Second
+)
+
+// Config says what a network needs. NodeKey, Scheme and Handler are required.
+type Config struct {
+	// NodeKey is the identity of the node.
+	NodeKey *config.NodeKey
+	// Listen is the multiaddr to listen on, such as /ip4/0.0.0.0/udp/9001/quic-v1.
+	// Without one the node only dials.
+	Listen string
+	// Bootnodes are the peers to keep dialing, as ParseBootnode reads them. The
+	// node itself may be among them.
+	Bootnodes []string
+	// NetworkName stands in the gossip topics; DefaultNetworkName where empty.
+	NetworkName string
+	// Committees is the number of attestation committees; 0 means 1.
+	Committees uint64
+	// Subnets are the attestation subnets to subscribe to, each below Committees.
+	Subnets []uint64
+	// IsAggregator stands in the node record.
+	IsAggregator bool
+	// Scheme is the signature scheme of the votes.
+	Scheme *xmss.Scheme
+	// Handler is the node behind the network.
+	Handler Handler
+	// Observer takes what there is to count and log, Log what only libp2p has to
+	// say. Either may be nil.
+	Observer *telemetry.Observer
+	Log      *slog.Logger
+	// Version stands in the user agent.
+	Version string
+	// MaxPeers is how many peers the node keeps; DefaultMaxPeers where 0.
+	MaxPeers int
+	// StatusInterval is the age at which a peer's status is asked for again;
+	// DefaultStatusInterval where 0.
+	StatusInterval time.Duration
+}
+
+// PeerInfo describes a connected peer.
+type PeerInfo struct {
+	ID peer.ID
+	// Direction says who dialed: telemetry.DirectionInbound or DirectionOutbound.
+	Direction string
+	Address   string
+	Connected time.Time
+	// Status is the last that the peer told, or nil.
+	Status *Status
+}
+
+// Network is the node's part of the network. Its methods are safe for concurrent
+// use. It implements Requester.
+type Network struct {
+	cfg       Config
+	observer  *telemetry.Observer
+	log       *slog.Logger
+	bootnodes []Bootnode
+	started   time.Time
+	now       func() time.Time
+	timeout   time.Duration // of a request, requestTimeout but in tests
+
+	host    host.Host
+	topics  map[wire.Topic]*pubsub.Topic
+	relays  []pubsub.RelayCancelFunc
+	tracer  *tracer
+	peers   *peers
+	scores  *scores
+	serving chan struct{}
+	blocks  *rate.Limiter
+
+	// ctx ends with Close, which waits for the goroutines counted in wg.
+	ctx    context.Context
+	cancel context.CancelFunc
+	open   atomic.Bool // Run was called: peers may connect
+
+	mu     sync.Mutex
+	closed bool
+	wg     sync.WaitGroup
+}
+
+var _ Requester = (*Network)(nil)
+
+// New checks the configuration, opens the node's port and joins the topics. Peers
+// are let in once Run is called. A network that is not run must be closed.
+func New(cfg Config) (*Network, error) {
+	if cfg.NodeKey == nil || cfg.Scheme == nil || cfg.Handler == nil {
+		return nil, errors.New("p2p: NodeKey, Scheme and Handler are required")
+	}
+	if cfg.NetworkName == "" {
+		cfg.NetworkName = DefaultNetworkName
+	}
+	if strings.ContainsRune(cfg.NetworkName, '/') {
+		return nil, &config.Error{Field: "--network-name", Value: strconv.Quote(cfg.NetworkName), Problem: "want a name without a slash"}
+	}
+	cfg.Committees = max(cfg.Committees, 1)
+	for _, subnet := range cfg.Subnets {
+		if subnet >= cfg.Committees {
+			return nil, &config.Error{Field: "--aggregate-subnet-ids", Value: strconv.FormatUint(subnet, 10),
+				Problem: fmt.Sprintf("want less than the %d committees", cfg.Committees)}
+		}
+	}
+	if cfg.MaxPeers <= 0 {
+		cfg.MaxPeers = DefaultMaxPeers
+	}
+	if cfg.StatusInterval <= 0 {
+		cfg.StatusInterval = DefaultStatusInterval
+	}
+	if cfg.Observer == nil {
+		cfg.Observer = telemetry.NewObserver(nil, nil)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	n := &Network{
+		cfg:      cfg,
+		observer: cfg.Observer,
+		log:      telemetry.Component(cfg.Log, "p2p"),
+		started:  time.Now(),
+		now:      time.Now,
+		timeout:  requestTimeout,
+		topics:   make(map[wire.Topic]*pubsub.Topic),
+		serving:  make(chan struct{}, maxServing),
+		blocks:   rate.NewLimiter(totalBlocksPerSecond, totalBlockBurst),
+	}
+	clock := func() time.Time { return n.now() }
+	n.peers = &peers{now: clock, byID: make(map[peer.ID]*connectedPeer)}
+	n.scores = newScores(clock)
+	for _, s := range cfg.Bootnodes {
+		bootnode, err := ParseBootnode(s)
+		if err != nil {
+			return nil, err
+		}
+		n.bootnodes = append(n.bootnodes, bootnode)
+	}
+
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	var err error
+	if n.host, err = newHost(&n.cfg, gater{n}); err != nil {
+		n.cancel()
+		return nil, err
+	}
+	n.host.Network().Notify(n.notifiee())
+	n.handleRequests()
+	if err := n.joinTopics(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	var subnet uint64
+	if len(cfg.Subnets) > 0 {
+		subnet = slices.Min(cfg.Subnets)
+	}
+	n.observer.AttestationCommittee(telemetry.AttestationCommittee{Subnet: subnet, Count: cfg.Committees})
+	return n, nil
+}
+
+// Run lets peers in and dials the bootnodes until ctx is done. Then it closes the
+// network, and returns nil if that went well.
+func (n *Network) Run(ctx context.Context) error {
+	if err := n.greetWithoutIdentify(); err != nil {
+		return errors.Join(err, n.Close())
+	}
+	n.open.Store(true)
+	n.keepBootnodes()
+	n.spawn(n.exchangeStatuses)
+	select {
+	case <-ctx.Done():
+	case <-n.ctx.Done():
+	}
+	return n.Close()
+}
+
+// Close ends all connections and waits for whatever works on them: the handler is
+// not called any more. It may be called more than once.
+func (n *Network) Close() error {
+	n.mu.Lock()
+	closed := n.closed
+	n.closed = true
+	n.mu.Unlock()
+	var err error
+	if !closed {
+		n.open.Store(false)
+		for _, c := range n.peers.all() {
+			c.setClosing("this node stops")
+		}
+		for _, cancel := range n.relays {
+			cancel()
+		}
+		n.cancel()
+		err = n.host.Close()
+	}
+	n.wg.Wait()
+	return err
+}
+
+// spawn runs f in a goroutine that Close waits for, unless the network is closed.
+func (n *Network) spawn(f func(ctx context.Context)) {
+	if n.begin() {
+		go func() {
+			defer n.wg.Done()
+			f(n.ctx)
+		}()
+	}
+}
+
+// begin makes Close wait for n.wg.Done, or reports that the network is closed.
+func (n *Network) begin() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closed {
+		n.wg.Add(1)
+	}
+	return !n.closed
+}
+
+// PeerID returns the id of this node.
+func (n *Network) PeerID() peer.ID { return n.host.ID() }
+
+// ListenAddrs returns the addresses that the node listens on, one for each
+// network interface, with its peer id at the end.
+func (n *Network) ListenAddrs() []ma.Multiaddr {
+	addrs, err := n.host.Network().InterfaceListenAddresses()
+	if err != nil {
+		addrs = n.host.Network().ListenAddresses()
+	}
+	full := make([]ma.Multiaddr, 0, len(addrs))
+	for _, addr := range addrs {
+		full = append(full, addr.Encapsulate(ma.StringCast("/p2p/"+n.PeerID().String())))
+	}
+	return full
+}
+
+// ENR returns the signed record of this node with the port that it listens on. Of
+// an address for all interfaces, the record has that of the first interface that
+// others can reach. It is empty for a node that does not listen on IPv4.
+func (n *Network) ENR() string {
+	ip, port := n.reachable()
+	if port == 0 {
+		return ""
+	}
+	digest := config.DefaultForkDigest
+	if b, err := strconv.ParseUint(n.cfg.NetworkName, 16, 32); err == nil && len(n.cfg.NetworkName) == 8 {
+		digest = [4]byte{byte(b >> 24), byte(b >> 16), byte(b >> 8), byte(b)}
+	}
+	record, err := n.cfg.NodeKey.ENR(config.ENROptions{
+		Seq: uint64(n.started.Unix()), IP: ip, UDP: port, QUIC: port,
+		ForkDigest: digest, IsAggregator: n.cfg.IsAggregator,
+	})
+	if err != nil {
+		n.log.Error("no node record", telemetry.Err(err))
+		return ""
+	}
+	return record
+}
+
+func (n *Network) reachable() (best netip.Addr, port uint16) {
+	for _, addr := range n.ListenAddrs() {
+		quic, _ := peer.SplitAddr(addr)
+		udp, _ := ma.SplitFunc(quic, func(c ma.Component) bool { return c.Protocol().Code == ma.P_QUIC_V1 })
+		na, err := manet.ToNetAddr(udp)
+		if err != nil {
+			continue
+		}
+		ap, err := netip.ParseAddrPort(na.String())
+		if err != nil || !ap.Addr().Is4() {
+			continue
+		}
+		if !best.IsValid() || best.IsLoopback() && !ap.Addr().IsLoopback() {
+			best, port = ap.Addr(), ap.Port()
+		}
+	}
+	return best, port
+}
+
+// Peers describes the connected peers, ordered by id.
+func (n *Network) Peers() []PeerInfo {
+	var infos []PeerInfo
+	for _, c := range n.peers.all() {
+		infos = append(infos, c.peerInfo())
+	}
+	slices.SortFunc(infos, func(a, b PeerInfo) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return infos
+}
+
+// Penalize implements Requester.
+func (n *Network) Penalize(id peer.ID, reason string) { n.fault(id, reason, nil) }
+
+// fault counts a fault of a peer, and bans one that has too many.
+func (n *Network) fault(id peer.ID, reason string, err error) { n.weighedFault(id, 1, reason, err) }
+
+func (n *Network) weighedFault(id peer.ID, weight float64, reason string, err error) {
+	faults, banned := n.scores.fault(id, weight)
+	n.observer.PeerFault(telemetry.PeerFault{
+		PeerID: id.String(), Reason: reason, Faults: math.Round(faults*100) / 100, Err: err,
+	})
+	if banned {
+		n.observer.PeerBanned(telemetry.PeerBanned{PeerID: id.String(), Reason: reason})
+		n.Disconnect(id, "banned: "+reason)
+	}
+}
+
+// Disconnect implements Requester.
+func (n *Network) Disconnect(id peer.ID, reason string) {
+	if c := n.peers.get(id); c != nil {
+		c.setClosing(reason)
+	}
+	// Closing a connection waits for the streams on it, one of which the caller
+	// may be serving.
+	n.spawn(func(context.Context) {
+		if err := n.host.Network().ClosePeer(id); err != nil {
+			n.log.Debug("closing a connection failed", telemetry.Peer(id.String()), telemetry.Err(err))
+		}
+	})
+}
+
+// greetWithoutIdentify opens gossip with peers that do not speak the identify
+// protocol, as leanSpec's node does not: pubsub waits for it in vain.
+func (n *Network) greetWithoutIdentify() error {
+	bus := n.host.EventBus()
+	failed, err := bus.Subscribe(new(event.EvtPeerIdentificationFailed))
+	if err != nil {
+		return err
+	}
+	completed, err := bus.Emitter(new(event.EvtPeerIdentificationCompleted))
+	if err != nil {
+		return errors.Join(err, failed.Close())
+	}
+	n.spawn(func(ctx context.Context) {
+		defer failed.Close()
+		defer completed.Close()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case e, ok := <-failed.Out():
+				if !ok {
+					return
+				}
+				id := e.(event.EvtPeerIdentificationFailed).Peer
+				conns := n.host.Network().ConnsToPeer(id)
+				if len(conns) == 0 {
+					continue
+				}
+				err := completed.Emit(event.EvtPeerIdentificationCompleted{
+					Peer: id, Conn: conns[0], Protocols: []protocol.ID{pubsub.GossipSubID_v12},
+				})
+				if err != nil {
+					n.log.Debug("no gossip with a peer that does not identify itself", telemetry.Peer(id.String()), telemetry.Err(err))
+				}
+			}
+		}
+	})
+	return nil
+}
+
+func direction(conn network.Conn) string {
+	if conn.Stat().Direction == network.DirOutbound {
+		return telemetry.DirectionOutbound
+	}
+	return telemetry.DirectionInbound
+}

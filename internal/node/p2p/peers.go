@@ -1,0 +1,178 @@
+package p2p
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/time/rate"
+)
+
+// ErrNotConnected says that there is no connection to a peer.
+var ErrNotConnected = errors.New("peer is not connected")
+
+// peers are those with an open connection.
+type peers struct {
+	now func() time.Time
+
+	mu   sync.Mutex
+	byID map[peer.ID]*connectedPeer
+}
+
+// connectedPeer is what the node keeps about a peer while it is connected.
+type connectedPeer struct {
+	id peer.ID
+	// inFlight holds a token for each of our requests that the peer has to answer.
+	inFlight chan struct{}
+	// serving holds a token for each request of the peer that we answer.
+	serving chan struct{}
+	// requests and blocks limit how much the peer may ask for.
+	requests, blocks *rate.Limiter
+	// gossiped limits the blocks that the peer may send by gossip.
+	gossiped *rate.Limiter
+	// gone is closed with the last connection.
+	gone chan struct{}
+
+	// handler orders what the Handler hears about this peer: no status comes
+	// after its disconnection.
+	handler sync.Mutex
+
+	mu          sync.Mutex
+	conns       int
+	info        PeerInfo
+	asked       time.Time // when the last status came, or was asked for
+	unsupported map[string]time.Time
+	closing     string // why this node closes the connection, if it does
+}
+
+// add counts a connection, and returns its peer and whether it is the first one.
+func (p *peers) add(conn network.Conn) (c *connectedPeer, first bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id := conn.RemotePeer()
+	c = p.byID[id]
+	if c == nil {
+		now := p.now()
+		c = &connectedPeer{
+			gossiped:    rate.NewLimiter(gossipedBlocksPerSecond, gossipedBlockBurst),
+			id:          id,
+			inFlight:    make(chan struct{}, maxInFlight),
+			serving:     make(chan struct{}, maxServingPerPeer),
+			requests:    rate.NewLimiter(requestsPerSecond, requestBurst),
+			blocks:      rate.NewLimiter(blocksPerSecond, blockBurst),
+			gone:        make(chan struct{}),
+			asked:       now,
+			unsupported: make(map[string]time.Time),
+			info: PeerInfo{
+				ID: id, Direction: direction(conn), Address: conn.RemoteMultiaddr().String(), Connected: now,
+			},
+		}
+		p.byID[id] = c
+		first = true
+	}
+	c.conns++
+	return c, first
+}
+
+// remove counts down, and returns the peer and whether that was its last
+// connection. The peer is nil for a connection that was never added.
+func (p *peers) remove(id peer.ID) (c *connectedPeer, last bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c = p.byID[id]
+	if c == nil {
+		return nil, false
+	}
+	if c.conns--; c.conns > 0 {
+		return c, false
+	}
+	delete(p.byID, id)
+	close(c.gone)
+	return c, true
+}
+
+func (p *peers) get(id peer.ID) *connectedPeer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.byID[id]
+}
+
+func (p *peers) all() []*connectedPeer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]*connectedPeer, 0, len(p.byID))
+	for _, c := range p.byID {
+		all = append(all, c)
+	}
+	return all
+}
+
+func (p *peers) len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.byID)
+}
+
+// lacks reports whether the peer said not long ago that it does not know a
+// protocol.
+func (c *connectedPeer) lacks(protocol string, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until, ok := c.unsupported[protocol]
+	return ok && now.Before(until)
+}
+
+func (c *connectedPeer) setLacks(protocol string, until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unsupported[protocol] = until
+}
+
+func (c *connectedPeer) setStatus(s Status, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.info.Status, c.asked = &s, now
+}
+
+// due reports whether it is time to ask for the status again, and if so notes
+// that it is being asked for.
+func (c *connectedPeer) due(now time.Time, interval time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Sub(c.asked) < interval {
+		return false
+	}
+	c.asked = now
+	return true
+}
+
+func (c *connectedPeer) setClosing(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing == "" {
+		c.closing = reason
+	}
+}
+
+func (c *connectedPeer) closingReason() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
+}
+
+func (c *connectedPeer) peerInfo() PeerInfo {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.info
+}
+
+func (c *connectedPeer) isGone() bool {
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
+	}
+}

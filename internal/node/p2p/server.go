@@ -1,0 +1,214 @@
+package p2p
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+)
+
+// Bounds on what peers may ask for. A request that finds no place is answered
+// with SERVER_ERROR; the blocks of one that has a place may have to wait.
+const (
+	maxServing           = 64 // requests at a time
+	maxServingPerPeer    = 8
+	requestsPerSecond    = 20
+	requestBurst         = 64
+	blocksPerSecond      = 1024
+	blockBurst           = 4 * MaxRequestBlocks
+	totalBlocksPerSecond = 4096
+	totalBlockBurst      = 8 * MaxRequestBlocks
+
+	// requestTimeout is for a whole exchange, from the first byte of the request to
+	// the last of the response.
+	//
+	// leanSpec: node/networking/config.py, RESP_TIMEOUT
+	requestTimeout = 10 * time.Second
+)
+
+const statusSize = 80
+
+// refusal is an answer that is no success.
+type refusal struct {
+	code wire.ResponseCode
+	text string
+}
+
+// answer answers a request by calling send for each part.
+type answer func(ctx context.Context, c *connectedPeer, request []byte, send func([]byte) error) (*refusal, error)
+
+// handleRequests answers the requests of peers.
+//
+// leanSpec: node/networking/reqresp/handler.py, ReqRespServer
+func (n *Network) handleRequests() {
+	for id, p := range map[protocol.ID]struct {
+		limit  int
+		answer answer
+	}{
+		wire.StatusProtocol:        {statusSize, n.answerStatus},
+		wire.BlocksByRootProtocol:  {wire.MaxRootsSize, n.answerBlocksByRoot},
+		wire.BlocksByRangeProtocol: {wire.BlocksByRangeSize, n.answerBlocksByRange},
+	} {
+		n.host.SetStreamHandler(id, func(s network.Stream) {
+			// The stream is served to its end before Close returns.
+			served := make(chan struct{})
+			n.spawn(func(ctx context.Context) {
+				defer close(served)
+				n.serve(ctx, s, p.limit, p.answer)
+			})
+			select {
+			case <-served:
+			case <-n.ctx.Done():
+				s.Reset()
+			}
+		})
+	}
+}
+
+func (n *Network) serve(ctx context.Context, s network.Stream, limit int, answer answer) {
+	ctx, cancel := context.WithTimeout(ctx, n.timeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	if err := s.SetDeadline(deadline); err != nil {
+		s.Reset()
+		return
+	}
+	c := n.peers.get(s.Conn().RemotePeer())
+	if c == nil {
+		s.Reset()
+		return
+	}
+	refused, err := n.respond(ctx, c, s, limit, answer)
+	if err == nil && refused != nil {
+		text := refused.text[:min(len(refused.text), wire.MaxErrorSize)]
+		_, err = s.Write(wire.AppendResponse(nil, refused.code, []byte(text)))
+	}
+	if err != nil {
+		s.Reset()
+		return
+	}
+	s.Close()
+}
+
+// respond reads a request and sends the parts of its answer. The error is that of
+// the stream.
+func (n *Network) respond(ctx context.Context, c *connectedPeer, s network.Stream, limit int, answer answer) (*refusal, error) {
+	busy := &refusal{wire.ServerError, "Too many requests"}
+	if !c.requests.Allow() || !take(c.serving) {
+		return busy, nil
+	}
+	defer release(c.serving)
+	if !take(n.serving) {
+		return busy, nil
+	}
+	defer release(n.serving)
+
+	request, err := wire.ReadRequest(bufio.NewReader(s), limit)
+	if errors.Is(err, wire.ErrInvalid) {
+		n.fault(c.id, "malformed request", err)
+		return &refusal{wire.InvalidRequest, "Malformed request"}, nil
+	}
+	if err != nil {
+		if ctx.Err() == context.DeadlineExceeded || isTimeout(err) {
+			n.fault(c.id, "request without an end", err)
+		}
+		return nil, err
+	}
+	return answer(ctx, c, request, func(payload []byte) error {
+		_, err := s.Write(wire.AppendResponse(nil, wire.Success, payload))
+		return err
+	})
+}
+
+func (n *Network) answerStatus(_ context.Context, c *connectedPeer, request []byte, send func([]byte) error) (*refusal, error) {
+	var theirs Status
+	if err := ssz.Unmarshal(request, &theirs); err != nil {
+		n.fault(c.id, "malformed request", err)
+		return &refusal{wire.InvalidRequest, "Invalid Status message"}, nil
+	}
+	ours := n.cfg.Handler.Status()
+	if err := send(ssz.Marshal(&ours)); err != nil {
+		return nil, err
+	}
+	// Our status is on its way even if we part, so that the peer may learn why.
+	_ = n.hearStatus(c, theirs)
+	return nil, nil
+}
+
+// answerBlocksByRoot sends the blocks that it has in the order of the request.
+//
+// leanSpec: node/networking/reqresp/handler.py, handle_blocks_by_root
+func (n *Network) answerBlocksByRoot(ctx context.Context, c *connectedPeer, request []byte, send func([]byte) error) (*refusal, error) {
+	roots, err := wire.DecodeRoots[lstar.Root](request)
+	if err != nil {
+		n.fault(c.id, "malformed request", err)
+		return &refusal{wire.InvalidRequest, "Invalid BlocksByRootRequest message"}, nil
+	}
+	for _, root := range roots {
+		if err := n.sendBlock(ctx, c, n.cfg.Handler.BlockByRoot(root), send); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// answerBlocksByRange sends the blocks of the canonical chain in a range.
+//
+// leanSpec: node/networking/reqresp/handler.py, handle_blocks_by_range
+func (n *Network) answerBlocksByRange(ctx context.Context, c *connectedPeer, request []byte, send func([]byte) error) (*refusal, error) {
+	start, count, err := wire.DecodeRange(request)
+	if err != nil {
+		n.fault(c.id, "malformed request", err)
+		return &refusal{wire.InvalidRequest, "Invalid BlocksByRangeRequest message"}, nil
+	}
+	if count == 0 || count > MaxRequestBlocks {
+		n.fault(c.id, "range request with an invalid count", nil)
+		return &refusal{wire.InvalidRequest, "Invalid count"}, nil
+	}
+	current := uint64(n.cfg.Handler.CurrentSlot())
+	if current >= MinSlotsForBlockRequests && start < current-MinSlotsForBlockRequests {
+		return &refusal{wire.ResourceUnavailable, "Requested slot predates history window"}, nil
+	}
+	for i := range count {
+		if start+i < start {
+			break // no slot is beyond the last number
+		}
+		if err := n.sendBlock(ctx, c, n.cfg.Handler.BlockBySlot(lstar.Slot(start+i)), send); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// sendBlock sends a block once the limits let it, or nothing for nil.
+func (n *Network) sendBlock(ctx context.Context, c *connectedPeer, b *lstar.SignedBlock, send func([]byte) error) error {
+	if b == nil {
+		return ctx.Err()
+	}
+	if err := c.blocks.Wait(ctx); err != nil {
+		return err
+	}
+	if err := n.blocks.Wait(ctx); err != nil {
+		return err
+	}
+	return send(ssz.Marshal(b))
+}
+
+// take takes a place if there is one.
+func take(places chan struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func release(places chan struct{}) { <-places }

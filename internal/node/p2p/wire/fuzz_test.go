@@ -1,0 +1,247 @@
+package wire
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"runtime"
+	"testing"
+)
+
+// checkError holds that bad bytes are blamed on the bytes.
+func checkError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil && !errors.Is(err, ErrInvalid) {
+		t.Errorf("error %v does not wrap %v", err, ErrInvalid)
+	}
+}
+
+func FuzzVarint(f *testing.F) {
+	for _, v := range []uint64{0, 127, 128, 300, 1<<64 - 1} {
+		f.Add(AppendVarint(nil, v))
+	}
+	f.Add([]byte{0x80})
+	f.Add(bytes.Repeat([]byte{0xff}, 11))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, n, err := Varint(b)
+		checkError(t, err)
+		streamed, streamErr := readVarint(bufio.NewReader(bytes.NewReader(b)))
+		if (err == nil) != (streamErr == nil) || err == nil && streamed != v {
+			t.Errorf("from bytes %d (error %v), from a stream %d (error %v)", v, err, streamed, streamErr)
+		}
+		if err == nil && (n < 1 || n > 10 || len(AppendVarint(nil, v)) > n) {
+			t.Errorf("%d takes %d bytes", v, n)
+		}
+	})
+}
+
+func FuzzDecompressBlock(f *testing.F) {
+	f.Add(CompressBlock([]byte("some text, some text, some text")))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		const limit = 1 << 16
+		out, err := DecompressBlock(b, limit)
+		checkError(t, err)
+		if len(out) > limit {
+			t.Errorf("%d bytes, at most %d are allowed", len(out), limit)
+		}
+		if _, err := DecompressBlock(b, MaxPayloadSize); err != nil {
+			checkError(t, err)
+		}
+	})
+}
+
+func FuzzCompressBlock(f *testing.F) {
+	f.Add([]byte("some text, some text, some text"))
+	f.Add(make([]byte, 70000))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		again, err := DecompressBlock(CompressBlock(b), len(b))
+		if err != nil || !bytes.Equal(again, b) {
+			t.Errorf("%x becomes %x (error %v)", b, again, err)
+		}
+		again, err = DecompressFrames(CompressFrames(b), len(b))
+		if err != nil || !bytes.Equal(again, b) {
+			t.Errorf("%x becomes %x by frames (error %v)", b, again, err)
+		}
+	})
+}
+
+func FuzzDecompressFrames(f *testing.F) {
+	f.Add(CompressFrames([]byte("some text, some text, some text")))
+	f.Add(append(CompressFrames([]byte("x")), 0x80, 1, 0, 0, 0))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		const limit = 1 << 16
+		out, err := DecompressFrames(b, limit)
+		checkError(t, err)
+		if len(out) > limit {
+			t.Errorf("%d bytes, at most %d are allowed", len(out), limit)
+		}
+	})
+}
+
+func FuzzRequest(f *testing.F) {
+	f.Add(AppendRequest(nil, []byte("payload")))
+	f.Add(AppendRequest(nil, nil))
+	f.Add([]byte{0x81, 0x80, 0x80, 0x05})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		payload, err := DecodeRequest(b)
+		checkError(t, err)
+		if err != nil {
+			return
+		}
+		again, err := DecodeRequest(AppendRequest(nil, payload))
+		if err != nil || !bytes.Equal(again, payload) {
+			t.Errorf("payload %x becomes %x (error %v)", payload, again, err)
+		}
+	})
+}
+
+func FuzzResponses(f *testing.F) {
+	f.Add(AppendResponse(AppendResponse(nil, Success, []byte("one")), ResourceUnavailable, []byte("two")))
+	f.Add([]byte{0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		parts, err := DecodeResponses(b)
+		checkError(t, err)
+		for _, p := range parts {
+			if p.Code > ResourceUnavailable {
+				t.Errorf("code %d was not mapped", p.Code)
+			}
+			if p.Code != Success && len(p.Payload) > MaxErrorSize {
+				t.Errorf("error text of %d bytes", len(p.Payload))
+			}
+		}
+		if _, _, err := DecodeResponse(b); err != nil {
+			checkError(t, err)
+		}
+	})
+}
+
+func FuzzRoots(f *testing.F) {
+	f.Add(EncodeRoots([][32]byte{{1}, {2}}))
+	f.Add([]byte{4, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		roots, err := DecodeRoots[[32]byte](b)
+		checkError(t, err)
+		if err == nil && !bytes.Equal(EncodeRoots(roots), b) {
+			t.Errorf("%x encodes to %x", b, EncodeRoots(roots))
+		}
+	})
+}
+
+func FuzzRange(f *testing.F) {
+	f.Add(EncodeRange(1, 2))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		start, count, err := DecodeRange(b)
+		checkError(t, err)
+		if err == nil && !bytes.Equal(EncodeRange(start, count), b) {
+			t.Errorf("%x encodes to %x", b, EncodeRange(start, count))
+		}
+	})
+}
+
+func FuzzTopic(f *testing.F) {
+	f.Add(Topic{Kind: TopicBlock, Network: "12345678"}.String())
+	f.Add(Topic{Kind: TopicAttestation, Network: "x", Subnet: 63}.String())
+	f.Add("/leanconsensus/x/attestation_+1/ssz_snappy")
+	f.Fuzz(func(t *testing.T, s string) {
+		topic, err := ParseTopic(s)
+		checkError(t, err)
+		if err == nil && topic.String() != s {
+			t.Errorf("%q is read as %q", s, topic)
+		}
+	})
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add("enr:-Ia4QCqe1oTI3hKJukNRiknmVCjHYZaLdgZeUGjS0A3uF1CgbnlM-Meg6FrQL8WOH0pTY0OltuMufXVnqvcPu3Y7xh8Bh2F0dG5ldHOI__________-CaWSCdjSJc2VjcDI1NmsxoQPKY0yuDUmstAHYpMa2_oxVtw0RW_QAdpzBQA8yWM0xOA")
+	f.Add("enr:-PK4QAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAFh2F0dG5ldHOIgQAAAAAAAICEZXRoMpASNFZ4q83vAGQAAAAAAAAAgmlkgnY0gmlwhAoAAAGDaXA2kCABDbgAAAAAAAAAAAAAAAGNaXNfYWdncmVnYXRvcgGEcXVpY4IjKYVxdWljNoIjKolzZWNwMjU2azGhA8pjTK4NSay0Adikxrb-jFW3DRFb9AB2nMFADzJYzTE4iHN5bmNuZXRzCoN1ZHCCdl-EdWRwNoJ2YA")
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := ParseRecord(s)
+		checkError(t, err)
+		if err != nil {
+			return
+		}
+		// Whatever parses can be asked for anything.
+		r.VerifySignature()
+		r.NodeID()
+		r.Multiaddr()
+		r.Eth2()
+		r.AttestationSubnets()
+		r.IsAggregator()
+		again, err := ParseRecord(r.String())
+		if err != nil || !bytes.Equal(again.RLP(), r.RLP()) {
+			t.Errorf("%s becomes %v (error %v)", r, again, err)
+		}
+	})
+}
+
+// TestStreamErrorsAreNotInvalid holds that a peer is not blamed for a connection
+// that breaks.
+func TestStreamErrorsAreNotInvalid(t *testing.T) {
+	whole := AppendResponse(nil, Success, bytes.Repeat([]byte("payload"), 20000))
+	broken := errors.New("connection reset")
+	for n := range 40 {
+		r := bufio.NewReader(io.MultiReader(bytes.NewReader(whole[:n]), failingReader{broken}))
+		if _, _, err := ReadResponse(r, MaxPayloadSize); !errors.Is(err, broken) || errors.Is(err, ErrInvalid) {
+			t.Errorf("broken after %d bytes: error is %v, want %v", n, err, broken)
+		}
+	}
+}
+
+type failingReader struct{ err error }
+
+func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
+
+// TestBombsCostNoMemory holds that what a peer declares is not allocated.
+func TestBombsCostNoMemory(t *testing.T) {
+	for name, bomb := range map[string]func() error{
+		"block": func() error {
+			_, err := DecompressBlock(AppendVarint(nil, MaxPayloadSize), MaxPayloadSize)
+			return err
+		},
+		"request": func() error {
+			_, err := DecodeRequest(append(AppendVarint(nil, MaxPayloadSize), streamIdentifier...))
+			return err
+		},
+		"skippable frame": func() error {
+			_, err := DecodeRequest(append(append(AppendVarint(nil, 10), streamIdentifier...), 0x80, 0xff, 0xff, 0xff))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			err := bomb()
+			runtime.ReadMemStats(&after)
+			if !errors.Is(err, ErrInvalid) {
+				t.Errorf("error is %v, want one that wraps %v", err, ErrInvalid)
+			}
+			if got := after.TotalAlloc - before.TotalAlloc; got > 256<<10 {
+				t.Errorf("%d bytes are allocated, want at most 256 KiB", got)
+			}
+		})
+	}
+}
+
+func BenchmarkGossipID(b *testing.B) {
+	raw := CompressBlock(bytes.Repeat([]byte("0123456789abcdef"), 512<<10/16))
+	b.ReportAllocs()
+	for b.Loop() {
+		GossipID("/leanconsensus/12345678/block/ssz_snappy", raw)
+	}
+}
+
+func BenchmarkCompressBlock(b *testing.B) {
+	data := make([]byte, 512<<10)
+	state := uint64(1)
+	for i := range data {
+		state = state*6364136223846793005 + 1442695040888963407
+		data[i] = byte(state >> 56)
+	}
+	b.ReportAllocs()
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		CompressBlock(data)
+	}
+}

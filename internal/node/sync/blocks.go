@@ -1,0 +1,233 @@
+package sync
+
+import (
+	"context"
+	"errors"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/chain"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+)
+
+// OnBlock judges a block that came by gossip.
+//
+// leanSpec: node/sync/head_sync.py, HeadSync.on_gossip_block
+func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBlock) p2p.Verdict {
+	// The clock comes first: nothing is kept of, or done for, a block that no
+	// honest node can have made yet.
+	if b.Block.Slot > s.cfg.Clock.Slot()+1 {
+		return p2p.Ignore
+	}
+	if lstar.CheckBody(&b.Block.Body) != nil {
+		return p2p.Reject
+	}
+	root := b.Block.Root()
+	verdict, parked := s.admit(from, b, root)
+	switch {
+	case parked:
+		s.cfg.Observer.BlockPending(telemetry.BlockPending{
+			Slot: uint64(b.Block.Slot), Root: root, ParentRoot: b.Block.ParentRoot, PeerID: from.String(),
+		})
+		s.wake()
+		return p2p.Ignore
+	case verdict != p2p.Accept:
+		return verdict
+	}
+	err := s.importBlock(ctx, b, root, from)
+	if invalid(err) {
+		return p2p.Reject
+	}
+	if err != nil {
+		return p2p.Ignore
+	}
+	return p2p.Accept
+}
+
+// admit decides about a block without importing it. Where it accepts the block,
+// the import has begun.
+func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root) (v p2p.Verdict, parked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snap := s.cfg.Chain.Snapshot()
+	block := &b.Block
+	if p := s.peers[from]; p != nil {
+		p.headSlot = max(p.headSlot, block.Slot)
+	}
+	if block.Slot <= snap.LatestFinalized.Slot || snap.Block(root) != nil {
+		return p2p.Ignore, false
+	}
+	if s.importing[root] > 0 { // in case that copy is a forged one
+		s.addOrphan(&orphan{block: b, root: root, from: from})
+		return p2p.Ignore, false
+	}
+	if s.bad.has(root) || s.bad.has(block.ParentRoot) {
+		s.bad.add(root)
+		return p2p.Reject, false
+	}
+	// The registry never changes, so the proposer is known before the parent is.
+	if proposer, err := lstar.ProposerForSlot(block.Slot, snap.HeadState.Validators.Len()); err != nil || block.ProposerIndex != proposer {
+		s.bad.add(root)
+		s.cfg.Observer.BlockRejected(telemetry.BlockRejected{
+			Slot: uint64(block.Slot), Root: root, Reason: string(lstar.WrongProposer), PeerID: from.String(), Err: err,
+		})
+		return p2p.Reject, false
+	}
+	if snap.Block(block.ParentRoot) != nil {
+		s.importing[root]++
+		return p2p.Accept, false
+	}
+	if until, ok := s.shelved[block.ParentRoot]; ok {
+		s.shelve(root, until)
+		return p2p.Ignore, false
+	}
+	s.addOrphan(&orphan{block: b, root: root, from: from})
+	return p2p.Ignore, true
+}
+
+// OnOwnBlock takes note of a block that this node made and imported.
+func (s *Service) OnOwnBlock(b *lstar.SignedBlock) {
+	root := b.Block.Root()
+	s.mu.Lock()
+	s.importing[root]++
+	s.mu.Unlock()
+	s.imported(root, b, nil)
+}
+
+// addOrphan parks a block. The caller holds the lock.
+func (s *Service) addOrphan(o *orphan) { s.dropped("orphan_blocks", s.orphans.add(o)) }
+
+// invalid reports whether an error of an import is the fault of who sent the
+// block.
+func invalid(err error) bool {
+	var rejection *lstar.Rejection
+	return errors.As(err, &rejection) &&
+		rejection.Reason != lstar.UnknownParentBlock && rejection.Reason != lstar.BlockTooFarInFuture
+}
+
+// forever reports whether no copy of the block can ever be valid. The proof is
+// not part of the root: a bad one says nothing about the block.
+func forever(err error) bool {
+	var rejection *lstar.Rejection
+	return invalid(err) && errors.As(err, &rejection) &&
+		rejection.Reason != lstar.InvalidBlockProof && rejection.Reason != lstar.InvalidSignature
+}
+
+// importBlock gives a block to the chain, and what waits for it to importReady
+// and replay. The caller has counted the import in s.importing.
+func (s *Service) importBlock(ctx context.Context, b *lstar.SignedBlock, root lstar.Root, from peer.ID) error {
+	origin := chain.Origin{PeerID: from.String()}
+	err := s.cfg.Chain.ImportBlock(ctx, b, origin)
+	var rejection *lstar.Rejection
+	if errors.As(err, &rejection) && rejection.Reason == lstar.BlockTooFarInFuture && s.awaitStore(ctx, b.Block.Slot) {
+		err = s.cfg.Chain.ImportBlock(ctx, b, origin)
+	}
+	s.imported(root, b, err)
+	return err
+}
+
+// awaitStore waits until the store's clock, which may be behind after a pause,
+// admits a block that the wall clock admits.
+func (s *Service) awaitStore(ctx context.Context, slot lstar.Slot) bool {
+	for slot <= s.cfg.Clock.Slot()+1 {
+		snap, newer := s.cfg.Chain.Watch()
+		if slot <= snap.Time.Slot()+1 {
+			return true
+		}
+		select {
+		case <-newer:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return false
+}
+
+// imported does what follows from an import.
+func (s *Service) imported(root lstar.Root, b *lstar.SignedBlock, err error) {
+	if err == nil {
+		s.archive.add(root, b)
+	}
+	s.mu.Lock()
+	if s.importing[root]--; s.importing[root] <= 0 {
+		delete(s.importing, root)
+	}
+	switch {
+	case err == nil || errors.Is(err, lstar.ErrKnown):
+		s.orphans.removeCopies(root, b.Block.ParentRoot)
+		if s.orphans.waitsFor(root) {
+			s.ready = append(s.ready, root)
+			kick(s.unlocked)
+		}
+		votes := append(s.pendingAttestations.take(root), s.pendingAggregates.take(root)...)
+		if room := max(0, maxUnlocked-len(s.unlockedVotes)); len(votes) > room {
+			s.dropped("unlocked_votes", len(votes)-room)
+			votes = votes[:room]
+		}
+		if len(votes) > 0 {
+			s.unlockedVotes = append(s.unlockedVotes, votes...)
+			kick(s.votesUnlocked)
+		}
+	case forever(err):
+		s.bad.add(root)
+		s.orphans.removeCopies(root, b.Block.ParentRoot)
+		for _, o := range s.orphans.removeDescendants(root) {
+			s.bad.add(o.root)
+		}
+	case s.orphans.has(root): // another copy of it
+		s.ready = append(s.ready, b.Block.ParentRoot)
+		kick(s.unlocked)
+	}
+	s.wake()
+	s.mu.Unlock()
+}
+
+// importReady imports, one block after the other, what was fetched and what
+// waited for its parent.
+func (s *Service) importReady(ctx context.Context) {
+	for ctx.Err() == nil {
+		if s.importOrphans(ctx) || s.importBatch(ctx) {
+			continue
+		}
+		select {
+		case <-s.unlocked:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// importOrphans imports the blocks that waited for one that is there now, and
+// reports whether there was one.
+//
+// leanSpec: node/sync/head_sync.py, HeadSync.on_gossip_block
+func (s *Service) importOrphans(ctx context.Context) bool {
+	s.mu.Lock()
+	if len(s.ready) == 0 {
+		s.mu.Unlock()
+		return false
+	}
+	parent := s.ready[0]
+	s.ready = s.ready[1:]
+	children := s.orphans.children(parent)
+	s.mu.Unlock()
+	for _, o := range children {
+		s.mu.Lock()
+		waiting := s.orphans.holds(o) // no other copy was imported, nor found invalid
+		if waiting {
+			s.orphans.remove(o)
+			s.importing[o.root]++
+		}
+		s.mu.Unlock()
+		if !waiting {
+			continue
+		}
+		if err := s.importBlock(ctx, o.block, o.root, o.from); invalid(err) {
+			s.cfg.Network.Penalize(o.from, "invalid block: "+err.Error())
+		} else if ctx.Err() != nil {
+			break
+		}
+	}
+	return true
+}

@@ -1,0 +1,285 @@
+// Package sync brings the chain to where the network is and keeps it there: it
+// judges gossip, parks what comes too early, fetches what is missing, and serves
+// blocks to peers.
+//
+// What is missing is found in two places: in what peers say about their heads,
+// and in blocks whose parents we do not have. A long way is gone by slots, many
+// batches at a time from several peers; a short one, or one that leads to another
+// fork, from block to parent. Each is the fallback of the other, and every
+// failure ends in a bounded wait, never in a state that nothing leaves.
+//
+// leanSpec: node/sync
+package sync
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	stdsync "sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/chain"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+)
+
+const (
+	// requestTimeout is when a request is given up, also where the network has not
+	// noticed: the whole answer has 10 s.
+	requestTimeout = 10 * time.Second
+	// pauseIntervals is a step of the clock that no busy machine explains: the
+	// process was stopped, or the clock was set.
+	pauseIntervals = 2 * lstar.IntervalsPerSlot
+	// maxBadBlocks is the number of invalid blocks that are remembered, twice over.
+	maxBadBlocks = 1024
+	// maxUnlocked bounds the votes that are about to be replayed.
+	maxUnlocked = 2 * maxPendingVotes
+)
+
+// State is the phase that a node is in.
+//
+// leanSpec: node/sync/states.py, SyncState
+type State int
+
+const (
+	// Idle: no peer is known.
+	Idle State = iota
+	// Syncing: behind the network's finalized slot, or about to find out.
+	Syncing
+	// Synced: caught up with the network's finalized slot.
+	Synced
+)
+
+func (s State) String() string { return [...]string{"idle", "syncing", "synced"}[s] }
+
+// Chain is the chain that is synced.
+type Chain interface {
+	ImportBlock(ctx context.Context, b *lstar.SignedBlock, from chain.Origin) error
+	AddAttestation(ctx context.Context, a *lstar.SignedAttestation, from chain.Origin) error
+	AddAggregate(ctx context.Context, a *lstar.SignedAggregatedAttestation, from chain.Origin) error
+	Snapshot() *lstar.Snapshot
+	Watch() (*lstar.Snapshot, <-chan struct{})
+}
+
+// Config is what a Service needs.
+type Config struct {
+	Chain    Chain // which has not imported anything yet
+	Clock    clock.Clock
+	Observer *telemetry.Observer
+	Log      *slog.Logger
+	// Network may be given later, by SetNetwork.
+	Network p2p.Requester
+}
+
+// Service is a p2p.Handler.
+type Service struct {
+	cfg        Config
+	anchor     *lstar.SignedBlock
+	anchorRoot lstar.Root
+	archive    *archive
+	view       atomic.Pointer[view]
+
+	// Each has at most one element: something is to be planned, imported or
+	// replayed.
+	planned, unlocked, votesUnlocked chan struct{}
+
+	mu            stdsync.Mutex
+	state         State
+	peers         map[peer.ID]*syncPeer
+	orphans       *orphans
+	bad           *recent[lstar.Root]      // blocks that can never be valid
+	shelved       map[lstar.Root]time.Time // blocks that are not asked for until then
+	importing     map[lstar.Root]int       // number of imports under way
+	ready         []lstar.Root             // imported blocks that others waited for
+	wants         map[lstar.Root]*want
+	requests      map[*blockRequest]struct{}
+	faults        []fault
+	run           *rangeRun
+	rangeFailures int
+	rangeAfter    time.Time
+	warned        bool // of a chain that is too far ahead
+	lastInterval  lstar.Interval
+	ticked        bool
+
+	pendingAttestations, pendingAggregates *pendingVotes
+	unlockedVotes                          []*vote
+	seenVotes                              *recent[voteKey]
+}
+
+var _ p2p.Handler = (*Service)(nil)
+
+// view is what the node shows of its sync.
+type view struct {
+	outdated chan struct{} // closed once there is a newer one
+
+	interval lstar.Interval // of the last tick
+	state    State
+	distance uint64
+	gap      bool
+	agree    int
+	peers    int
+}
+
+// New returns a service that judges and serves from the start, and fetches what
+// is missing while it runs.
+func New(cfg Config) *Service {
+	snap := cfg.Chain.Snapshot()
+	s := &Service{
+		cfg:           cfg,
+		anchorRoot:    snap.LatestFinalized.Root,
+		archive:       newArchive(maxArchiveBytes),
+		planned:       make(chan struct{}, 1),
+		unlocked:      make(chan struct{}, 1),
+		votesUnlocked: make(chan struct{}, 1),
+
+		peers:               make(map[peer.ID]*syncPeer),
+		orphans:             newOrphans(),
+		bad:                 newRecent[lstar.Root](maxBadBlocks),
+		shelved:             make(map[lstar.Root]time.Time),
+		importing:           make(map[lstar.Root]int),
+		wants:               make(map[lstar.Root]*want),
+		requests:            make(map[*blockRequest]struct{}),
+		pendingAttestations: newPendingVotes("pending_attestations"),
+		pendingAggregates:   newPendingVotes("pending_aggregates"),
+		seenVotes:           newRecent[voteKey](maxSeenVotes),
+	}
+	if b := snap.Block(s.anchorRoot); b != nil {
+		s.anchor = &lstar.SignedBlock{Block: *b}
+	}
+	s.view.Store(&view{outdated: make(chan struct{})})
+	return s
+}
+
+// SetNetwork gives the service the network. It must be called before Run, where
+// Config has none.
+func (s *Service) SetNetwork(n p2p.Requester) { s.cfg.Network = n }
+
+// State returns the phase of the sync.
+func (s *Service) State() State { return s.view.Load().state }
+
+// Distance returns the number of slots from our head to the best one known from
+// peers, 0 when there is nothing to fetch.
+func (s *Service) Distance() uint64 { return s.view.Load().distance }
+
+// KnownGap reports whether blocks are known to exist that are yet to be imported.
+// One that is just on its way does not count, nor does one that peers speak of
+// and cannot show.
+func (s *Service) KnownGap() bool { return s.view.Load().gap }
+
+// PeersAgreeNothingNewer returns the number of peers that said not long ago that
+// their head is not newer than ours.
+func (s *Service) PeersAgreeNothingNewer() int { return s.view.Load().agree }
+
+// Peers returns the number of peers whose status is known.
+func (s *Service) Peers() int { return s.view.Load().peers }
+
+// Changed returns a channel that is closed once State, Distance, KnownGap,
+// PeersAgreeNothingNewer or Peers may return something else.
+func (s *Service) Changed() <-chan struct{} { return s.view.Load().outdated }
+
+// CurrentSlot returns the slot of the wall clock.
+func (s *Service) CurrentSlot() lstar.Slot { return s.cfg.Clock.Slot() }
+
+// Run fetches what is missing until ctx is done.
+func (s *Service) Run(ctx context.Context) error {
+	if s.cfg.Network == nil {
+		return errors.New("sync: no network")
+	}
+	var running stdsync.WaitGroup
+	defer running.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	running.Go(func() { _ = s.cfg.Clock.Each(ctx, s.tick) })
+	running.Go(func() { s.importReady(ctx) })
+	running.Go(func() { s.replay(ctx) })
+	for {
+		for _, start := range s.plan(ctx) {
+			running.Go(start)
+		}
+		select {
+		case <-s.planned:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// kick puts an element into a channel for one.
+func kick(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// wake makes Run look at what there is to do.
+func (s *Service) wake() { kick(s.planned) }
+
+// tick is called with every interval.
+func (s *Service) tick(i lstar.Interval) {
+	s.mu.Lock()
+	now := s.cfg.Clock.Now()
+	paused := s.ticked && i > s.lastInterval+pauseIntervals
+	s.lastInterval, s.ticked = i, true
+	for r := range s.requests {
+		if !now.Before(r.deadline) {
+			if !paused && !r.late { // else it is us who were away
+				s.blame(r.peer, "request timed out")
+			}
+			r.late = true
+			r.cancel()
+		}
+	}
+	if paused {
+		for _, p := range s.peers { // what they said is old
+			p.statusAt, p.askAfter = time.Time{}, time.Time{}
+		}
+	}
+	for root, until := range s.shelved {
+		if !now.Before(until) {
+			delete(s.shelved, root)
+		}
+	}
+	s.mu.Unlock()
+	if paused {
+		s.cfg.Log.Info("the clock jumped, asking peers for their status", telemetry.Slot(uint64(i.Slot())))
+	}
+	s.penalize()
+	s.wake()
+}
+
+// fault is something to be counted against a peer.
+type fault struct {
+	peer   peer.ID
+	reason string
+}
+
+// blame notes a fault of a peer. The caller holds the lock, and calls penalize
+// when it no longer does: the network may call us back.
+func (s *Service) blame(id peer.ID, reason string) { s.faults = append(s.faults, fault{id, reason}) }
+
+// penalize reports the faults that were noted.
+func (s *Service) penalize() {
+	s.mu.Lock()
+	faults := s.faults
+	s.faults = nil
+	s.mu.Unlock()
+	for _, f := range faults {
+		s.cfg.Network.Penalize(f.peer, f.reason)
+	}
+}
+
+// known reports whether a block is part of the chain.
+func (s *Service) known(root lstar.Root) bool { return s.cfg.Chain.Snapshot().Block(root) != nil }
+
+// dropped reports items that left a full queue.
+func (s *Service) dropped(queue string, n int) {
+	for range n {
+		s.cfg.Observer.QueueDropped(telemetry.QueueDropped{Queue: queue})
+	}
+}

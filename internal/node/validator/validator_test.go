@@ -1,0 +1,290 @@
+package validator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/chain"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+const genesis = 1_000_000
+
+// network is a chain with its clock, and the keys of all validators.
+type network struct {
+	clock   *clocktest.Fake
+	slots   clock.Clock
+	chain   *chain.Chain
+	crypto  lstar.Crypto
+	keys    []Keys
+	metrics *telemetry.Metrics
+	obs     *telemetry.Observer
+	log     *slog.Logger
+	lines   *bytes.Buffer
+}
+
+// newNetwork starts a chain before genesis.
+func newNetwork(t *testing.T, validators int) *network {
+	t.Helper()
+	n := &network{clock: clocktest.New(time.Unix(genesis-1, 0)), lines: new(bytes.Buffer)}
+	n.slots = clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: n.clock}
+	n.log, _ = telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelDebug, Writer: n.lines})
+	n.metrics = telemetry.NewMetrics(telemetry.Info{Name: "test", StartTime: time.Unix(genesis, 0)})
+	n.obs = telemetry.NewObserver(n.metrics, n.log)
+
+	list := make([]lstar.Validator, validators)
+	for i := range list {
+		var signers [2]*xmss.Signer
+		for role := range signers {
+			key, err := xmss.Test.GenerateKey(t.Context(), xmss.KeyGenOptions{NumActiveSlots: 64, Short: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			public := key.PublicKey()
+			if role == 0 {
+				list[i].AttestationPublicKey = public.Bytes()
+			} else {
+				list[i].ProposalPublicKey = public.Bytes()
+			}
+			signers[role] = xmss.NewSigner(key)
+			t.Cleanup(signers[role].Close)
+		}
+		n.keys = append(n.keys, Keys{lstar.ValidatorIndex(i), signers[0], signers[1]})
+	}
+	verifier := chain.NewVerifier(xmss.Test)
+	n.crypto = lstar.Crypto{Signatures: xmss.Test, Proofs: proof.NewSigList(xmss.Test, verifier.Verify)}
+	state := lstar.GenesisState(genesis, lstar.NewValidators(list))
+	store, err := lstar.NewStore(n.crypto, lstar.NetworkRules, state, lstar.GenesisBlock(state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.chain = chain.New(chain.Config{
+		Store: store, Verifier: verifier, Clock: n.slots, Observer: n.obs, Log: n.log, IsAggregator: true,
+		OnSlotEnd: func(telemetry.SlotSummary) {},
+	})
+	run(t, n.chain.Run)
+	return n
+}
+
+// run runs a service until the test ends, and waits for its end.
+func run(t *testing.T, service func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- service(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("a service ended with %v", err)
+		}
+	})
+}
+
+func (n *network) service(keys ...Keys) *Service {
+	return New(Config{Chain: n.chain, Clock: n.slots, Crypto: n.crypto, Keys: keys, Observer: n.obs, Log: n.log})
+}
+
+// setTo sets the clock to an interval and waits until the chain is there.
+func (n *network) setTo(t *testing.T, i lstar.Interval) {
+	t.Helper()
+	n.clock.Advance(n.slots.StartOf(i).Sub(n.clock.Now()))
+	n.await(t, func(s *lstar.Snapshot) bool { return s.Time >= i })
+}
+
+func (n *network) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
+	t.Helper()
+	timeout := time.After(10 * time.Second)
+	for {
+		snap, newer := n.chain.Watch()
+		if ok(snap) {
+			return
+		}
+		select {
+		case <-newer:
+		case <-timeout:
+			t.Fatalf("the chain does not get there: time %d, head %s", snap.Time, snap.Head)
+		}
+	}
+}
+
+// metric returns the sum over all labels, 0 where there are no samples.
+func (n *network) metric(t *testing.T, name string) (sum float64) {
+	t.Helper()
+	families, err := prometheus.Gatherer(n.metrics.Registry()).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.Metric {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// TestDuties runs a network of one node for twelve slots.
+func TestDuties(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	t.Run("run", func(t *testing.T) {
+		n := newNetwork(t, 3)
+		s := n.service(n.keys...)
+		for i := range 12 * lstar.Interval(lstar.IntervalsPerSlot) {
+			n.setTo(t, i)
+			s.interval(t.Context(), i)
+		}
+		snap := n.chain.Snapshot()
+		if snap.Head.Slot != 11 || snap.LatestJustified.Slot < 8 || snap.LatestFinalized.Slot < 7 {
+			t.Errorf("head %d, justified %d, finalized %d after slot 11, want 11, 8, 7 or more",
+				snap.Head.Slot, snap.LatestJustified.Slot, snap.LatestFinalized.Slot)
+		}
+		for name, want := range map[string]float64{
+			"leanspec_blocks_imported_total": 11,
+			// By gossip, and again in the blocks; the vote for genesis justifies nothing
+			// and is in every block until it is behind finality.
+			"leanspec_attestations_processed_total": 12*3 + 11*3 + 3*3,
+			"lean_attestations_invalid_total":       0,
+			"leanspec_duties_skipped_total":         0,
+			"lean_validators_count":                 0, // Run was not called
+		} {
+			if got := n.metric(t, name); got != want {
+				t.Errorf("%s is %v, want %v", name, got, want)
+			}
+		}
+		if t.Failed() {
+			t.Log(n.lines.String())
+		}
+	})
+}
+
+// TestRun: the service wakes by itself, and does nothing in the slot in which it
+// starts.
+func TestRun(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	t.Run("run", func(t *testing.T) {
+		n := newNetwork(t, 1)
+		n.setTo(t, lstar.Slot(9).Interval())
+		run(t, n.service(n.keys...).Run)
+		n.setTo(t, lstar.Slot(9).Interval()+4)
+		n.setTo(t, lstar.Slot(10).Interval())
+		n.await(t, func(s *lstar.Snapshot) bool { return s.Head.Slot == 10 })
+		if got := n.metric(t, "lean_validators_count"); got != 1 {
+			t.Errorf("lean_validators_count is %v, want 1", got)
+		}
+		if got := len(n.chain.Snapshot().Blocks()); got != 2 {
+			t.Errorf("%d blocks, want genesis and that of the slot after the start", got)
+		}
+	})
+}
+
+// TestVoteWaitsForTheBlock: a block that comes late in interval 0 still gets the
+// vote of its slot.
+func TestVoteWaitsForTheBlock(t *testing.T) {
+	n := newNetwork(t, 2)
+	proposer, voter := n.service(n.keys[1]), n.service(n.keys[0])
+	n.setTo(t, lstar.Slot(1).Interval()+1)
+	voted := make(chan struct{})
+	go func() {
+		defer close(voted)
+		voter.interval(t.Context(), lstar.Slot(1).Interval()+1)
+	}()
+	if err := proposer.propose(t.Context(), 1, proposer.order[0]); err != nil {
+		t.Fatal(err)
+	}
+	<-voted
+	data, err := n.chain.AttestationData(t.Context(), 1)
+	if err != nil || data.Head.Slot != 1 {
+		t.Fatalf("vote data %+v, %v: want the block of slot 1 as head", data, err)
+	}
+	if voter.order[0].attestation.message != data.Root() {
+		t.Error("the vote is not for the block of its slot")
+	}
+}
+
+func TestGuard(t *testing.T) {
+	n := newNetwork(t, 1)
+	g := guardedSigner{signer: n.keys[0].Attestation}
+	first, err := g.sign(t.Context(), 5, lstar.Root{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := g.sign(t.Context(), 5, lstar.Root{1})
+	if err != nil || !bytes.Equal(first.Bytes(), again.Bytes()) {
+		t.Errorf("the same message again: %v, want the same signature", err)
+	}
+	for name, tt := range map[string]struct {
+		slot    lstar.Slot
+		message lstar.Root
+	}{"another message": {5, lstar.Root{2}}, "an earlier slot": {4, lstar.Root{1}}} {
+		if _, err := g.sign(t.Context(), tt.slot, tt.message); !errors.Is(err, errSignedOther) {
+			t.Errorf("%s: %v, want a refusal", name, err)
+		}
+	}
+	if _, err := g.sign(t.Context(), 6, lstar.Root{2}); err != nil {
+		t.Errorf("the next slot: %v", err)
+	}
+	if _, err := g.sign(t.Context(), 1000, lstar.Root{2}); !errors.Is(err, xmss.ErrOutsideWindow) {
+		t.Errorf("a slot outside of the window: %v, want ErrOutsideWindow", err)
+	}
+}
+
+func TestGate(t *testing.T) {
+	type step struct {
+		slot, head, highest lstar.Slot
+		open                bool
+	}
+	for name, steps := range map[string][]step{
+		"at the head":                 {{10, 9, 9, true}, {11, 11, 11, true}},
+		"head ahead of the clock":     {{10, 110, 110, true}},
+		"lag of four is open":         {{10, 6, 9, true}},
+		"lag of five closes":          {{10, 5, 9, false}},
+		"reopens at two, not before":  {{10, 5, 9, false}, {11, 8, 10, false}, {12, 10, 11, true}, {13, 9, 12, true}},
+		"a silent network stays open": {{100, 10, 10, true}},
+		"silence reopens":             {{10, 5, 9, false}, {18, 5, 9, true}},
+		"silence of eight is not yet": {{10, 2, 2, false}, {11, 2, 2, true}},
+	} {
+		var g gate
+		for i, s := range steps {
+			before := g.closed
+			got := g.check(s.slot, s.head, s.highest)
+			if got.open != s.open || got.changed != (before == s.open) {
+				t.Errorf("%s, step %d: open %v, changed %v; want open %v", name, i, got.open, got.changed, s.open)
+			}
+		}
+	}
+}
+
+// TestClosedGate: a node whose head is stale while the network goes on is silent.
+func TestClosedGate(t *testing.T) {
+	n := newNetwork(t, 2)
+	s := n.service(n.keys...)
+	n.setTo(t, 6*lstar.IntervalsPerSlot)
+	s.interval(t.Context(), 6*lstar.IntervalsPerSlot)
+	for i := lstar.Interval(1); i < lstar.IntervalsPerSlot; i++ {
+		n.setTo(t, 6*lstar.IntervalsPerSlot+i)
+		s.interval(t.Context(), 6*lstar.IntervalsPerSlot+i)
+	}
+	if head := n.chain.Snapshot().Head.Slot; head != 0 {
+		t.Errorf("a block at slot %d was made with a lag of six slots", head)
+	}
+	if got := n.metric(t, "leanspec_duties_skipped_total"); got != 2 {
+		t.Errorf("%v duties skipped, want a block and a vote", got)
+	}
+	if lines := n.lines.String(); !strings.Contains(lines, "duties paused") {
+		t.Errorf("the log does not say that duties are paused:\n%s", lines)
+	}
+}
