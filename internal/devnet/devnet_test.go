@@ -1,0 +1,545 @@
+package devnet
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// The test binary plays the nodes of the tests, and a devnet that is killed.
+const (
+	fakeNodeEnv   = "DEVNET_TEST_NODE"
+	fakeDevnetEnv = "DEVNET_TEST_DEVNET"
+)
+
+func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv(fakeNodeEnv) != "":
+		os.Exit(fakeNode())
+	case os.Getenv(fakeDevnetEnv) != "":
+		os.Exit(fakeDevnet())
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+// argument is the value of a flag of this process, given as --name value or --name=value.
+func argument(name string) string {
+	for i, word := range os.Args {
+		if value, ok := strings.CutPrefix(word, "--"+name+"="); ok {
+			return value
+		}
+		if word == "--"+name && i+1 < len(os.Args) {
+			return os.Args[i+1]
+		}
+	}
+	return ""
+}
+
+const genesisChoice = `{"nodes":[{"root":"0xaa","slot":0,"parent_root":"0x00","proposer_index":0,"weight":0}],"head":"0xaa",` +
+	`"justified":{"slot":0,"root":"0xaa"},"finalized":{"slot":0,"root":"0xaa"},"safe_target":"0xaa","validator_count":1}`
+
+// fakeNode does what its flags say: it dies, or answers and tells that it is ready.
+func fakeNode() int {
+	if argument("fake") == "die" {
+		fmt.Fprintln(os.Stderr, `{"time":"2026-01-02T03:04:05.678Z","level":"warn","msg":"it is cold","component":"chain","slot":3}`)
+		fmt.Fprintln(os.Stderr, "something else")
+		return 3
+	}
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	choice := argument("fork-choice")
+	if choice == "" {
+		choice = genesisChoice
+	}
+	serve := func(flag string, mux *http.ServeMux) {
+		ln, err := net.Listen("tcp", "127.0.0.1:"+argument(flag))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(4)
+		}
+		go func() { _ = http.Serve(ln, mux) }()
+	}
+	answer := func(mux *http.ServeMux, path string, status int, text string) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, text)
+		})
+	}
+	api, metrics := http.NewServeMux(), http.NewServeMux()
+	answer(api, "/lean/v0/fork_choice", 200, choice)
+	answer(metrics, "/metrics", 200, "# TYPE leanspec_peers_connected gauge\nleanspec_peers_connected 2\n")
+	answer(metrics, "/health", 503, `{"status":"syncing","slot":0,"synced":false}`)
+	serve("api-port", api)
+	serve("metrics-port", metrics)
+	if argument("ready") != "" {
+		conn, err := net.Dial("tcp", argument("ready"))
+		if err != nil {
+			return 5
+		}
+		defer conn.Close()
+		fmt.Fprintln(conn, argument("node-id"))
+	}
+	for range term {
+		if argument("fake") != "deaf" {
+			return 0
+		}
+	}
+	return 0
+}
+
+// fakeDevnet runs a network of a fake node until it is killed.
+func fakeDevnet() int {
+	options := fakeOptions(argument("dir"), 1, NodeOptions{Args: []string{"--ready=" + argument("ready"), "--fake=deaf"}})
+	if _, err := Start(context.Background(), options); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	select {}
+}
+
+func fakeOptions(dir string, nodes int, options ...NodeOptions) Options {
+	return Options{
+		Dir: dir, Nodes: nodes, Validators: nodes, Scheme: xmss.Test, ActiveSlots: 16,
+		Env:         []string{fakeNodeEnv + "=1"},
+		NodeOptions: options,
+		// No test is to meet the first slot by accident.
+		GenesisDelay: time.Hour,
+	}
+}
+
+// start starts a network of fake nodes, which is stopped with the test.
+func start(t *testing.T, options Options) *Network {
+	t.Helper()
+	n, err := Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Stop() })
+	return n
+}
+
+// ready hears of fake nodes that are ready, and of their ends.
+type ready struct {
+	t  *testing.T
+	ln net.Listener
+}
+
+func newReady(t *testing.T) *ready {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return &ready{t, ln}
+}
+
+func (r *ready) flag() string { return "--ready=" + r.ln.Addr().String() }
+
+// next waits for a node. The function that it returns waits for the node's end.
+func (r *ready) next() (name string, waitForEnd func()) {
+	r.t.Helper()
+	conn, err := r.ln.Accept()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { conn.Close() })
+	reader := bufio.NewReader(conn)
+	name, err = reader.ReadString('\n')
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return strings.TrimSpace(name), func() {
+		r.t.Helper()
+		// The end of a process closes what it had open.
+		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, err := reader.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			r.t.Fatalf("the node still runs (%v)", err)
+		}
+	}
+}
+
+func TestNodeLife(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	r := newReady(t)
+	n := start(t, fakeOptions(t.TempDir(), 1, NodeOptions{Args: []string{r.flag()}}))
+	node := n.Nodes[0]
+	wantState := func(want State) {
+		t.Helper()
+		s := n.Observe(t.Context())
+		if got := s.Nodes[0].State; got != want {
+			t.Fatalf("the node is %s (%s), want %s", got, s.Nodes[0].Problem, want)
+		}
+	}
+	name, waitForEnd := r.next()
+	if name != "lean_spec_0" {
+		t.Errorf("the node's name is %q", name)
+	}
+	wantState(Up)
+	if err := node.Start(); err == nil {
+		t.Error("a node that runs is started once more")
+	}
+	pid := node.PID()
+
+	if err := node.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	wantState(Paused)
+	if err := node.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	wantState(Up)
+
+	node.Kill()
+	waitForEnd()
+	wantState(Stopped)
+	if node.PID() != 0 {
+		t.Errorf("a node that is gone has the pid %d", node.PID())
+	}
+	if err := node.Pause(); err == nil {
+		t.Error("a node that is gone is paused")
+	}
+
+	if err := node.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_, waitForEnd = r.next()
+	if node.PID() == pid {
+		t.Error("the node is the same process as before")
+	}
+	if err := node.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	waitForEnd()
+	_, waitForEnd = r.next()
+	wantState(Up)
+
+	// A node that is paused can be stopped.
+	if err := node.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	waitForEnd()
+	if err := node.Start(); err == nil || err.Error() != "lean_spec_0: the network has stopped" {
+		t.Errorf("a node of a network that has stopped: got %v", err)
+	}
+	if err := n.Stop(); err != nil {
+		t.Errorf("stop once more: %v", err)
+	}
+}
+
+// What a node has to do with its end is its own: who does not listen is killed.
+func TestStopKills(t *testing.T) {
+	r := newReady(t)
+	options := fakeOptions(t.TempDir(), 1, NodeOptions{Args: []string{r.flag(), "--fake=deaf"}})
+	options.StopTimeout = 50 * time.Millisecond
+	n := start(t, options)
+	_, waitForEnd := r.next()
+	const want = "lean_spec_0 did not stop within 50ms and was killed"
+	if err := n.Stop(); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	waitForEnd()
+}
+
+func TestDeath(t *testing.T) {
+	r := newReady(t)
+	n := start(t, fakeOptions(t.TempDir(), 2, NodeOptions{Args: []string{r.flag()}}, NodeOptions{Args: []string{"--fake=die"}}))
+	r.next()
+	ctx, cancel := context.WithCancel(t.Context())
+	var deaths []Death
+	err := n.Follow(ctx, func(*Status) bool { t.Error("a status before genesis"); return true }, func(d Death) {
+		deaths = append(deaths, d)
+		cancel()
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Follow ends with %v, want that it goes on without the node", err)
+	}
+	want := "lean_spec_1 died: exit status 3. The end of " + n.Nodes[1].LogPath() + ":\n" +
+		"  03:04:05.678 warn chain: it is cold slot=3\n  something else"
+	if len(deaths) != 1 || deaths[0].String() != want {
+		t.Errorf("got %q, want\n%s", deaths, want)
+	}
+	s := n.Observe(t.Context())
+	if got := s.Nodes[1].String(); got != "dead (exit status 3)" {
+		t.Errorf("the dead node is shown as %q", got)
+	}
+	if count, first, err := n.Nodes[1].LogErrors(); count != 1 || !slices.Equal(first, []string{"something else"}) || err != nil {
+		t.Errorf("LogErrors: got %d, %q, %v", count, first, err)
+	}
+	if err := n.Stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+func TestAllGone(t *testing.T) {
+	n := start(t, fakeOptions(t.TempDir(), 2, NodeOptions{Args: []string{"--fake=die"}}, NodeOptions{Args: []string{"--fake=die"}}))
+	deaths := 0
+	err := n.Follow(t.Context(), func(*Status) bool { return true }, func(Death) { deaths++ })
+	if !errors.Is(err, ErrAllGone) || deaths != 2 {
+		t.Errorf("got %v after %d deaths, want %v after 2", err, deaths, ErrAllGone)
+	}
+}
+
+func TestWaitFailsWithDeath(t *testing.T) {
+	n := start(t, fakeOptions(t.TempDir(), 1, NodeOptions{Args: []string{"--fake=die"}}))
+	if _, err := n.WaitFinalized(t.Context(), 1); err == nil || !strings.HasPrefix(err.Error(), "lean_spec_0 died: exit status 3.") {
+		t.Errorf("got %v, want the death of the node", err)
+	}
+}
+
+// A process that is started with the network must not outlive it, even if nobody could stop it.
+func TestNoOrphans(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has a signal at the death of a parent")
+	}
+	r := newReady(t)
+	cmd := exec.Command(os.Args[0], "--dir="+t.TempDir(), r.flag())
+	cmd.Env = append(os.Environ(), fakeDevnetEnv+"=1")
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_, waitForEnd := r.next()
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	waitForEnd()
+}
+
+// stepTime is a clock that goes on by a second each time it is looked at.
+type stepTime struct{ now time.Time }
+
+func (s *stepTime) Now() time.Time {
+	s.now = s.now.Add(time.Second)
+	return s.now
+}
+
+func (s *stepTime) Until(ctx context.Context, _ time.Time) error { return ctx.Err() }
+
+// chain is an answer of the API: a chain of blocks at slots 0, 1 and so on, finalized up to its block before last.
+func chain(roots ...string) string {
+	var nodes []string
+	parent := "0x00"
+	for slot, root := range roots {
+		nodes = append(nodes, fmt.Sprintf(`{"root":%q,"slot":%d,"parent_root":%q}`, root, slot, parent))
+		parent = root
+	}
+	final := max(0, len(roots)-2)
+	return fmt.Sprintf(`{"nodes":[%s],"head":%q,"justified":{"slot":%d,"root":%q},"finalized":{"slot":%d,"root":%q}}`,
+		strings.Join(nodes, ","), roots[len(roots)-1], final, roots[final], final, roots[final])
+}
+
+func TestFollow(t *testing.T) {
+	r := newReady(t)
+	node := func(choice string) NodeOptions {
+		return NodeOptions{Args: []string{r.flag(), "--fork-choice=" + choice}}
+	}
+	n := start(t, fakeOptions(t.TempDir(), 3,
+		node(chain("0xaa", "0xbb", "0xcc", "0xdd")), node(chain("0xaa", "0xbb", "0xcc", "0xdd", "0xee")), node(`{"head":"0xaa"}`)))
+	for range n.Nodes {
+		r.next()
+	}
+	n.Clock.Time = &stepTime{n.Clock.StartOf(0).Add(-2 * time.Second)}
+	var slots []uint64
+	var last *Status
+	err := n.Follow(t.Context(), func(s *Status) bool {
+		slots = append(slots, s.Slot)
+		last = s
+		return len(slots) == 3
+	}, func(d Death) { t.Error(d) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []uint64{1, 2, 3}; len(slots) != 3 || slots[1] != slots[0]+1 || slots[2] != slots[1]+1 {
+		t.Errorf("looked at slots %d, want successive ones such as %d", slots, want)
+	}
+	const want = "" +
+		"  lean_spec_0  head 3 dd, justified 2, finalized 2, peers 2, not synced\n" +
+		"  lean_spec_1  head 4 ee, justified 3, finalized 3, peers 2, not synced\n" +
+		"  lean_spec_2  silent (fork choice: the head is not one of the blocks)\n"
+	if got := last.Details(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if _, ok := last.Finalized(2); ok {
+		t.Error("slot 2 counts as finalized although a node is silent")
+	}
+	n.Nodes[2].Kill()
+	status, err := n.WaitFinalized(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if root, ok := status.Finalized(2); root != "0xcc" || !ok {
+		t.Errorf("finalized at slot 2: got %s, %t, want 0xcc", root, ok)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("no more"))
+	if _, err := n.WaitFinalized(ctx, 3); err == nil || err.Error() != "no more" {
+		t.Errorf("got %v, want the cause of the context's end", err)
+	}
+}
+
+func TestPrefixAndEnvironment(t *testing.T) {
+	r := newReady(t)
+	t.Setenv("LEANSPEC_FAKE", "set")
+	options := fakeOptions(t.TempDir(), 2,
+		NodeOptions{Prefix: []string{"sh", "-c", `test -z "$LEANSPEC_FAKE" || exit 9; "$@"; exit $?`, "prefix"}, Args: []string{r.flag(), "--fake=deaf"}},
+		NodeOptions{Late: true})
+	options.StopTimeout = 50 * time.Millisecond
+	n := start(t, options)
+	_, waitForEnd := r.next()
+	if s := n.Observe(t.Context()); s.Nodes[0].State != Up || s.Nodes[1].State != Stopped {
+		t.Errorf("the nodes are %s and %s, want up, and stopped as it is late", s.Nodes[0].State, s.Nodes[1].State)
+	}
+	_ = n.Stop()
+	waitForEnd() // the child of the prefix, which is another process
+}
+
+func TestCommand(t *testing.T) {
+	n := &Network{Dir: "net", options: Options{Executable: "leanspec-node", Scheme: xmss.Test, LogLevel: "debug"}}
+	n.Nodes = []*Node{{
+		Name: "lean_spec_0", Validators: []uint64{0}, IsAggregator: true, ENR: "enr:0", PeerID: "16Uiu2",
+		IP: netip.MustParseAddr("10.0.0.1"), Ports: Ports{QUIC: 1, API: 2, Metrics: 3}, Dir: filepath.Join("net", "lean_spec_0"),
+		network: n, keyPath: "net/lean_spec_0.key", options: NodeOptions{Prefix: []string{"ip", "netns", "exec", "ns0"}, Args: []string{"--verbose"}},
+	}, {Name: "lean_spec_1", ENR: "enr:1", network: n}}
+	const want = "ip netns exec ns0 leanspec-node run --genesis net/config.yaml --node-id lean_spec_0 --node-key net/lean_spec_0.key " +
+		"--scheme test --data-dir net/lean_spec_0/data --listen /ip4/10.0.0.1/udp/1/quic-v1 --api-port 2 --metrics-port 3 " +
+		"--log-format json --log-level debug --validator-keys net --is-aggregator --bootnode enr:1 --verbose --checkpoint-sync-url http://x"
+	if got := strings.Join(n.Nodes[0].command([]string{"--checkpoint-sync-url", "http://x"}), " "); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	// A node without validators has no keys.
+	if got := strings.Join(n.Nodes[1].command(nil), " "); strings.Contains(got, "--validator-keys") || !strings.Contains(got, "--bootnode enr:0") {
+		t.Errorf("the second node is\n%s", got)
+	}
+	node := n.Nodes[0]
+	for got, want := range map[string]string{
+		node.Multiaddr():  "/ip4/10.0.0.1/udp/1/quic-v1/p2p/16Uiu2",
+		node.APIURL():     "http://10.0.0.1:2",
+		node.MetricsURL(): "http://10.0.0.1:3/metrics",
+		node.HealthURL():  "http://10.0.0.1:3/health",
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func TestPorts(t *testing.T) {
+	busy, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	port := uint16(busy.Addr().(*net.TCPAddr).Port)
+	if isFree("tcp", port) {
+		t.Errorf("port %d is taken, and said to be free", port)
+	}
+	files := []config.DevnetNode{{QUICPort: 1, APIPort: port, MetricsPort: 2}, {QUICPort: 3, APIPort: 4, MetricsPort: 5}, {QUICPort: 6, APIPort: 7, MetricsPort: 8}}
+	n := &Network{options: Options{StandardPorts: true, NodeOptions: []NodeOptions{{}, {}, {Prefix: []string{"ip"}}}}}
+	ports, err := n.choosePorts(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[uint16]bool)
+	for _, p := range ports[:2] {
+		for _, port := range []uint16{p.QUIC, p.API, p.Metrics} {
+			if port < firstPort || port >= lastPort || seen[port] {
+				t.Errorf("ports %v: want different ones from %d to %d", ports, firstPort, lastPort-1)
+			}
+			seen[port] = true
+		}
+	}
+	if want := (Ports{6, 7, 8}); ports[2] != want {
+		t.Errorf("a node in a place of its own has the ports %v, want %v", ports[2], want)
+	}
+	n.options.NodeOptions[0].Prefix = []string{"ip"}
+	n.options.NodeOptions[1].Prefix = []string{"ip"}
+	if ports, err = n.choosePorts(files); err != nil || ports[0] != (Ports{1, port, 2}) {
+		t.Errorf("got %v (error %v), want the ports of the files", ports, err)
+	}
+}
+
+func TestStartRefuses(t *testing.T) {
+	dir := t.TempDir()
+	for want, change := range map[string]func(*Options){
+		"nodes: 0: want 1 to 1000":                          func(o *Options) { o.Nodes = 0 },
+		"nodes: 1: want no fewer than have options, 2":      func(o *Options) { o.NodeOptions = make([]NodeOptions, 2) },
+		`ip: "::1": want an IPv4 address`:                   func(o *Options) { o.NodeOptions = []NodeOptions{{IP: netip.IPv6Loopback()}} },
+		"scheme: want one":                                  func(o *Options) { o.Scheme = nil },
+		"out: want a folder":                                func(o *Options) { o.Dir = "" },
+		"active-slots: 257: want 1 to 256, the lifetime of": func(o *Options) { o.ActiveSlots = 257 },
+	} {
+		options := fakeOptions(dir, 1)
+		change(&options)
+		var refused *config.Error
+		if _, err := Start(t.Context(), options); !errors.As(err, &refused) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	// A network that is there stays as it is.
+	path := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(t.Context(), fakeOptions(dir, 1)); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v, want %v", err, fs.ErrExist)
+	}
+	if data, _ := os.ReadFile(path); string(data) != "mine" {
+		t.Errorf("config.yaml is now %q", data)
+	}
+	// A program that cannot be started.
+	options := fakeOptions(t.TempDir(), 1)
+	options.Executable = filepath.Join(dir, "nothing")
+	if _, err := Start(t.Context(), options); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want %v", err, fs.ErrNotExist)
+	}
+}
+
+// The record that others dial has the ports that the node listens on.
+func TestRecords(t *testing.T) {
+	n := start(t, fakeOptions(t.TempDir(), 2, NodeOptions{Late: true}, NodeOptions{Late: true, Aggregator: true}))
+	if n.Nodes[0].ENR == n.Nodes[1].ENR || !strings.HasPrefix(n.Nodes[0].ENR, "enr:") {
+		t.Errorf("records are %s and %s", n.Nodes[0].ENR, n.Nodes[1].ENR)
+	}
+	if !n.Nodes[0].IsAggregator || !n.Nodes[1].IsAggregator {
+		t.Error("want two aggregators: the first node, and the one that was asked for")
+	}
+	for _, node := range n.Nodes {
+		key, err := config.LoadNodeKey(filepath.Join(n.Dir, node.Name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := key.ENR(config.ENROptions{
+			IP: netip.MustParseAddr("127.0.0.1"), UDP: node.QUIC, QUIC: node.QUIC, ForkDigest: config.DefaultForkDigest, IsAggregator: true,
+		})
+		if err != nil || node.ENR != want || node.PeerID != key.PeerID().String() {
+			t.Errorf("%s, port %s: got %s, want %s (error %v)", node.Name, strconv.Itoa(int(node.QUIC)), node.ENR, want, err)
+		}
+	}
+}
