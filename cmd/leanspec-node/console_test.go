@@ -1,0 +1,40 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"time"
+)
+
+// testConsole is a console whose clock stands still.
+type testConsole struct {
+	console
+	out, err bytes.Buffer
+	clock    time.Time
+}
+
+func newTestConsole(width int) *testConsole {
+	c := &testConsole{clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	c.console = console{out: &c.out, err: &c.err, now: func() time.Time { return c.clock }, width: func() int { return width }}
+	return c
+}
+
+// checkFailure runs a command line that must fail with one line.
+func checkFailure(t *testing.T, ctx context.Context, code int, want string, args ...string) {
+	t.Helper()
+	c := newTestConsole(0)
+	got := run(ctx, &c.console, args)
+	lines := strings.Split(strings.TrimSuffix(c.err.String(), "\n"), "\n")
+	last := lines[len(lines)-1]
+	if got != code || last != "leanspec-node: "+want {
+		t.Errorf("%q: exit code %d and\n%s\nwant %d and\nleanspec-node: %s", args, got, c.err.String(), code, want)
+	}
+	if code == 2 && len(lines) != 1 {
+		t.Errorf("%q: %d lines on stderr, want one:\n%s", args, len(lines), c.err.String())
+	}
+	if c.out.Len() > 0 {
+		t.Errorf("%q: stdout has %q, want nothing", args, c.out.String())
+	}
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+)
+
+// keygenCmd writes the keys of one validator.
+type keygenCmd struct {
+	Scheme         string  `default:"prod" placeholder:"NAME" help:"XMSS scheme of the keys: prod or test (${default})."`
+	ActivationSlot uint64  `default:"0" placeholder:"SLOT" help:"First slot for which the keys can sign (${default})."`
+	ActiveSlots    *uint64 `placeholder:"SLOTS" help:"Number of slots for which they can (4096, or what is left of the scheme's lifetime)."`
+	Full           bool    `help:"Make keys with the standard window, which other clients need and which takes much longer."`
+	Name           string  `default:"validator_0" placeholder:"NAME" help:"Start of the file names (${default})."`
+	Force          bool    `help:"Replace keys of that name in the folder."`
+	Out            string  `required:"" placeholder:"DIR" help:"Folder to write."`
+}
+
+// Help is shown below the flags.
+func (*keygenCmd) Help() string {
+	return "Makes the two keys of one validator, for attestations and for proposals, and writes each as SSZ, secret and public: " +
+		"NAME_attester_key_sk.ssz, NAME_attester_key_pk.ssz, NAME_proposer_key_sk.ssz and NAME_proposer_key_pk.ssz."
+}
+
+// Run makes the keys.
+func (c *keygenCmd) Run(ctx context.Context, console *console) error {
+	scheme, err := parseScheme(c.Scheme)
+	if err != nil {
+		return err
+	}
+	progress := newKeyProgress(console)
+	options := config.KeyPairOptions{
+		Dir:            c.Out,
+		Name:           c.Name,
+		Scheme:         scheme,
+		ActivationSlot: c.ActivationSlot,
+		Full:           c.Full,
+		Force:          c.Force,
+		Progress:       progress.report,
+	}
+	switch {
+	case c.ActiveSlots != nil:
+		options.ActiveSlots = *c.ActiveSlots
+	case c.ActivationSlot < scheme.Lifetime():
+		options.ActiveSlots = min(defaultActiveSlots, scheme.Lifetime()-c.ActivationSlot)
+	}
+	if err := options.Validate(); err != nil {
+		return asUsage(err)
+	}
+	pair, err := config.WriteKeyPair(ctx, options)
+	progress.finish()
+	if err != nil {
+		return explain(err)
+	}
+	table := tabwriter.NewWriter(console.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "attestation_public_key\t0x%x\n", pair.AttestationPublicKey)
+	fmt.Fprintf(table, "proposal_public_key\t0x%x\n", pair.ProposalPublicKey)
+	fmt.Fprintf(table, "slots\t%d to %d\n", pair.FirstSlot, pair.LastSlot)
+	for i, file := range pair.Files {
+		fmt.Fprintf(table, "%s\t%s\n", [...]string{"files", "", "", ""}[i], file)
+	}
+	return table.Flush()
+}

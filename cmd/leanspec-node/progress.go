@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+)
+
+// console is the world around a command, so that a test can be that world.
+type console struct {
+	out io.Writer // results
+	err io.Writer // progress and failures
+	now func() time.Time
+	// width is the number of columns of the terminal that err is, 0 where it is none.
+	width func() int
+}
+
+// newConsole is the process's own console.
+func newConsole() *console {
+	return &console{
+		out: os.Stdout,
+		err: os.Stderr,
+		now: time.Now,
+		width: func() int {
+			fd := int(os.Stderr.Fd())
+			if !term.IsTerminal(fd) {
+				return 0
+			}
+			if width, _, err := term.GetSize(fd); err == nil && width > 0 {
+				return width
+			}
+			return 80
+		},
+	}
+}
+
+// redrawEvery is how often the bar is drawn; the eye needs no more.
+const redrawEvery = 100 * time.Millisecond
+
+// keyProgress shows how far the making of keys is: on a terminal as a bar that is drawn over and over,
+// elsewhere as one line a key.
+type keyProgress struct {
+	console *console
+	started time.Time
+
+	mu    sync.Mutex
+	drawn time.Time // when the bar was last drawn; zero if never
+}
+
+func newKeyProgress(c *console) *keyProgress {
+	return &keyProgress{console: c, started: c.now()}
+}
+
+// report takes one step of config.WriteDevnet or config.WriteKeyPair. It can be called from several goroutines.
+func (p *keyProgress) report(k config.KeyProgress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now, width := p.console.now(), p.console.width()
+	part := float64(k.Keys)
+	if k.Total > 0 && !k.Complete {
+		part += float64(min(k.Done, k.Total)) / float64(k.Total)
+	}
+	part /= float64(k.TotalKeys)
+	left := p.left(now, part)
+	switch {
+	case width > 0:
+		if k.Complete || p.drawn.IsZero() || now.Sub(p.drawn) >= redrawEvery {
+			p.drawn = now
+			fmt.Fprintf(p.console.err, "\r%s\x1b[K", bar(k, part, left, width-1))
+		}
+	case k.Complete:
+		if left != "" {
+			left = ", " + left
+		}
+		fmt.Fprintf(p.console.err, "key %d of %d: %s %s%s\n", k.Keys, k.TotalKeys, k.Name, k.Role, left)
+	}
+}
+
+// finish leaves the line of the bar. It is called once, after the last report.
+func (p *keyProgress) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.drawn.IsZero() {
+		fmt.Fprintln(p.console.err)
+	}
+}
+
+// left estimates the time that is left from the time that part of the work has taken.
+func (p *keyProgress) left(now time.Time, part float64) string {
+	elapsed := now.Sub(p.started)
+	// The first second says little: the estimate would jump.
+	if part <= 0 || part >= 1 || elapsed < time.Second {
+		return ""
+	}
+	left := time.Duration(float64(elapsed) * (1 - part) / part)
+	return "about " + left.Round(time.Second).String() + " left"
+}
+
+// bar is a line of at most width columns.
+func bar(k config.KeyProgress, part float64, left string, width int) string {
+	const cells = 20
+	filled := int(part * cells)
+	line := fmt.Sprintf("keys [%s%s] %3d%%  %d of %d", strings.Repeat("#", filled), strings.Repeat("-", cells-filled), int(part*100), k.Keys, k.TotalKeys)
+	for _, more := range []string{left, fmt.Sprintf("%s %s", k.Name, k.Role)} {
+		if more != "" && len(line)+2+len(more) <= width {
+			line += "  " + more
+		}
+	}
+	return line[:min(len(line), max(width, 0))]
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/node"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+)
+
+// processStart is close enough to when the process began.
+var processStart = time.Now()
+
+// runCmd runs a node. Names, defaults and meaning of the flags are leanSpec's.
+//
+// leanSpec: cli/args.py, cli/bootstrap.py
+type runCmd struct {
+	Genesis           string   `required:"" placeholder:"FILE" group:"Chain" help:"The network's genesis, config.yaml."`
+	ValidatorKeys     string   `placeholder:"DIR" group:"Chain" help:"Folder with validators.yaml and the keys. Without it the node follows the chain and does no duties."`
+	NodeID            string   `name:"node-id" default:"lean_spec_0" placeholder:"NAME" group:"Chain" help:"Name under which validators.yaml assigns validators to this node (${default})."`
+	IsAggregator      bool     `group:"Chain" help:"Aggregate votes. Needs --validator-keys."`
+	AggregateSubnets  string   `name:"aggregate-subnet-ids" placeholder:"IDS" group:"Chain" help:"More subnets to aggregate, such as 0,1,2. Needs --is-aggregator."`
+	Scheme            string   `default:"prod" placeholder:"NAME" group:"Chain" help:"XMSS signature scheme, prod or test (${default})."`
+	ProofScheme       string   `default:"siglist" placeholder:"NAME" group:"Chain" help:"Aggregation proofs: siglist (${default})."`
+	APIPort           int      `name:"api-port" default:"5052" placeholder:"PORT" group:"Ports" help:"HTTP API, with /metrics beside it; 0 turns it off (${default})."`
+	MetricsPort       int      `default:"8008" placeholder:"PORT" group:"Ports" help:"/metrics and /health; 0 turns them off (${default})."`
+	RPCPort           int      `name:"rpc-port" placeholder:"PORT" group:"Ports" help:"A port for /health alone; off unless set."`
+	LogLevel          string   `default:"info" placeholder:"LEVEL" group:"Logs" help:"debug, info, warn or error (${default})."`
+	LogFormat         string   `default:"text" placeholder:"FORMAT" group:"Logs" help:"text or json (${default})."`
+	Verbose           bool     `short:"v" group:"Logs" help:"The same as --log-level debug."`
+	NoColor           bool     `group:"Logs" help:"No colors in text logs."`
+	Bootnode          []string `sep:"none" placeholder:"ADDR" aliases:"bootnodes" group:"Network" help:"Node to connect to, a multiaddr or an ENR; can be repeated."`
+	Listen            string   `default:"/ip4/0.0.0.0/udp/9001/quic-v1" placeholder:"ADDR" group:"Network" help:"Multiaddr to listen on; empty to only dial (${default})."`
+	NodeKey           string   `placeholder:"FILE" group:"Network" help:"The node's identity, a secp256k1 key in hex. Without it the one in --data-dir, or a new one."`
+	NetworkName       string   `default:"12345678" placeholder:"NAME" group:"Network" help:"Name of the network in gossip topics (${default})."`
+	CheckpointSyncURL string   `name:"checkpoint-sync-url" placeholder:"URL" group:"Network" help:"Start from the finalized state of the node with this API."`
+	CommitteeCount    uint64   `name:"attestation-committee-count" placeholder:"N" group:"Network" help:"Number of attestation subnets. Default: what config.yaml says, or 1."`
+	DataDir           string   `placeholder:"DIR" group:"Network" help:"Folder for what the node keeps: today its identity; the chain is kept in memory."`
+}
+
+// Help is shown before the flags.
+func (*runCmd) Help() string {
+	return `The command name may be left out: leanspec-node --genesis FILE runs a node.
+
+Other commands, each with a --help of its own:
+  leanspec-node devnet     run a network of nodes on this machine
+  leanspec-node genesis    make a new network: its genesis, its nodes and all keys
+  leanspec-node keygen     make the keys of one validator
+  leanspec-node version    show what this program is
+
+A network of one node:
+  leanspec-node genesis --nodes 1 --validators 4 --out net
+  leanspec-node --genesis net/config.yaml --validator-keys net --is-aggregator
+
+Then http://localhost:8008/health says whether the node is synced, http://localhost:8008/metrics has its metrics,
+and http://localhost:5052/lean/v0/fork_choice its view of the chain.`
+}
+
+// Run validates everything before it starts anything.
+func (c *runCmd) Run(ctx context.Context, console *console) error {
+	log, err := c.logger(console)
+	if err != nil {
+		return err
+	}
+	cfg, err := c.resolve()
+	if err != nil {
+		return badInput(err)
+	}
+	cfg.Log = log
+	n, err := node.New(ctx, *cfg)
+	if err != nil {
+		return badInput(err)
+	}
+	return n.Run(ctx)
+}
+
+func (c *runCmd) logger(console *console) (*slog.Logger, error) {
+	level, err := telemetry.ParseLevel(c.LogLevel)
+	if err != nil {
+		return nil, badInput(&config.Error{File: "--log-level", Value: strconv.Quote(c.LogLevel), Problem: "want debug, info, warn or error"})
+	}
+	if c.Verbose {
+		level = slog.LevelDebug
+	}
+	if c.LogFormat != telemetry.FormatText && c.LogFormat != telemetry.FormatJSON {
+		return nil, badInput(&config.Error{File: "--log-format", Value: strconv.Quote(c.LogFormat), Problem: "want text or json"})
+	}
+	log, _ := telemetry.NewLogger(telemetry.LogOptions{Format: c.LogFormat, Level: level, NoColor: c.NoColor, Writer: console.err})
+	slog.SetDefault(log)
+	return log, nil
+}
+
+// resolve reads the files and applies the rules between flags.
+//
+// leanSpec: cli/bootstrap.py, NodeBootstrap.from_cli_args
+func (c *runCmd) resolve() (*node.Config, error) {
+	scheme, err := parseScheme(c.Scheme)
+	if err != nil {
+		return nil, err
+	}
+	if c.ProofScheme != "siglist" {
+		return nil, &config.Error{File: "--proof-scheme", Value: strconv.Quote(c.ProofScheme), Problem: "want siglist"}
+	}
+	if err := c.checkPorts(); err != nil {
+		return nil, err
+	}
+	if c.IsAggregator && c.ValidatorKeys == "" {
+		return nil, &config.Error{File: "--is-aggregator", Problem: "needs --validator-keys: an aggregator without validators has no role in the network"}
+	}
+	subnets, err := c.subnets()
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range c.Bootnode {
+		if _, err := p2p.ParseBootnode(b); err != nil {
+			return nil, err
+		}
+	}
+	genesis, err := config.LoadGenesis(c.Genesis)
+	if err != nil {
+		return nil, err
+	}
+	var keys []config.ValidatorKeys
+	if c.ValidatorKeys != "" {
+		if keys, err = config.LoadValidatorKeys(c.ValidatorKeys, c.NodeID, genesis, scheme); err != nil {
+			return nil, err
+		}
+		slots := clock.SlotClock{GenesisTime: genesis.GenesisTime}
+		if err := config.CheckWindows(keys, uint64(slots.CurrentSlot(time.Now().UnixMilli()))); err != nil {
+			return nil, err
+		}
+	}
+	if c.IsAggregator && len(keys) == 0 {
+		return nil, &config.Error{File: "--is-aggregator", Problem: fmt.Sprintf(
+			"no validators are assigned to node %q in %s: check validators.yaml or --node-id", c.NodeID, c.ValidatorKeys)}
+	}
+	nodeKey, err := c.identity()
+	if err != nil {
+		return nil, err
+	}
+	committees := genesis.AttestationCommitteeCount
+	if c.CommitteeCount != 0 {
+		committees = c.CommitteeCount
+	}
+	build, _ := debug.ReadBuildInfo()
+	version, _ := buildVersion(build)
+	return &node.Config{
+		NodeKey: nodeKey, Listen: c.Listen, Bootnodes: c.Bootnode, NetworkName: c.NetworkName,
+		Committees: committees, AggregateSubnetIDs: subnets, CheckpointSyncURL: c.CheckpointSyncURL,
+		Version: version, NodeID: c.NodeID, Genesis: genesis, Keys: keys, Scheme: scheme, IsAggregator: c.IsAggregator,
+		APIPort: c.APIPort, MetricsPort: c.MetricsPort, RPCPort: c.RPCPort,
+		Time: clock.System{}, StartTime: processStart,
+	}, nil
+}
+
+// checkPorts refuses ports that are none, or the same.
+func (c *runCmd) checkPorts() error {
+	taken := make(map[int]string)
+	for _, p := range []struct {
+		flag string
+		port int
+	}{{"--api-port", c.APIPort}, {"--metrics-port", c.MetricsPort}, {"--rpc-port", c.RPCPort}} {
+		if p.port < 0 || p.port > 65535 {
+			return &config.Error{File: p.flag, Value: strconv.Itoa(p.port), Problem: "want a port, 1 to 65535, or 0 for none"}
+		}
+		if other, ok := taken[p.port]; ok && p.port != 0 {
+			return &config.Error{File: p.flag, Value: strconv.Itoa(p.port), Problem: "the same as " + other}
+		}
+		taken[p.port] = p.flag
+	}
+	return nil
+}
+
+// subnets reads the list of subnets, which only an aggregator can have.
+func (c *runCmd) subnets() (ids []uint64, err error) {
+	if c.AggregateSubnets == "" {
+		return nil, nil
+	}
+	if !c.IsAggregator {
+		return nil, &config.Error{File: "--aggregate-subnet-ids", Problem: "needs --is-aggregator"}
+	}
+	for text := range strings.SplitSeq(c.AggregateSubnets, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		id, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return nil, &config.Error{File: "--aggregate-subnet-ids", Value: strconv.Quote(c.AggregateSubnets), Problem: "want integers with commas between them"}
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// identity returns the key that names the node: the one that was given, the one
+// of the data folder, or a new one.
+func (c *runCmd) identity() (*config.NodeKey, error) {
+	if c.NodeKey != "" {
+		return config.LoadNodeKey(c.NodeKey)
+	}
+	if c.DataDir == "" {
+		return config.GenerateNodeKey()
+	}
+	return config.LoadOrMakeNodeKey(filepath.Join(c.DataDir, "node.key"))
+}
+
+// inputError is a mistake of the operator: it ends the process with code 2.
+type inputError struct{ error }
+
+func badInput(err error) error { return inputError{err} }
+
+func (e inputError) Unwrap() error { return e.error }
+
+// ExitCode is the code that the process ends with.
+func (inputError) ExitCode() int { return 2 }

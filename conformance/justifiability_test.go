@@ -1,0 +1,28 @@
+package conformance
+
+import (
+	"testing"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+)
+
+// justifiabilityFixture says whether 3SF-mini admits a slot as a target.
+//
+// leanSpec: test_fixtures/justifiability.py
+type justifiabilityFixture struct {
+	envelope
+	Slot, FinalizedSlot lstar.Slot
+	Output              struct {
+		Delta         int64
+		IsJustifiable bool
+	}
+}
+
+func (f *justifiabilityFixture) run(t *testing.T, _ *environment) {
+	if delta := int64(f.Slot - f.FinalizedSlot); delta != f.Output.Delta {
+		t.Errorf("the distance is %d, want %d", delta, f.Output.Delta)
+	}
+	if got := f.Slot.IsJustifiableAfter(f.FinalizedSlot); got != f.Output.IsJustifiable {
+		t.Errorf("slot %d justifiable after slot %d: %v, want %v", f.Slot, f.FinalizedSlot, got, f.Output.IsJustifiable)
+	}
+}
