@@ -280,11 +280,14 @@ func (d Death) String() string {
 	return fmt.Sprintf("%s died: %s. The end of %s:\n  %s", d.Node, d.Cause, d.LogPath, strings.Join(d.Log, "\n  "))
 }
 
-// tell queues a death for Follow.
-func (n *Network) tell(d Death) {
+// queue keeps a death for Follow, which wake tells of it.
+func (n *Network) queue(d Death) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.deaths = append(n.deaths, d)
-	n.mu.Unlock()
+}
+
+func (n *Network) wake() {
 	select {
 	case n.died <- struct{}{}:
 	default: // Follow will find this one too
@@ -314,6 +317,7 @@ func (n *Network) Follow(ctx context.Context, onStatus func(*Status) (last bool)
 			return context.Cause(ctx)
 		case <-n.died:
 			timer.Stop()
+			allGone := n.allGone() // looked at first: what it counts is queued
 			n.mu.Lock()
 			deaths := n.deaths
 			n.deaths = nil
@@ -321,7 +325,7 @@ func (n *Network) Follow(ctx context.Context, onStatus func(*Status) (last bool)
 			for _, death := range deaths {
 				onDeath(death)
 			}
-			if n.allGone() {
+			if allGone {
 				return ErrAllGone
 			}
 		case <-timer.C:

@@ -185,13 +185,17 @@ func (n *Network) start(cmd *exec.Cmd) error {
 func (n *Node) await(p *process, cmd *exec.Cmd) {
 	err := cmd.Wait()
 	_ = signalGroup(p.pid, syscall.SIGKILL) // what a prefix may have left
+	death := Death{Node: n.Name, Cause: howItEnded(err), LogPath: n.LogPath(), Log: logEnd(n.LogPath(), p.logFrom)}
 	n.mu.Lock()
 	p.err = err
 	asked := p.asked
+	if !asked { // queued before the node counts as dead, so that a network is not all gone with deaths untold
+		n.network.queue(death)
+	}
 	close(p.done)
 	n.mu.Unlock()
 	if !asked {
-		n.network.tell(Death{Node: n.Name, Cause: howItEnded(err), LogPath: n.LogPath(), Log: logEnd(n.LogPath(), p.logFrom)})
+		n.network.wake()
 	}
 }
 
