@@ -44,7 +44,7 @@ type runCmd struct {
 	NetworkName       string   `default:"12345678" placeholder:"NAME" group:"Network" help:"Name of the network in gossip topics (${default})."`
 	CheckpointSyncURL string   `name:"checkpoint-sync-url" placeholder:"URL" group:"Network" help:"Start from the finalized state of the node with this API."`
 	CommitteeCount    uint64   `name:"attestation-committee-count" placeholder:"N" group:"Network" help:"Number of attestation subnets. Default: what config.yaml says, or 1."`
-	DataDir           string   `placeholder:"DIR" group:"Network" help:"Folder for what the node keeps: today its identity; the chain is kept in memory."`
+	DataDir           string   `placeholder:"DIR" group:"Network" help:"Folder for what the node keeps: its identity and the chain. Without it the chain is in memory, and gone with the process."`
 }
 
 // Help is shown before the flags.
@@ -158,7 +158,8 @@ func (c *runCmd) resolve() (*node.Config, error) {
 		Committees: committees, AggregateSubnetIDs: subnets, CheckpointSyncURL: c.CheckpointSyncURL,
 		Version: version, NodeID: c.NodeID, Genesis: genesis, Keys: keys, Scheme: scheme, IsAggregator: c.IsAggregator,
 		APIPort: c.APIPort, MetricsPort: c.MetricsPort, RPCPort: c.RPCPort,
-		Time: clock.System{}, StartTime: processStart,
+		DataDir: c.DataDir,
+		Time:    clock.System{}, StartTime: processStart,
 	}, nil
 }
 

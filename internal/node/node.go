@@ -17,6 +17,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+	"github.com/leanEthereum/leanspec-node/internal/node/storage"
 	"github.com/leanEthereum/leanspec-node/internal/node/sync"
 	"github.com/leanEthereum/leanspec-node/internal/node/validator"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
@@ -42,6 +43,8 @@ type Config struct {
 	AggregateSubnetIDs []uint64
 	// CheckpointSyncURL is where to get the state to start from, genesis if empty.
 	CheckpointSyncURL string
+	// DataDir is the folder for what the node keeps; empty keeps it in memory.
+	DataDir string
 	// Ports of the three HTTP servers; 0 turns one off. The RPC port has /health
 	// alone.
 	APIPort, MetricsPort, RPCPort int
@@ -55,6 +58,7 @@ type Config struct {
 type Node struct {
 	cfg       Config
 	clock     clock.Clock
+	db        *storage.DB // nil without a data folder
 	chain     *chain.Chain
 	sync      *sync.Service
 	network   *p2p.Network
@@ -89,32 +93,30 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 
 	verifier := chain.NewVerifier(cfg.Scheme)
 	crypto := lstar.Crypto{Signatures: cfg.Scheme, Proofs: proof.NewSigList(cfg.Scheme, verifier.Verify)}
-	state, block, err := anchor(ctx, &cfg)
+	store, kept, db, err := openChain(ctx, &cfg, crypto, n.clock, telemetry.Component(cfg.Log, "storage"))
 	if err != nil {
 		return nil, err
 	}
-	store, err := lstar.NewStore(crypto, lstar.NetworkRules, state, block)
-	if err != nil {
-		return nil, err
-	}
+	n.db = db
 	n.publisher = &publisher{
 		observer:   n.observer,
 		log:        telemetry.Component(cfg.Log, "p2p"),
 		aggregates: make(chan *lstar.SignedAggregatedAttestation, publishQueue),
 	}
 	n.chain = chain.New(chain.Config{
-		Store: store, Verifier: verifier, Clock: n.clock, Observer: n.observer,
+		Store: store, Storage: kept, Verifier: verifier, Clock: n.clock, Observer: n.observer,
 		Log:               telemetry.Component(cfg.Log, "chain"),
 		IsAggregator:      cfg.IsAggregator,
 		PublishAggregates: n.publisher.publishAggregates,
 		OnSlotEnd:         n.slotEnds,
 	})
-	n.sync = sync.New(sync.Config{Chain: n.chain, Clock: n.clock, Observer: n.observer, Log: telemetry.Component(cfg.Log, "sync")})
+	n.sync = sync.New(sync.Config{Chain: n.chain, Blocks: kept, Clock: n.clock, Observer: n.observer, Log: telemetry.Component(cfg.Log, "sync")})
 	if n.network, err = p2p.New(p2p.Config{
 		NodeKey: cfg.NodeKey, Listen: cfg.Listen, Bootnodes: cfg.Bootnodes, NetworkName: cfg.NetworkName,
 		Committees: cfg.Committees, Subnets: subnets(&cfg), IsAggregator: cfg.IsAggregator, Scheme: cfg.Scheme,
 		Handler: n.sync, Observer: n.observer, Log: cfg.Log, Version: cfg.Version,
 	}); err != nil {
+		n.Close()
 		return nil, err
 	}
 	n.sync.SetNetwork(n.network)
@@ -177,12 +179,19 @@ func (n *Node) listen() error {
 
 // Close gives up what New opened.
 func (n *Node) Close() {
-	_ = n.network.Close()
+	if n.network != nil {
+		_ = n.network.Close()
+	}
 	for _, s := range n.servers {
 		_ = s.ln.Close()
 	}
 	for _, s := range n.signers {
 		s.Close()
+	}
+	if n.db != nil {
+		if err := n.db.Close(); err != nil {
+			n.cfg.Log.Error("closing the database", telemetry.Err(err))
+		}
 	}
 }
 
@@ -203,6 +212,9 @@ func (n *Node) Run(ctx context.Context) error {
 			}
 		})
 	}
+	if n.db != nil {
+		run("storage", n.watchDisk)
+	}
 	run("chain", n.chain.Run)
 	run("validator", n.validator.Run)
 	run("sync", n.sync.Run)
@@ -214,13 +226,26 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 
 	<-ctx.Done()
-	log.Info("stopping")
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.Canceled) {
+		cause = nil
+		log.Info("stopping")
+	} else {
+		log.Error("stopping: the node cannot go on", telemetry.Err(cause))
+	}
 	services.Wait()
 	log.Info("stopped")
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return cause
+	return cause
+}
+
+// watchDisk ends the node when the disk fails.
+func (n *Node) watchDisk(ctx context.Context) error {
+	select {
+	case <-n.db.Failed():
+		return n.db.Err()
+	case <-ctx.Done():
+		return nil
 	}
-	return nil
 }
 
 func (n *Node) logStart(log *slog.Logger) {
@@ -231,7 +256,7 @@ func (n *Node) logStart(log *slog.Logger) {
 	}
 	attrs := []any{
 		"version", n.cfg.Version, "node", n.cfg.NodeID, "scheme", n.cfg.Scheme.String(),
-		"genesis_time", n.clock.StartOf(0).UTC().Format(time.RFC3339), "genesis_root", snap.Head.Root.String(),
+		"genesis_time", n.clock.StartOf(0).UTC().Format(time.RFC3339), "genesis_root", identity(&n.cfg).GenesisRoot,
 		"registry", snap.HeadState.Validators.Len(), "validators", fmt.Sprint(indices), "aggregator", n.cfg.IsAggregator,
 	}
 	for _, s := range n.servers {
@@ -241,7 +266,6 @@ func (n *Node) logStart(log *slog.Logger) {
 	identity := n.identity()
 	log.Info("network", "peer_id", identity.PeerID, "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
 		"bootnodes", len(n.cfg.Bootnodes), "subnets", fmt.Sprint(subnets(&n.cfg)), "enr", identity.ENR)
-	log.Warn("no data folder: the chain is kept in memory, and starts anew from genesis with the next start")
 	if n.clock.BeforeGenesis() {
 		log.Info("waiting for genesis", "seconds", int(n.clock.StartOf(0).Sub(n.clock.Now()).Seconds()+0.5))
 	}

@@ -227,6 +227,11 @@ type QueueDropped struct {
 	Queue string
 }
 
+// ChainSaved reports that a change of the chain is on the disk.
+type ChainSaved struct {
+	Duration time.Duration
+}
+
 // SyncState reports whether the node is synced. Distance is the number of slots between the best head known
 // from peers and ours; a synced node counts as distance zero.
 type SyncState struct {

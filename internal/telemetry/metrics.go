@@ -48,6 +48,7 @@ type Metrics struct {
 	aggregatesRejected    *prometheus.CounterVec // reason
 	dutiesSkipped         *prometheus.CounterVec // duty, reason
 	queueDropped          *prometheus.CounterVec // queue
+	saveTime              prometheus.Histogram
 	storeBlocks           prometheus.Gauge
 	storeStates           prometheus.Gauge
 
@@ -167,6 +168,9 @@ func NewMetrics(info Info) *Metrics {
 		"Aggregated votes that failed a check.", "reason")
 	m.dutiesSkipped = d.counterVec("leanspec_duties_skipped_total", "Duties that were due and not done.", "duty", "reason")
 	m.queueDropped = d.counterVec("leanspec_queue_dropped_total", "Items that a full queue refused.", "queue")
+	m.saveTime = d.histogram("leanspec_storage_save_time_seconds",
+		"Time until a change of the chain is on the disk, which everybody who sees it waits for.",
+		0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 	m.storeBlocks = d.gauge("leanspec_store_blocks", "Blocks in the fork-choice store.")
 	m.storeStates = d.gauge("leanspec_store_states", "States in the fork-choice store.")
 

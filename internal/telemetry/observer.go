@@ -321,6 +321,9 @@ func (o *Observer) QueueDropped(e QueueDropped) {
 	write(o.node, slog.LevelWarn, "queue full, item dropped", slog.String(keyQueue, e.Queue))
 }
 
+// ChainSaved observes how long the disk took.
+func (o *Observer) ChainSaved(e ChainSaved) { o.m.saveTime.Observe(e.Duration.Seconds()) }
+
 // SyncState sets the distance to the best known head, and logs when the node falls out of sync or catches up.
 func (o *Observer) SyncState(e SyncState) {
 	next, status := int32(syncStateSyncing), statusSyncing

@@ -427,6 +427,11 @@ var eventCases = []eventCase{
 		level: "warn",
 	},
 	{
+		name: "chain saved",
+		send: func(o *Observer) { o.ChainSaved(ChainSaved{Duration: 2 * time.Millisecond}) },
+		want: deltas{`leanspec_storage_save_time_seconds_count`: 1, `leanspec_storage_save_time_seconds_sum`: 0.002},
+	},
+	{
 		name: "syncing",
 		send: func(o *Observer) { o.SyncState(SyncState{Distance: 20, Reason: "known_gap"}) },
 		want: deltas{

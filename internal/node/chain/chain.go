@@ -36,12 +36,21 @@ type Config struct {
 	Clock    clock.Clock
 	Observer *telemetry.Observer
 	Log      *slog.Logger
+	// Storage may be nil: the chain is in memory then, and gone with the process.
+	Storage Storage
 	// IsAggregator is the role at start; SetAggregator changes it.
 	IsAggregator bool
 	// PublishAggregates gets the aggregates that this node made, OnSlotEnd what
 	// happened in a slot. Both are called by the owner and must not block.
 	PublishAggregates func([]*lstar.SignedAggregatedAttestation)
 	OnSlotEnd         func(telemetry.SlotSummary)
+}
+
+// Storage keeps what a chain must not forget.
+type Storage interface {
+	// Save keeps all of the changes or none, and returns once they are safe. After
+	// an error the chain stops, and none of the changes has been shown to anybody.
+	Save(*lstar.Changes) error
 }
 
 // Chain is a running store.
@@ -80,7 +89,7 @@ func New(cfg Config) *Chain {
 	}
 	c.aggregator.Store(cfg.IsAggregator)
 	c.shown = viewOf(cfg.Store)
-	c.publish(cfg.Store)
+	c.show(cfg.Store)
 	return c
 }
 
@@ -106,7 +115,8 @@ func (c *Chain) SetAggregator(enabled bool) (previous bool) {
 	return previous
 }
 
-// Run owns the store until ctx is done.
+// Run owns the store until ctx is done, which is no error, or until a change could
+// not be saved.
 func (c *Chain) Run(ctx context.Context) error {
 	defer close(c.stopped)
 	store := c.cfg.Store
@@ -116,7 +126,9 @@ func (c *Chain) Run(ctx context.Context) error {
 	// peers send as being far ahead.
 	if !c.cfg.Clock.BeforeGenesis() {
 		c.tick(store, c.cfg.Clock.Interval())
-		c.publish(store)
+		if err := c.publish(store); err != nil {
+			return err
+		}
 	}
 
 	// Ticks come as requests of their own channel, so that they are never behind
@@ -133,24 +145,26 @@ func (c *Chain) Run(ctx context.Context) error {
 		})
 	}()
 	for {
+		var r request
 		select {
 		case <-ctx.Done():
 			return nil
 		case i := <-ticks:
 			c.tick(store, i)
-			c.publish(store)
-			continue
 		default:
+			select {
+			case <-ctx.Done():
+				return nil
+			case i := <-ticks:
+				c.tick(store, i)
+			case r = <-c.requests:
+				r.do(store)
+			}
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case i := <-ticks:
-			c.tick(store, i)
-			c.publish(store)
-		case r := <-c.requests:
-			r.do(store)
-			c.publish(store)
+		if err := c.publish(store); err != nil {
+			return err
+		}
+		if r.done != nil {
 			close(r.done)
 		}
 	}
@@ -227,8 +241,20 @@ func (c *Chain) catchUp(s *lstar.Store, to lstar.Interval) (behind bool) {
 	return behind
 }
 
-// publish shows the store to everybody else.
-func (c *Chain) publish(s *lstar.Store) {
+// publish saves what changed, and shows the store to everybody else.
+func (c *Chain) publish(s *lstar.Store) error {
+	if changes := s.TakeChanges(); changes != nil && c.cfg.Storage != nil {
+		started := time.Now()
+		if err := c.cfg.Storage.Save(changes); err != nil {
+			return err
+		}
+		c.cfg.Observer.ChainSaved(telemetry.ChainSaved{Duration: time.Since(started)})
+	}
+	c.show(s)
+	return nil
+}
+
+func (c *Chain) show(s *lstar.Store) {
 	next := &shared{s.Snapshot(), make(chan struct{})}
 	if previous := c.shared.Swap(next); previous != nil {
 		close(previous.outdated)

@@ -147,9 +147,6 @@ func (s *Service) awaitStore(ctx context.Context, slot lstar.Slot) bool {
 
 // imported does what follows from an import.
 func (s *Service) imported(root lstar.Root, b *lstar.SignedBlock, err error) {
-	if err == nil {
-		s.archive.add(root, b)
-	}
 	s.mu.Lock()
 	if s.importing[root]--; s.importing[root] <= 0 {
 		delete(s.importing, root)

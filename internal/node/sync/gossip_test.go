@@ -254,26 +254,6 @@ func TestRecent(t *testing.T) {
 	}
 }
 
-func TestArchive(t *testing.T) {
-	a := newArchive(10_000)
-	var roots []lstar.Root
-	for n := range 100 {
-		b := fake(lstar.Slot(n), 4, n)
-		b.Proof.Proof = make([]byte, 400)
-		roots = append(roots, b.Block.Root())
-		a.add(roots[n], b)
-		a.add(roots[n], b)
-	}
-	if a.bytes > 10_000 || a.get(roots[0]) != nil || a.get(roots[99]) == nil || len(a.byRoot) != len(a.oldest) {
-		t.Errorf("%d blocks of %d bytes, want the newest within 10000", len(a.byRoot), a.bytes)
-	}
-	late := fake(99+p2p.MinSlotsForBlockRequests, 4, 1)
-	a.add(late.Block.Root(), late)
-	if a.get(roots[98]) != nil || a.get(roots[99]) == nil {
-		t.Error("want the blocks of the slots that are served, and no others")
-	}
-}
-
 // signers are validators that can sign votes.
 func signers(t *testing.T, n int) (keys []*xmss.SecretKey, validators *lstar.Validators) {
 	t.Helper()

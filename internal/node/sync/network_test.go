@@ -17,6 +17,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+	"github.com/leanEthereum/leanspec-node/internal/node/storage"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
@@ -231,11 +232,13 @@ func newFixture(t testing.TB, validators *lstar.Validators, slot lstar.Slot) *fi
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	observer := telemetry.NewObserver(nil, log)
 	c := clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesisTime}, Time: f.fake}
+	store := newStore(t, validators)
+	blocks := storage.NewMemory(store.Block(store.Head().Root))
 	f.chain = chain.New(chain.Config{
-		Store: newStore(t, validators), Verifier: chain.NewVerifier(xmss.Test), Clock: c, Observer: observer, Log: log,
+		Store: store, Storage: blocks, Verifier: chain.NewVerifier(xmss.Test), Clock: c, Observer: observer, Log: log,
 		OnSlotEnd: func(telemetry.SlotSummary) {},
 	})
-	f.Service = New(Config{Chain: f.chain, Clock: c, Observer: observer, Log: log})
+	f.Service = New(Config{Chain: f.chain, Blocks: blocks, Clock: c, Observer: observer, Log: log})
 	f.SetNetwork(network{f})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running stdsync.WaitGroup

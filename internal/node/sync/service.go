@@ -66,23 +66,27 @@ type Chain interface {
 	Watch() (*lstar.Snapshot, <-chan struct{})
 }
 
+// Blocks are the blocks of the chain that peers are served.
+type Blocks interface {
+	// Block returns a block with its proof, or nil if it is not kept.
+	Block(root lstar.Root) (*lstar.SignedBlock, error)
+}
+
 // Config is what a Service needs.
 type Config struct {
 	Chain    Chain // which has not imported anything yet
 	Clock    clock.Clock
 	Observer *telemetry.Observer
 	Log      *slog.Logger
+	Blocks   Blocks // to serve
 	// Network may be given later, by SetNetwork.
 	Network p2p.Requester
 }
 
 // Service is a p2p.Handler.
 type Service struct {
-	cfg        Config
-	anchor     *lstar.SignedBlock
-	anchorRoot lstar.Root
-	archive    *archive
-	view       atomic.Pointer[view]
+	cfg  Config
+	view atomic.Pointer[view]
 
 	// Each has at most one element: something is to be planned, imported or
 	// replayed.
@@ -128,11 +132,8 @@ type view struct {
 // New returns a service that judges and serves from the start, and fetches what
 // is missing while it runs.
 func New(cfg Config) *Service {
-	snap := cfg.Chain.Snapshot()
 	s := &Service{
 		cfg:           cfg,
-		anchorRoot:    snap.LatestFinalized.Root,
-		archive:       newArchive(maxArchiveBytes),
 		planned:       make(chan struct{}, 1),
 		unlocked:      make(chan struct{}, 1),
 		votesUnlocked: make(chan struct{}, 1),
@@ -147,9 +148,6 @@ func New(cfg Config) *Service {
 		pendingAttestations: newPendingVotes("pending_attestations"),
 		pendingAggregates:   newPendingVotes("pending_aggregates"),
 		seenVotes:           newRecent[voteKey](maxSeenVotes),
-	}
-	if b := snap.Block(s.anchorRoot); b != nil {
-		s.anchor = &lstar.SignedBlock{Block: *b}
 	}
 	s.view.Store(&view{outdated: make(chan struct{})})
 	return s

@@ -73,6 +73,7 @@ func (s *Store) Clone() *Store {
 	}
 	c.pending, c.known = s.pending.clone(clonePayload), s.known.clone(clonePayload)
 	c.latest, c.latestShared = slices.Clone(s.latest), false
+	c.journal = journal{view: s.view()}
 	return &c
 }
 
@@ -91,5 +92,6 @@ func (s *Store) AddKnownAggregate(a *SignedAggregatedAttestation) {
 	p := s.known.getOrAdd(a.Data, newPayload)
 	if p.add(&a.Proof) {
 		s.countVotes(p, &a.Proof)
+		s.journal.votes = append(s.journal.votes, p)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -19,6 +20,21 @@ func newPayload(data AttestationData) *payload { return &payload{data: data, roo
 // shed reports whether there is nothing left of the proofs but who they name.
 func (p *payload) shed() bool {
 	return len(p.proofs) == 0 || len(p.proofs) == 1 && len(p.proofs[0].Proof) == 0
+}
+
+// voters returns who cast the vote.
+func (p *payload) voters() AggregationBits {
+	highest := 0
+	for _, agg := range p.proofs {
+		highest = max(highest, agg.Participants.Len())
+	}
+	voters := ssz.NewBitlist(highest)
+	for _, agg := range p.proofs {
+		for v := range agg.Participants.All {
+			voters.Set(v)
+		}
+	}
+	return voters
 }
 
 // usable returns the proofs that can become part of a block or of a larger proof.

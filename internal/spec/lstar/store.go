@@ -76,6 +76,8 @@ type Store struct {
 	latestShared bool // a snapshot reads it: to be copied before it changes
 	votesCutoff  Slot
 	recountVotes bool // known changed in a way that latest could not follow
+
+	journal journal
 }
 
 // NewStore returns a store that trusts the anchor. The error is a *Rejection:
@@ -105,6 +107,7 @@ func NewStore(crypto Crypto, rules Rules, state *State, anchor *Block) (*Store, 
 		votesCutoff:     anchor.Slot,
 	}
 	s.tree.add(root, anchor, state)
+	s.journal.view = s.view()
 	return s, nil
 }
 
@@ -291,6 +294,7 @@ func (s *Store) ImportBlock(t *BlockTask) error {
 	block := t.block.Block // a copy: the tree must not keep the proof alive
 	finalized := s.latestFinalized.Slot
 	s.tree.add(t.root, &block, t.post)
+	s.journal.blocks, s.journal.roots = append(s.journal.blocks, t.block), append(s.journal.roots, t.root)
 	s.highestSlot = max(s.highestSlot, block.Slot)
 	s.latestJustified = s.latestJustified.advanceTo(t.post.LatestJustified)
 	// The block's votes get a place in the pool, but no weight: that comes with
@@ -599,6 +603,7 @@ func (s *Store) AcceptNewAttestations() {
 		for _, agg := range p.proofs {
 			if known.add(agg) {
 				s.countVotes(known, agg)
+				s.journal.votes = append(s.journal.votes, known)
 			}
 		}
 	}
@@ -620,13 +625,7 @@ func (s *Store) shedProofs() {
 		if p.shed() || p.data.Slot+proofSlots >= now && p.data.Source.Slot >= justified {
 			continue
 		}
-		voters := ssz.NewBitlist(ValidatorRegistryLimit)
-		for _, agg := range p.proofs {
-			for v := range agg.Participants.All {
-				voters.Set(v)
-			}
-		}
-		p.proofs = []*SingleMessageAggregate{{Participants: voters}}
+		p.proofs = []*SingleMessageAggregate{{Participants: p.voters()}}
 	}
 }
 
@@ -711,6 +710,11 @@ func (s *Store) pruneStaleAttestationData() {
 	}
 	s.signatures.keep(alive)
 	s.pending.keep(alive)
+	for p := range s.known.all {
+		if !alive(&p.data) {
+			s.journal.dropped = append(s.journal.dropped, p.root)
+		}
+	}
 	s.known.keep(alive)
 	s.recountVotes = true
 }

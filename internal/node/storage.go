@@ -1,0 +1,97 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/chain"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+	"github.com/leanEthereum/leanspec-node/internal/node/storage"
+	"github.com/leanEthereum/leanspec-node/internal/node/sync"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+)
+
+// chainFolder is the folder of the database in the data folder.
+const chainFolder = "chain"
+
+// chainStorage is where the chain is kept.
+type chainStorage interface {
+	chain.Storage
+	sync.Blocks
+}
+
+// openChain returns the store as the last run left it, or a new one, and where
+// its changes are kept. The database is nil where there is no data folder.
+func openChain(ctx context.Context, cfg *Config, crypto lstar.Crypto, now clock.Clock, log *slog.Logger) (*lstar.Store, chainStorage, *storage.DB, error) {
+	if cfg.DataDir == "" {
+		log.Warn("no --data-dir: the chain is kept in memory, and starts anew with the next start")
+		store, _, block, err := newStore(ctx, cfg, crypto)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return store, storage.NewMemory(block), nil, nil
+	}
+	started := time.Now()
+	db, err := storage.Open(filepath.Join(cfg.DataDir, chainFolder), identity(cfg), storage.Options{Log: log})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	store, err := resume(ctx, cfg, db, crypto, now, log)
+	if err != nil {
+		_ = db.Close()
+		return nil, nil, nil, err
+	}
+	log.Info("storage ready", "folder", filepath.Join(cfg.DataDir, chainFolder), telemetry.Slot(uint64(store.Head().Slot)),
+		"justified_slot", uint64(store.LatestJustified().Slot), "finalized_slot", uint64(store.LatestFinalized().Slot),
+		telemetry.Duration(time.Since(started)))
+	return store, db, db, nil
+}
+
+// resume returns the store of the last run, or one of a new anchor.
+func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypto, now clock.Clock, log *slog.Logger) (*lstar.Store, error) {
+	store, err := db.Restore(crypto, lstar.NetworkRules)
+	if err != nil {
+		return nil, err
+	}
+	if store != nil {
+		head := store.Head().Slot
+		old := head+p2p.MinSlotsForBlockRequests < now.Slot()
+		switch {
+		case old && cfg.CheckpointSyncURL == "":
+			log.Warn("the chain in the data folder is older than what peers serve: start with --checkpoint-sync-url instead",
+				telemetry.Slot(uint64(head)), "oldest_served_slot", uint64(now.Slot()-p2p.MinSlotsForBlockRequests))
+			return store, nil
+		case !old && cfg.CheckpointSyncURL != "":
+			log.Info("resuming from the data folder, the checkpoint is not needed", telemetry.Slot(uint64(head)))
+			return store, nil
+		case !old:
+			return store, nil
+		}
+		log.Warn("the chain in the data folder is older than what peers serve, and is replaced by the checkpoint", telemetry.Slot(uint64(head)))
+	}
+	store, state, block, err := newStore(ctx, cfg, crypto)
+	if err != nil {
+		return nil, err
+	}
+	return store, db.Init(state, block)
+}
+
+// newStore returns a store that starts from genesis or a checkpoint.
+func newStore(ctx context.Context, cfg *Config, crypto lstar.Crypto) (*lstar.Store, *lstar.State, *lstar.Block, error) {
+	state, block, err := anchor(ctx, cfg)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	store, err := lstar.NewStore(crypto, lstar.NetworkRules, state, block)
+	return store, state, block, err
+}
+
+// identity is what tells the chain from others.
+func identity(cfg *Config) storage.Identity {
+	genesis := lstar.GenesisBlock(lstar.GenesisState(cfg.Genesis.GenesisTime, registry(cfg.Genesis)))
+	return storage.Identity{GenesisRoot: genesis.Root().String(), Network: cfg.NetworkName, Scheme: cfg.Scheme.String()}
+}

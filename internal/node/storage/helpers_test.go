@@ -1,0 +1,211 @@
+package storage
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"log/slog"
+	"slices"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// trusting is a proof scheme that believes everything.
+type trusting struct{}
+
+func (trusting) Name() string       { return "trusting" }
+func (trusting) MaxSignatures() int { return 1 << 20 }
+
+func (trusting) Aggregate(children []proof.Child, signatures []proof.Signature, message [32]byte, _ uint64) ([]uint64, []byte, error) {
+	var all []uint64
+	for _, c := range children {
+		all = append(all, c.Validators...)
+	}
+	for _, s := range signatures {
+		all = append(all, s.Validator)
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	h := sha256.New()
+	h.Write(message[:])
+	_ = binary.Write(h, binary.LittleEndian, all)
+	return all, h.Sum(nil), nil
+}
+
+func (trusting) VerifySingle(proof.Component, []byte) error  { return nil }
+func (trusting) VerifyMulti([]proof.Component, []byte) error { return nil }
+func (trusting) Merge([]proof.Child) ([]byte, error)         { return []byte{1}, nil }
+func (trusting) Split(c []proof.Component, i int, _ []byte) ([]byte, error) {
+	return c[i].Message[:], nil
+}
+
+var (
+	crypto     = lstar.Crypto{Signatures: xmss.Test, Proofs: trusting{}}
+	thisChain  = Identity{GenesisRoot: "0x01", Network: "devnet", Scheme: "test"}
+	otherChain = Identity{GenesisRoot: "0x02", Network: "devnet", Scheme: "prod"}
+	discard    = slog.New(slog.DiscardHandler)
+)
+
+func registry(n int) *lstar.Validators {
+	list := make([]lstar.Validator, n)
+	for i := range list {
+		binary.LittleEndian.PutUint32(list[i].AttestationPublicKey[:], uint32(i))
+		binary.LittleEndian.PutUint32(list[i].ProposalPublicKey[4:], uint32(i))
+	}
+	return lstar.NewValidators(list)
+}
+
+func open(t testing.TB, fs vfs.FS, dir string) *DB {
+	t.Helper()
+	db, err := Open(dir, thisChain, Options{FS: fs, Log: discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// start opens a database and makes a chain at genesis in it.
+func start(t testing.TB, fs vfs.FS, dir string, validators int) (*DB, *lstar.Store) {
+	t.Helper()
+	db := open(t, fs, dir)
+	state := lstar.GenesisState(1000, registry(validators))
+	genesis := lstar.GenesisBlock(state)
+	store, err := lstar.NewStore(crypto, lstar.NetworkRules, state, genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Init(state, genesis); err != nil {
+		t.Fatal(err)
+	}
+	return db, store
+}
+
+func restore(t testing.TB, db *DB) *lstar.Store {
+	t.Helper()
+	store, err := db.Restore(crypto, lstar.NetworkRules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if store == nil {
+		t.Fatal("the database is empty")
+	}
+	return store
+}
+
+// save saves what changed.
+func save(db *DB, s *lstar.Store) error {
+	if c := s.TakeChanges(); c != nil {
+		return db.Save(c)
+	}
+	return nil
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// firstN names the first n validators.
+func firstN(t testing.TB, n int) lstar.AggregationBits {
+	t.Helper()
+	indices := make([]lstar.ValidatorIndex, n)
+	for i := range indices {
+		indices[i] = lstar.ValidatorIndex(i)
+	}
+	bits, err := lstar.BitsFromIndices(indices)
+	must(t, err)
+	return bits
+}
+
+// buildOn returns the block of a slot on a parent.
+func buildOn(t testing.TB, s *lstar.Store, parent lstar.Root, slot lstar.Slot) *lstar.SignedBlock {
+	t.Helper()
+	state := s.State(parent)
+	proposer, err := lstar.ProposerForSlot(slot, state.Validators.Len())
+	must(t, err)
+	b := &lstar.SignedBlock{
+		Block: lstar.Block{Slot: slot, ProposerIndex: proposer, ParentRoot: parent},
+		Proof: lstar.MultiMessageAggregate{Proof: binary.LittleEndian.AppendUint64(nil, uint64(slot))},
+	}
+	advanced, err := state.ProcessSlots(slot)
+	must(t, err)
+	post, err := advanced.ProcessBlock(&b.Block)
+	must(t, err)
+	b.Block.StateRoot = post.Root()
+	return b
+}
+
+// runSlot does what a node sees in a slot: a block on its head, and an aggregate of
+// the votes of some validators.
+func runSlot(t testing.TB, s *lstar.Store, slot lstar.Slot, voters int, keep func() error) {
+	t.Helper()
+	proposer, _ := lstar.ProposerForSlot(slot, s.HeadState().Validators.Len())
+	s.SkipTo(slot.Interval())
+	p, err := s.ProduceBlock(slot, proposer)
+	must(t, err)
+	must(t, s.OnBlock(&lstar.SignedBlock{Block: *p.Block, Proof: lstar.MultiMessageAggregate{Proof: []byte{byte(slot), 1}}}))
+	must(t, keep())
+	vote(t, s, slot, firstN(t, voters))
+	must(t, keep())
+}
+
+// vote has validators vote for the head, and their votes count.
+func vote(t testing.TB, s *lstar.Store, slot lstar.Slot, voters lstar.AggregationBits) {
+	t.Helper()
+	_, err := s.OnTick(slot.Interval()+1, false, false)
+	must(t, err)
+	data, err := s.AttestationData(slot)
+	must(t, err)
+	must(t, s.OnGossipAggregatedAttestation(&lstar.SignedAggregatedAttestation{
+		Data: data, Proof: lstar.SingleMessageAggregate{Participants: voters, Proof: []byte{byte(slot)}},
+	}))
+	_, err = s.OnTick(slot.Interval()+4, false, false)
+	must(t, err)
+}
+
+// sameStore compares what two stores show.
+func sameStore(t testing.TB, got, want *lstar.Store) {
+	t.Helper()
+	g, w := got.Snapshot(), want.Snapshot()
+	for _, c := range []struct {
+		name      string
+		got, want lstar.Checkpoint
+	}{
+		{"head", g.Head, w.Head}, {"safe target", g.SafeTarget, w.SafeTarget},
+		{"justified", g.LatestJustified, w.LatestJustified}, {"finalized", g.LatestFinalized, w.LatestFinalized},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: got %s, want %s", c.name, c.got, c.want)
+		}
+	}
+	if g.HighestSlot != w.HighestSlot {
+		t.Errorf("highest slot: got %d, want %d", g.HighestSlot, w.HighestSlot)
+	}
+	gotBlocks, wantBlocks := weights(g), weights(w)
+	if len(gotBlocks) != len(wantBlocks) {
+		t.Errorf("%d blocks from finality on, want %d", len(gotBlocks), len(wantBlocks))
+	}
+	for root, weight := range wantBlocks {
+		if gotBlocks[root] != weight {
+			t.Errorf("block %s weighs %d, want %d", root, gotBlocks[root], weight)
+		}
+		if g.State(root).Root() != w.State(root).Root() {
+			t.Errorf("another state after block %s", root)
+		}
+	}
+}
+
+// weights are those of the blocks that fork choice can still choose.
+func weights(s *lstar.Snapshot) map[lstar.Root]int {
+	byRoot := make(map[lstar.Root]int)
+	for _, b := range s.Blocks() {
+		byRoot[b.Root] = b.Weight
+	}
+	return byRoot
+}

@@ -1,0 +1,40 @@
+package storage
+
+import (
+	"testing"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+)
+
+func TestMemory(t *testing.T) {
+	genesis := &lstar.Block{}
+	m := NewMemory(genesis)
+	m.maxBytes = 10_000
+	if b, err := m.Block(genesis.Root()); b == nil || err != nil {
+		t.Errorf("genesis: got %v, %v", b, err)
+	}
+	block := func(slot lstar.Slot) *lstar.Changes {
+		b := &lstar.SignedBlock{Block: lstar.Block{Slot: slot}, Proof: lstar.MultiMessageAggregate{Proof: make([]byte, 400)}}
+		return &lstar.Changes{Blocks: []*lstar.SignedBlock{b}, Roots: []lstar.Root{b.Block.Root()}}
+	}
+	has := func(slot lstar.Slot) bool {
+		b, err := m.Block(block(slot).Roots[0])
+		must(t, err)
+		return b != nil
+	}
+	for slot := lstar.Slot(1); slot <= 100; slot++ {
+		must(t, m.Save(block(slot)))
+	}
+	if m.bytes > 10_000 || has(1) || !has(100) || len(m.byRoot) != len(m.oldest) {
+		t.Errorf("%d blocks of %d bytes, want the newest within 10000", len(m.byRoot), m.bytes)
+	}
+	must(t, m.Save(block(100+retainedSlots)))
+	if has(99) || !has(100) {
+		t.Error("want the blocks of the slots that are served, and no others")
+	}
+	// The block of a checkpoint has no proof.
+	checkpoint := &lstar.Block{Slot: 7}
+	if b, _ := NewMemory(checkpoint).Block(checkpoint.Root()); b != nil {
+		t.Errorf("checkpoint: got %v, want none to serve", b)
+	}
+}

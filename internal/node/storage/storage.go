@@ -1,0 +1,585 @@
+// Package storage keeps the chain on disk, so that a node can be killed at any
+// instruction and goes on where it was.
+//
+// All that one change of the store brings is one atomic, synced batch of a pebble
+// database, written before anybody is shown the change. What is kept of states is
+// one in full from time to time, and for the others their difference to the
+// parent, which in a chain is the block: restarting replays it, and compares the
+// root of every state with the one that its block holds.
+//
+// A store that could not be written is not run on with: after the first failure
+// every Save fails, and the node stops.
+package storage
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+)
+
+const (
+	// schemaVersion names the layout of the keys below.
+	schemaVersion = 1
+	// fullStateSlots is how far finality moves between two states that are kept in
+	// full: a restart replays the blocks since the last one.
+	fullStateSlots = 1024
+	// retainedSlots is how many slots of blocks are kept behind finality: what peers
+	// may ask for.
+	retainedSlots = 3600
+
+	cacheBytes    = 16 << 20
+	memTableBytes = 16 << 20
+	maxOpenFiles  = 256
+)
+
+// The keys of the database.
+//
+//	m/schema       uint32, little-endian
+//	m/identity     Identity as JSON
+//	m/validators   the registry, SSZ, which all states share
+//	m/view         lstar.View, SSZ
+//	b slot root    block without its proof, SSZ
+//	p slot root    proof of the block
+//	r root         slot of the block
+//	f slot root    state after the block, SSZ, with an empty registry
+//	v root         a vote that counts, SSZ: attestation data, validators, no proof
+//
+// Slots are big-endian, so that keys are in the order of slots.
+var (
+	schemaKey     = []byte("m/schema")
+	identityKey   = []byte("m/identity")
+	validatorsKey = []byte("m/validators")
+	viewKey       = []byte("m/view")
+)
+
+const (
+	blockPrefix = 'b'
+	proofPrefix = 'p'
+	rootPrefix  = 'r'
+	statePrefix = 'f'
+	votePrefix  = 'v'
+)
+
+const slotRootKeySize = 1 + 8 + 32
+
+func slotKey(prefix byte, slot lstar.Slot) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, slotRootKeySize), prefix), uint64(slot))
+}
+
+func slotRootKey(prefix byte, slot lstar.Slot, root lstar.Root) []byte {
+	return append(slotKey(prefix, slot), root[:]...)
+}
+
+func rootKey(prefix byte, root lstar.Root) []byte { return append([]byte{prefix}, root[:]...) }
+
+// parseSlotRoot takes apart what slotRootKey made.
+func parseSlotRoot(key []byte) (slot lstar.Slot, root lstar.Root, ok bool) {
+	if len(key) != slotRootKeySize {
+		return 0, root, false
+	}
+	return lstar.Slot(binary.BigEndian.Uint64(key[1:])), lstar.Root(key[9:]), true
+}
+
+// Identity is what a chain is told apart from others by.
+type Identity struct {
+	GenesisRoot string `json:"genesis_root"` // of the block at slot 0, 0x and hex
+	Network     string `json:"network"`
+	Scheme      string `json:"scheme"`
+}
+
+func (id Identity) String() string {
+	return fmt.Sprintf("genesis %s, network %q, scheme %s", id.GenesisRoot, id.Network, id.Scheme)
+}
+
+// Options are how to open a database.
+type Options struct {
+	FS  vfs.FS // the file system of the machine, if nil
+	Log *slog.Logger
+}
+
+// DB is an open database. Its methods may be called by any number of goroutines,
+// but for Init, Restore and Save, which belong to the owner of the store.
+type DB struct {
+	dir     string
+	db      *pebble.DB
+	log     *slog.Logger
+	commits chan commit
+	fail    *failure
+	closing sync.Once
+
+	validators *lstar.Validators
+	full       []lstar.Slot // of the states that are kept in full, ascending
+	oldest     lstar.Slot   // blocks before it are gone
+	written    uint64       // bytes of all batches
+}
+
+// Open opens or makes the database in a folder. The error says what to do: the
+// folder belongs to another network, another process has it open, or it is
+// damaged.
+func Open(dir string, id Identity, o Options) (*DB, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	d := &DB{dir: dir, log: o.Log, fail: newFailure(), commits: make(chan commit)}
+	options := &pebble.Options{
+		FS: disk{o.FS, d.fail}, CacheSize: cacheBytes, MemTableSize: memTableBytes, MaxOpenFiles: maxOpenFiles,
+		FormatMajorVersion: pebble.FormatValueSeparation,
+		Logger:             logger{o.Log, d.fail},
+		EventListener:      d.events(),
+	}
+	if err := d.open(options, id); err != nil {
+		return nil, d.explain(err)
+	}
+	go d.commitAll()
+	return d, nil
+}
+
+// open runs what may meet a failing disk, which keeps the goroutine.
+func (d *DB) open(options *pebble.Options, id Identity) error {
+	result := make(chan error, 1)
+	go func() {
+		if err := makeFolder(options.FS, d.dir); err != nil {
+			result <- err
+			return
+		}
+		db, err := pebble.Open(d.dir, options)
+		if err != nil {
+			result <- err
+			return
+		}
+		d.db = db
+		if err = d.identify(id); err == nil {
+			err = d.scan()
+		}
+		if err != nil {
+			err = errors.Join(err, db.Close())
+		}
+		result <- err
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-d.fail.happened:
+		return d.fail.err
+	}
+}
+
+// makeFolder makes a folder that survives a power cut, with the ones above it.
+func makeFolder(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); err == nil {
+		return nil
+	}
+	parent := fs.PathDir(dir)
+	if parent != dir {
+		if err := makeFolder(fs, parent); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	above, err := fs.OpenDir(parent)
+	if err != nil {
+		return err
+	}
+	return errors.Join(above.Sync(), above.Close())
+}
+
+// identify compares the identities, or writes that of a new database.
+func (d *DB) identify(id Identity) error {
+	schema, err := d.get(schemaKey)
+	switch {
+	case err != nil:
+		return err
+	case schema == nil:
+		return d.create(id)
+	case len(schema) != 4:
+		return damaged("the schema version has %d bytes, want 4", len(schema))
+	}
+	if v := binary.LittleEndian.Uint32(schema); v != schemaVersion {
+		return &FolderError{d.dir, fmt.Sprintf("its schema version is %d, this program knows %d", v, schemaVersion), adviceStartAnew}
+	}
+	raw, err := d.get(identityKey)
+	if err != nil {
+		return err
+	}
+	var have Identity
+	if err := json.Unmarshal(raw, &have); err != nil {
+		return damaged("identity: %v", err)
+	}
+	if have != id {
+		return &FolderError{d.dir, fmt.Sprintf("it belongs to another network: it has %s; this node is of %s", have, id),
+			"give another --data-dir, or the genesis that belongs to this one"}
+	}
+	return nil
+}
+
+func (d *DB) create(id Identity) error {
+	raw, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	b := d.db.NewBatch()
+	_ = b.Set(schemaKey, binary.LittleEndian.AppendUint32(nil, schemaVersion), nil)
+	_ = b.Set(identityKey, raw, nil)
+	return b.Commit(pebble.Sync)
+}
+
+// scan learns what the database holds of states and old blocks.
+func (d *DB) scan() error {
+	for key, err := range d.keys(statePrefix, 0) {
+		if err != nil {
+			return err
+		}
+		slot, _, ok := parseSlotRoot(key)
+		if !ok {
+			return damaged("state key of %d bytes", len(key))
+		}
+		d.full = append(d.full, slot)
+	}
+	for key, err := range d.keys(blockPrefix, 0) {
+		if err != nil {
+			return err
+		}
+		d.oldest, _, _ = parseSlotRoot(key)
+		break
+	}
+	raw, err := d.get(validatorsKey)
+	if raw == nil || err != nil {
+		return err
+	}
+	if d.validators, err = lstar.DecodeValidators(raw); err != nil {
+		return damaged("validators: %v", err)
+	}
+	return nil
+}
+
+// Init puts an anchor into the database in place of everything that it holds.
+func (d *DB) Init(state *lstar.State, anchor *lstar.Block) error {
+	root := anchor.Root()
+	at := lstar.Checkpoint{Root: root, Slot: anchor.Slot}
+	view := lstar.View{Head: at, SafeTarget: at, LatestJustified: at, LatestFinalized: at, HighestSlot: at.Slot}
+	b := d.db.NewBatch()
+	for _, prefix := range [...]byte{blockPrefix, proofPrefix, rootPrefix, statePrefix, votePrefix} {
+		_ = b.DeleteRange([]byte{prefix}, []byte{prefix + 1}, nil)
+	}
+	_ = b.Set(validatorsKey, ssz.AppendList(nil, list(state.Validators)), nil)
+	_ = b.Set(slotRootKey(statePrefix, anchor.Slot, root), bare(state).Encode(), nil)
+	setBlock(b, root, anchor)
+	_ = b.Set(viewKey, ssz.Marshal(&view), nil)
+	if err := d.commit(b); err != nil {
+		return err
+	}
+	d.validators, d.full, d.oldest = state.Validators, []lstar.Slot{anchor.Slot}, anchor.Slot
+	return nil
+}
+
+func list(v *lstar.Validators) []lstar.Validator {
+	out := make([]lstar.Validator, v.Len())
+	for i := range out {
+		out[i] = *v.At(lstar.ValidatorIndex(i))
+	}
+	return out
+}
+
+// bare returns the state without its registry.
+func bare(s *lstar.State) *lstar.State {
+	without := *s
+	without.Validators = lstar.NewValidators(nil)
+	return &without
+}
+
+func setBlock(b *pebble.Batch, root lstar.Root, block *lstar.Block) {
+	_ = b.Set(slotRootKey(blockPrefix, block.Slot, root), ssz.Marshal(block), nil)
+	_ = b.Set(rootKey(rootPrefix, root), binary.BigEndian.AppendUint64(nil, uint64(block.Slot)), nil)
+}
+
+// Save writes what changed, all or nothing, and returns once it is on the disk.
+// After an error the database takes no more.
+func (d *DB) Save(c *lstar.Changes) error {
+	b := d.db.NewBatch()
+	for i, block := range c.Blocks {
+		setBlock(b, c.Roots[i], &block.Block)
+		_ = b.Set(slotRootKey(proofPrefix, block.Block.Slot, c.Roots[i]), block.Proof.Proof, nil)
+	}
+	for _, root := range c.Dropped {
+		_ = b.Delete(rootKey(votePrefix, root), nil)
+	}
+	for _, vote := range c.Votes {
+		_ = b.Set(rootKey(votePrefix, vote.Data.Root()), ssz.Marshal(vote), nil)
+	}
+	_ = b.Set(viewKey, ssz.Marshal(&c.View), nil)
+
+	full, oldest := d.full, d.oldest
+	if finalized := c.View.LatestFinalized; c.FinalizedState != nil && finalized.Slot >= full[len(full)-1]+fullStateSlots {
+		_ = b.Set(slotRootKey(statePrefix, finalized.Slot, finalized.Root), bare(c.FinalizedState).Encode(), nil)
+		if full = append(full[:len(full):len(full)], finalized.Slot); len(full) > 2 {
+			full = full[len(full)-2:]
+			_ = b.DeleteRange(slotKey(statePrefix, 0), slotKey(statePrefix, full[0]), nil)
+		}
+		// A replay needs the blocks from the older state on.
+		var err error
+		if oldest, err = d.prune(b, min(full[0], max(finalized.Slot, retainedSlots)-retainedSlots)); err != nil {
+			return d.explain(err)
+		}
+	}
+	if err := d.commit(b); err != nil {
+		return err
+	}
+	d.full, d.oldest = full, oldest
+	return nil
+}
+
+// prune removes the blocks before a slot, and returns the oldest slot that is left.
+func (d *DB) prune(b *pebble.Batch, before lstar.Slot) (lstar.Slot, error) {
+	if before <= d.oldest {
+		return d.oldest, nil
+	}
+	for key, err := range d.keys(blockPrefix, d.oldest) {
+		if err != nil {
+			return 0, err
+		}
+		slot, root, ok := parseSlotRoot(key)
+		if !ok || slot >= before {
+			break
+		}
+		_ = b.Delete(rootKey(rootPrefix, root), nil)
+	}
+	for _, prefix := range [...]byte{blockPrefix, proofPrefix} {
+		_ = b.DeleteRange(slotKey(prefix, 0), slotKey(prefix, before), nil)
+	}
+	return before, nil
+}
+
+// Restore returns the store that was saved, or nil if the database is new.
+func (d *DB) Restore(crypto lstar.Crypto, rules lstar.Rules) (*lstar.Store, error) {
+	saved, err := d.load()
+	if saved == nil || err != nil {
+		return nil, d.explain(err)
+	}
+	store, err := lstar.Restore(crypto, rules, saved)
+	var folder *FolderError
+	if err != nil && !errors.As(err, &folder) {
+		err = d.explain(damaged("%v", err))
+	}
+	return store, err
+}
+
+func (d *DB) load() (*lstar.Saved, error) {
+	if len(d.full) == 0 {
+		return nil, nil
+	}
+	raw, err := d.get(viewKey)
+	if err != nil {
+		return nil, err
+	}
+	saved := new(lstar.Saved)
+	if err := ssz.Unmarshal(raw, &saved.View); err != nil {
+		return nil, damaged("view: %v", err)
+	}
+	if err := d.loadAnchor(saved); err != nil {
+		return nil, err
+	}
+	saved.Blocks = d.blocksAfter(saved.Anchor.Slot)
+	for key, value := range d.values(votePrefix, 0) {
+		vote := new(lstar.SignedAggregatedAttestation)
+		if value.err != nil {
+			return nil, value.err
+		}
+		if err := ssz.Unmarshal(value.bytes, vote); err != nil {
+			return nil, damaged("vote %x: %v", key, err)
+		}
+		saved.Votes = append(saved.Votes, vote)
+	}
+	return saved, nil
+}
+
+// loadAnchor loads the latest full state that is not after finality: a reorganisation
+// can lower it.
+func (d *DB) loadAnchor(saved *lstar.Saved) error {
+	for key, value := range d.values(statePrefix, 0) {
+		if value.err != nil {
+			return value.err
+		}
+		slot, root, ok := parseSlotRoot(key)
+		if !ok || saved.Anchor != nil && slot > saved.View.LatestFinalized.Slot {
+			break
+		}
+		state, err := lstar.DecodeState(value.bytes)
+		if err != nil {
+			return damaged("state at slot %d: %v", slot, err)
+		}
+		state.Validators = d.validators
+		block, err := d.block(slot, root)
+		if err != nil {
+			return err
+		}
+		if block == nil {
+			return damaged("the block %s of the state at slot %d is missing", root, slot)
+		}
+		saved.Anchor, saved.AnchorState = block, state
+	}
+	return nil
+}
+
+// blocksAfter yields the blocks after a slot in the order of their slots.
+func (d *DB) blocksAfter(slot lstar.Slot) iter.Seq2[*lstar.Block, error] {
+	return func(yield func(*lstar.Block, error) bool) {
+		for key, value := range d.values(blockPrefix, slot+1) {
+			if value.err != nil {
+				yield(nil, d.explain(value.err))
+				return
+			}
+			_, root, _ := parseSlotRoot(key)
+			block, err := decodeBlock(value.bytes, root)
+			if err != nil {
+				err = d.explain(err)
+			}
+			if !yield(block, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func decodeBlock(raw []byte, root lstar.Root) (*lstar.Block, error) {
+	block := new(lstar.Block)
+	if err := ssz.Unmarshal(raw, block); err != nil {
+		return nil, damaged("block %s: %v", root, err)
+	}
+	if got := block.Root(); got != root {
+		return nil, damaged("block %s: its root is %s", root, got)
+	}
+	return block, nil
+}
+
+func (d *DB) block(slot lstar.Slot, root lstar.Root) (*lstar.Block, error) {
+	raw, err := d.get(slotRootKey(blockPrefix, slot, root))
+	if raw == nil || err != nil {
+		return nil, err
+	}
+	return decodeBlock(raw, root)
+}
+
+// Block returns a block with its proof, or nil if it is not there. The block of a
+// checkpoint, which came without a proof, is not; genesis, which has none, is.
+func (d *DB) Block(root lstar.Root) (*lstar.SignedBlock, error) {
+	block, err := d.signedBlock(root)
+	if err != nil {
+		return nil, d.explain(err)
+	}
+	return block, nil
+}
+
+func (d *DB) signedBlock(root lstar.Root) (*lstar.SignedBlock, error) {
+	raw, err := d.get(rootKey(rootPrefix, root))
+	if raw == nil || err != nil {
+		return nil, err
+	}
+	if len(raw) != 8 {
+		return nil, damaged("the slot of block %s has %d bytes", root, len(raw))
+	}
+	slot := lstar.Slot(binary.BigEndian.Uint64(raw))
+	block, err := d.block(slot, root)
+	if block == nil || err != nil {
+		return nil, err
+	}
+	proof, err := d.get(slotRootKey(proofPrefix, slot, root))
+	if err != nil || proof == nil && slot > 0 {
+		return nil, err
+	}
+	return &lstar.SignedBlock{Block: *block, Proof: lstar.MultiMessageAggregate{Proof: proof}}, nil
+}
+
+// Failed returns a channel that is closed when the disk has failed: nothing can be
+// written any more.
+func (d *DB) Failed() <-chan struct{} { return d.fail.happened }
+
+// Err returns why, once the channel of Failed is closed.
+func (d *DB) Err() error { return d.explain(d.fail.err) }
+
+// Written returns the number of bytes of all batches so far, and on disk those of
+// the folder as pebble counts them.
+func (d *DB) Written() (batches, disk uint64) { return d.written, d.db.Metrics().DiskSpaceUsage() }
+
+// Close closes the database. One whose disk failed is left as it is.
+func (d *DB) Close() (err error) {
+	d.closing.Do(func() {
+		close(d.commits)
+		closed := make(chan error, 1)
+		go func() {
+			select {
+			case <-d.fail.happened:
+			default:
+				closed <- d.db.Close()
+			}
+		}()
+		select {
+		case err = <-closed:
+		case <-d.fail.happened:
+			err = d.Err()
+		}
+	})
+	return err
+}
+
+// get returns a value, or nil if there is none.
+func (d *DB) get(key []byte) ([]byte, error) {
+	value, closer, err := d.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := append(make([]byte, 0, len(value)), value...) // not nil, also when empty
+	return out, closer.Close()
+}
+
+type value struct {
+	bytes []byte
+	err   error
+}
+
+// values yields the keys with a prefix, from a slot on, with their values. An error
+// is the last that is yielded.
+func (d *DB) values(prefix byte, from lstar.Slot) iter.Seq2[[]byte, value] {
+	return func(yield func([]byte, value) bool) {
+		it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: slotKey(prefix, from), UpperBound: []byte{prefix + 1}})
+		if err != nil {
+			yield(nil, value{err: err})
+			return
+		}
+		defer func() { _ = it.Close() }()
+		for it.First(); it.Valid(); it.Next() {
+			raw, err := it.ValueAndErr()
+			if !yield(it.Key(), value{bytes.Clone(raw), err}) || err != nil {
+				return
+			}
+		}
+		if err := it.Error(); err != nil {
+			yield(nil, value{err: err})
+		}
+	}
+}
+
+func (d *DB) keys(prefix byte, from lstar.Slot) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for key, value := range d.values(prefix, from) {
+			if !yield(key, value.err) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,298 @@
+package storage
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"pgregory.net/rapid"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+)
+
+func TestResume(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data", "chain")
+	db, store := start(t, nil, dir, 4)
+	genesis := store.Head().Root
+	var roots []lstar.Root
+	for slot := lstar.Slot(1); slot <= 12; slot++ {
+		runSlot(t, store, slot, 4, func() error { return save(db, store) })
+		roots = append(roots, store.Head().Root)
+	}
+	if store.LatestFinalized().Slot < 8 {
+		t.Fatalf("finalized %s, want more for a test of it", store.LatestFinalized())
+	}
+	must(t, db.Close())
+
+	db = open(t, nil, dir)
+	got := restore(t, db)
+	sameStore(t, got, store)
+	got.UpdateHead()
+	if got.Head() != store.Head() {
+		t.Errorf("the votes that are left choose %s, want %s", got.Head(), store.Head())
+	}
+	for i, root := range roots {
+		b, err := db.Block(root)
+		if err != nil || b == nil || b.Block.Root() != root || len(b.Proof.Proof) != 2 || b.Proof.Proof[0] != byte(i+1) {
+			t.Errorf("block of slot %d: got %v, %v", i+1, b, err)
+		}
+	}
+	if b, err := db.Block(genesis); err != nil || b == nil || len(b.Proof.Proof) != 0 {
+		t.Errorf("genesis: got %v, %v, want it without a proof", b, err)
+	}
+	if b, err := db.Block(lstar.Root{1}); b != nil || err != nil {
+		t.Errorf("unknown block: got %v, %v, want none", b, err)
+	}
+	// It goes on.
+	for slot := lstar.Slot(13); slot <= 16; slot++ {
+		runSlot(t, got, slot, 4, func() error { return save(db, got) })
+	}
+	if got.LatestFinalized().Slot < 12 {
+		t.Errorf("finalized %s after four more slots, want more", got.LatestFinalized())
+	}
+	must(t, db.Close())
+}
+
+// TestPowerCut drives a store at random, and cuts the power at random moments:
+// what was not synced is gone, or a part of it is. What was shown must be there.
+func TestPowerCut(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		const validators = 4
+		fs := vfs.NewCrashableMem()
+		db, store := start(t, fs, "data/chain", validators)
+		blocks := []lstar.Root{store.Head().Root}
+		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
+			now := store.Time().Slot()
+			switch rapid.SampledFrom([]string{"block", "vote", "tick", "cut"}).Draw(rt, "op") {
+			case "block":
+				parent := rapid.SampledFrom(blocks).Draw(rt, "parent")
+				if store.State(parent) == nil || store.Block(parent).Slot > now {
+					continue
+				}
+				slot := max(now, store.Block(parent).Slot) + 1
+				store.SkipTo(slot.Interval())
+				b := buildOn(t, store, parent, slot)
+				must(t, store.OnBlock(b))
+				blocks = append(blocks, b.Block.Root())
+			case "vote":
+				voter := lstar.ValidatorIndex(rapid.IntRange(0, validators-1).Draw(rt, "voter"))
+				bits, err := lstar.BitsFromIndices([]lstar.ValidatorIndex{voter})
+				must(t, err)
+				target := rapid.SampledFrom(blocks).Draw(rt, "for")
+				block := store.Block(target)
+				if block == nil || block.Slot > now {
+					continue
+				}
+				at := lstar.Checkpoint{Root: target, Slot: block.Slot}
+				_ = store.OnGossipAggregatedAttestation(&lstar.SignedAggregatedAttestation{
+					Data:  lstar.AttestationData{Slot: now, Head: at, Target: at, Source: store.LatestJustified()},
+					Proof: lstar.SingleMessageAggregate{Participants: bits, Proof: []byte{byte(voter)}},
+				})
+			case "tick":
+				slot := now + 1
+				runSlot(t, store, slot, validators, func() error { return save(db, store) })
+				blocks = append(blocks, store.Head().Root)
+			case "cut":
+				unsynced := rapid.SampledFrom([]int{0, 50, 100}).Draw(rt, "unsynced")
+				fs = fs.CrashClone(vfs.CrashCloneCfg{
+					UnsyncedDataPercent: unsynced, RNG: rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0)),
+				})
+				must(t, db.Close())
+				db = open(t, fs, "data/chain")
+				got := restore(t, db)
+				sameStore(rtb{t, rt}, got, store)
+				got.SkipTo(store.Time())
+				got.UpdateHead()
+				if got.Head() != store.Head() {
+					rt.Fatalf("the votes that are left choose %s, want %s", got.Head(), store.Head())
+				}
+				store = got
+			}
+			must(t, save(db, store))
+		}
+		must(t, db.Close())
+	})
+}
+
+// rtb reports errors to rapid, which then looks for a smaller example.
+type rtb struct {
+	testing.TB
+	rt *rapid.T
+}
+
+func (b rtb) Errorf(format string, args ...any) { b.rt.Fatalf(format, args...) }
+
+func TestAnotherNetwork(t *testing.T) {
+	dir := t.TempDir()
+	must(t, open(t, nil, dir).Close())
+	_, err := Open(dir, otherChain, Options{Log: discard})
+	var folder *FolderError
+	if !errors.As(err, &folder) || !strings.Contains(err.Error(), thisChain.String()) || !strings.Contains(err.Error(), otherChain.String()) {
+		t.Errorf("got %v, want a FolderError with both identities", err)
+	}
+	must(t, open(t, nil, dir).Close()) // and it is as it was
+}
+
+func TestInUse(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, nil, dir)
+	_, err := Open(dir, thisChain, Options{Log: discard})
+	if err == nil || !strings.Contains(err.Error(), problemInUse) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("second open: got %v, want %q of %s", err, problemInUse, dir)
+	}
+	must(t, db.Close())
+	must(t, open(t, nil, dir).Close())
+}
+
+func TestNoRights(t *testing.T) {
+	if os.Geteuid() == 0 {
+		// Root may do everything, but not make a folder in a file.
+		file := filepath.Join(t.TempDir(), "file")
+		must(t, os.WriteFile(file, nil, 0o600))
+		if _, err := Open(filepath.Join(file, "chain"), thisChain, Options{Log: discard}); err == nil || !strings.Contains(err.Error(), file) {
+			t.Errorf("got %v, want an error that names %s", err, file)
+		}
+		return
+	}
+	dir := t.TempDir()
+	must(t, os.Chmod(dir, 0o500))
+	if _, err := Open(filepath.Join(dir, "chain"), thisChain, Options{Log: discard}); err == nil || !strings.Contains(err.Error(), adviceRights) {
+		t.Errorf("got %v, want %q", err, adviceRights)
+	}
+}
+
+// TestDamage flips bits in every file of a database. What comes of it is a
+// FolderError, or the chain as it was: never a panic, never another chain.
+func TestDamage(t *testing.T) {
+	dir := t.TempDir()
+	db, store := start(t, nil, dir, 4)
+	for slot := lstar.Slot(1); slot <= 40; slot++ {
+		runSlot(t, store, slot, 4, func() error { return save(db, store) })
+		if slot == 20 {
+			must(t, db.db.Flush()) // a part is in tables, a part in the log
+		}
+	}
+	must(t, db.Close())
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	random := rand.New(rand.NewPCG(1, 2))
+	noticed := 0
+	for _, entry := range entries {
+		if entry.IsDir() || entry.Name() == "LOCK" {
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		must(t, err)
+		for range 8 {
+			if len(raw) == 0 {
+				break
+			}
+			broken := t.TempDir()
+			must(t, os.CopyFS(broken, os.DirFS(dir)))
+			at := random.IntN(len(raw))
+			damage := append([]byte(nil), raw...)
+			damage[at] ^= 1 << random.IntN(8)
+			must(t, os.WriteFile(filepath.Join(broken, entry.Name()), damage, 0o600))
+			got, err := tryRestore(broken)
+			var folder *FolderError
+			switch {
+			case err == nil && got == nil:
+				t.Errorf("%s, byte %d: an empty database", entry.Name(), at)
+			case err == nil:
+				// A log whose end is torn is one that a power cut left.
+				if got.Head().Slot > store.Head().Slot || store.Block(got.Head().Root) == nil {
+					t.Errorf("%s, byte %d: head %s, want one that was reached", entry.Name(), at, got.Head())
+				}
+			case !errors.As(err, &folder):
+				t.Errorf("%s, byte %d: got %v, want a FolderError", entry.Name(), at, err)
+			default:
+				noticed++
+			}
+		}
+	}
+	if noticed == 0 {
+		t.Error("no damage was noticed")
+	}
+}
+
+func tryRestore(dir string) (*lstar.Store, error) {
+	db, err := Open(dir, thisChain, Options{Log: discard})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close() }()
+	return db.Restore(crypto, lstar.NetworkRules)
+}
+
+// TestPruning runs so long that old blocks and states go.
+func TestPruning(t *testing.T) {
+	db, store := start(t, vfs.NewMem(), "chain", 4)
+	genesis := store.Head().Root
+	const end = 2*retainedSlots + 100
+	var first, kept lstar.Root
+	for slot := lstar.Slot(1); slot <= end; slot++ {
+		runSlot(t, store, slot, 4, func() error { return save(db, store) })
+		switch slot {
+		case 1:
+			first = store.Head().Root
+		case end - retainedSlots + 10:
+			kept = store.Head().Root
+		}
+	}
+	for name, root := range map[string]lstar.Root{"genesis": genesis, "first": first} {
+		if b, err := db.Block(root); b != nil || err != nil {
+			t.Errorf("%s block: got %v, %v, want that it is gone", name, b, err)
+		}
+	}
+	if b, err := db.Block(kept); b == nil || err != nil {
+		t.Errorf("block within %d slots: got %v, %v", retainedSlots, b, err)
+	}
+	states, blocks := 0, 0
+	for _, err := range db.keys(statePrefix, 0) {
+		must(t, err)
+		states++
+	}
+	for _, err := range db.keys(blockPrefix, 0) {
+		must(t, err)
+		blocks++
+	}
+	if states != 2 || blocks > retainedSlots+2*fullStateSlots {
+		t.Errorf("%d full states and %d blocks, want 2 and at most %d", states, blocks, retainedSlots+2*fullStateSlots)
+	}
+	sameStore(t, restore(t, db), store)
+	must(t, db.Close())
+}
+
+// TestCheckpointAnchor starts from a block without a proof, in place of an older chain.
+func TestCheckpointAnchor(t *testing.T) {
+	db, old := start(t, vfs.NewMem(), "chain", 4)
+	for slot := lstar.Slot(1); slot <= 8; slot++ {
+		runSlot(t, old, slot, 4, func() error { return save(db, old) })
+	}
+	at := old.LatestFinalized()
+	if at.Slot == 0 {
+		t.Fatal("nothing is final")
+	}
+	before := old.Block(at.Root).ParentRoot
+	must(t, db.Init(old.State(at.Root), old.Block(at.Root)))
+	store := restore(t, db)
+	if store.Head() != at || store.LatestFinalized() != at {
+		t.Errorf("head %s, finalized %s, want the checkpoint %s", store.Head(), store.LatestFinalized(), at)
+	}
+	for name, root := range map[string]lstar.Root{"checkpoint": at.Root, "older": before} {
+		if b, err := db.Block(root); b != nil || err != nil {
+			t.Errorf("%s block: got %v, %v, want none to serve", name, b, err)
+		}
+	}
+	for slot := at.Slot + 1; slot <= at.Slot+3; slot++ {
+		store.SkipTo(slot.Interval())
+		must(t, store.OnBlock(buildOn(t, store, store.Head().Root, slot)))
+		must(t, save(db, store))
+	}
+	sameStore(t, restore(t, db), store)
+	must(t, db.Close())
+}

@@ -1,0 +1,29 @@
+package sync
+
+import (
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+)
+
+// BlockByRoot returns a block with its proof, or genesis, which has none.
+func (s *Service) BlockByRoot(root lstar.Root) *lstar.SignedBlock {
+	b, err := s.cfg.Blocks.Block(root)
+	if err != nil {
+		s.cfg.Log.Error("a block cannot be served", telemetry.Root(root), telemetry.Err(err))
+	}
+	return b
+}
+
+// BlockBySlot returns the block of a slot on the head's chain, or nil.
+func (s *Service) BlockBySlot(slot lstar.Slot) *lstar.SignedBlock {
+	snap := s.cfg.Chain.Snapshot()
+	switch {
+	case slot == snap.Head.Slot:
+		return s.BlockByRoot(snap.Head.Root)
+	case slot < snap.Head.Slot:
+		if root := snap.HeadState.HistoricalBlockHash(slot); !root.IsZero() {
+			return s.BlockByRoot(root)
+		}
+	}
+	return nil
+}
