@@ -43,6 +43,12 @@ func (r Record) allows(slot uint64, message [32]byte) (allowed, recorded bool) {
 	return false, false
 }
 
+// Conflicts says whether two records of one key hold two messages for one slot.
+func (r Record) Conflicts(other Record) bool {
+	_, err := merge(r, other)
+	return err != nil
+}
+
 // String is the record in words.
 func (r Record) String() string {
 	switch r.Kind {
