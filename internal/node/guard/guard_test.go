@@ -294,6 +294,45 @@ func TestTornWithCopy(t *testing.T) {
 	}
 }
 
+// TestTornWithOldCopy: a good copy that is older says nothing about the damaged
+// half.
+func TestTornWithOldCopy(t *testing.T) {
+	w := newWorld("/data")
+	k := w.mustOpen(t)
+	mustAllow(t, k, 10, 1)
+	old := w.fs.files(inData)
+	for slot := uint64(11); slot < 14; slot++ {
+		mustAllow(t, k, slot, 1)
+	}
+	w.fs.set(old)
+	data := bytes.Clone(w.fs.files(marker)[marker])
+	latest := cell{sequence: k.sequence}
+	data[latest.offset()] ^= 1 // slot 13 is lost
+	w.fs.set(map[string][]byte{marker: data})
+	k = w.mustOpen(t)
+	mustRefuse(t, k, 13, 2)
+	mustAllow(t, k, w.slot+1, 2)
+}
+
+// TestOneAhead: a crash between the writes of the two copies is no restored
+// folder, and what only one of them has counts.
+func TestOneAhead(t *testing.T) {
+	for _, part := range []string{marker, inData} {
+		w := newWorld("/data")
+		k := w.mustOpen(t)
+		mustAllow(t, k, 10, 1)
+		behind := w.fs.files(part)
+		mustAllow(t, k, 11, 1)
+		w.fs.set(behind)
+		k = w.mustOpen(t)
+		if w.lines.Len() > 0 {
+			t.Errorf("the log says %q, want nothing", w.lines.String())
+		}
+		mustAllow(t, k, 11, 1)
+		mustRefuse(t, k, 11, 2)
+	}
+}
+
 func TestVersion(t *testing.T) {
 	w := newWorld("")
 	c := cell{Record{}, 0, public}
