@@ -19,6 +19,7 @@ type commands struct {
 	Devnet  devnetCmd  `cmd:"" help:"Run a network of nodes on this machine."`
 	Genesis genesisCmd `cmd:"" help:"Make a new network: its genesis, its nodes and all keys."`
 	Keygen  keygenCmd  `cmd:"" help:"Make the keys of one validator."`
+	Keys    keysCmd    `cmd:"" help:"Show what the validators' keys have signed, and move validators."`
 	Version versionCmd `cmd:"" help:"Show what this program is."`
 }
 

@@ -44,7 +44,7 @@ type runCmd struct {
 	NetworkName       string   `default:"12345678" placeholder:"NAME" group:"Network" help:"Name of the network in gossip topics (${default})."`
 	CheckpointSyncURL string   `name:"checkpoint-sync-url" placeholder:"URL" group:"Network" help:"Start from the finalized state of the node with this API."`
 	CommitteeCount    uint64   `name:"attestation-committee-count" placeholder:"N" group:"Network" help:"Number of attestation subnets. Default: what config.yaml says, or 1."`
-	DataDir           string   `placeholder:"DIR" group:"Network" help:"Folder for what the node keeps: its identity and the chain. Without it the chain is in memory, and gone with the process."`
+	DataDir           string   `placeholder:"DIR" group:"Network" help:"Folder for what the node keeps: its identity, the chain, and a copy of what was signed. Without it the chain is in memory, and gone with the process."`
 }
 
 // Help is shown before the flags.
@@ -55,6 +55,7 @@ Other commands, each with a --help of its own:
   leanspec-node devnet     run a network of nodes on this machine
   leanspec-node genesis    make a new network: its genesis, its nodes and all keys
   leanspec-node keygen     make the keys of one validator
+  leanspec-node keys       show what the keys have signed, and move validators
   leanspec-node version    show what this program is
 
 A network of one node:

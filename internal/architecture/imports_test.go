@@ -80,7 +80,8 @@ func TestRooms(t *testing.T) {
 		"internal/node/p2p/wire":  {},
 		"internal/node/sync":      {"internal/spec", "internal/node/chain", "internal/node/clock", "internal/node/p2p", "internal/telemetry"},
 		"internal/devnet":         {"internal/config", "internal/node/clock", "internal/spec/lstar", "xmss"},
-		"internal/node/validator": {"internal/spec", "xmss", "internal/node/chain", "internal/node/clock", "internal/telemetry"},
+		"internal/node/validator": {"internal/spec", "xmss", "internal/node/chain", "internal/node/clock", "internal/node/guard", "internal/telemetry"},
+		"internal/node/guard":     {"internal/config", "xmss"},
 	}
 	for name, imports := range deps(t, ".Imports", "./...") {
 		allowed, listed := rooms[strings.TrimPrefix(name, module)]

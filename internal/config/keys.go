@@ -56,6 +56,42 @@ func LoadValidatorKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme
 	return keys, nil
 }
 
+// NodeNames returns the names of the nodes to which the files in dir assign validators, in the order of the
+// files. The files are those of [LoadValidatorKeys]. Errors are of type [*Error].
+func NodeNames(dir string) ([]string, error) {
+	var (
+		names []string
+		none  error // the first file, where it is not there
+	)
+	for _, name := range []string{assignedFile, annotatedFile} {
+		path := filepath.Join(dir, name)
+		data, err := readFile(path, maxYAMLSize)
+		if errors.Is(err, fs.ErrNotExist) {
+			if none == nil {
+				none = err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		nodes, err := parseNodes(path, data)
+		if err != nil {
+			return nil, err
+		}
+		none = nil
+		for _, node := range nodes {
+			if !slices.Contains(names, node.key) {
+				names = append(names, node.key)
+			}
+		}
+	}
+	if names == nil && none != nil {
+		return nil, none
+	}
+	return names, nil
+}
+
 // findKeys reads the files that say which validators the node runs and where their keys are. It returns no
 // node where it runs none, and otherwise an entry for each of the node's validators.
 func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assignedNode, map[uint64]keyEntry, error) {

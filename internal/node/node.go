@@ -16,6 +16,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/guard"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
 	"github.com/leanEthereum/leanspec-node/internal/node/sync"
@@ -64,6 +65,7 @@ type Node struct {
 	network   *p2p.Network
 	publisher *publisher
 	validator *validator.Service
+	guard     *guard.Guard
 	signers   []*xmss.Signer
 	metrics   *telemetry.Metrics
 	observer  *telemetry.Observer
@@ -79,7 +81,7 @@ type server struct {
 
 // New builds a node and opens its ports. The error, a port in use for example, is
 // one that the operator can act upon. Close a node that is not run.
-func New(ctx context.Context, cfg Config) (*Node, error) {
+func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{
 		cfg:     cfg,
 		clock:   clock.Clock{SlotClock: clock.SlotClock{GenesisTime: cfg.Genesis.GenesisTime}, Time: cfg.Time},
@@ -90,6 +92,19 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 	n.metrics.SetClock(slot)
 	n.health.SetClock(slot)
 	n.observer = telemetry.NewObserver(n.metrics, cfg.Log)
+
+	// The keys before the network: another node with them must not even connect.
+	if n.guard, err = guard.Open(guard.Options{
+		Keys: guard.KeyFiles(cfg.Keys), DataDir: cfg.DataDir, Slot: slot(), BeforeGenesis: n.clock.BeforeGenesis(),
+		Log: telemetry.Component(cfg.Log, "guard"),
+	}); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			n.Close()
+		}
+	}()
 
 	verifier := chain.NewVerifier(cfg.Scheme)
 	crypto := lstar.Crypto{Signatures: cfg.Scheme, Proofs: proof.NewSigList(cfg.Scheme, verifier.Verify)}
@@ -116,27 +131,29 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 		Committees: cfg.Committees, Subnets: subnets(&cfg), IsAggregator: cfg.IsAggregator, Scheme: cfg.Scheme,
 		Handler: n.sync, Observer: n.observer, Log: cfg.Log, Version: cfg.Version,
 	}); err != nil {
-		n.Close()
 		return nil, err
 	}
 	n.sync.SetNetwork(n.network)
 	n.publisher.network, n.publisher.sync = n.network, n.sync
 	if err := n.listen(); err != nil {
-		n.Close()
 		return nil, err
 	}
 	keys := make([]validator.Keys, len(cfg.Keys))
 	for i, k := range cfg.Keys {
-		keys[i] = validator.Keys{
-			Index: lstar.ValidatorIndex(k.Index), Attestation: xmss.NewSigner(k.Attestation), Proposal: xmss.NewSigner(k.Proposal),
-		}
-		n.signers = append(n.signers, keys[i].Attestation, keys[i].Proposal)
+		keys[i] = validator.Keys{Index: lstar.ValidatorIndex(k.Index), Attestation: n.guarded(k.Attestation), Proposal: n.guarded(k.Proposal)}
 	}
 	n.validator = validator.New(validator.Config{
 		Chain: n.chain, Publisher: n.publisher, Distance: n.sync.Distance, Clock: n.clock, Crypto: crypto, Keys: keys, Observer: n.observer,
 		Log: telemetry.Component(cfg.Log, "validator"),
 	})
 	return n, nil
+}
+
+// guarded returns a signer for a key, with its guard.
+func (n *Node) guarded(key *xmss.SecretKey) validator.Key {
+	signer := xmss.NewSigner(key)
+	n.signers = append(n.signers, signer)
+	return validator.Key{Signer: signer, Guard: n.guard.Key(key.PublicKey().Bytes())}
 }
 
 // registry returns the validators of the genesis.
@@ -193,6 +210,7 @@ func (n *Node) Close() {
 			n.cfg.Log.Error("closing the database", telemetry.Err(err))
 		}
 	}
+	n.guard.Close()
 }
 
 // Run runs the node until ctx is done, which is no error, or a service fails.

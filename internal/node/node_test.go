@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"slices"
 	"testing"
@@ -50,13 +51,24 @@ func newWorld(t testing.TB, scheme *xmss.Scheme, validators int, slots uint64) *
 			}
 			return k
 		}
-		k := config.ValidatorKeys{Index: uint64(i), Attestation: key(), Proposal: key()}
+		k := config.ValidatorKeys{Index: uint64(i), Attestation: key(), Proposal: key(), AttestationPath: keyFile(t), ProposalPath: keyFile(t)}
 		w.keys = append(w.keys, k)
 		w.genesis.Validators = append(w.genesis.Validators, config.GenesisValidator{
 			AttestationPublicKey: k.Attestation.PublicKey().Bytes(), ProposalPublicKey: k.Proposal.PublicKey().Bytes(),
 		})
 	}
 	return w
+}
+
+// keyFile makes a file to lock.
+func keyFile(t testing.TB) string {
+	t.Helper()
+	f, err := os.CreateTemp(t.TempDir(), "key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	return f.Name()
 }
 
 // start starts a node with some of the keys. It knows the nodes before it.

@@ -185,6 +185,24 @@ type SignatureMade struct {
 	Err             error
 }
 
+// SignatureRefused reports a signature that would have been the second for a slot, or for a slot before the
+// latest, LatestSlot. It is not a SignatureMade.
+type SignatureRefused struct {
+	Kind                        string
+	Slot, Validator, LatestSlot uint64
+	Err                         error
+}
+
+// KeyWindow reports for how many slots a key can still sign, once a slot. Role is one of the Signature constants.
+type KeyWindow struct {
+	Validator uint64
+	Role      string
+	// SlotsLeft counts the slots from now to LastSlot, the last that the key can sign, without those that are signed.
+	SlotsLeft, LastSlot uint64
+	// Low asks for a warning that the key runs out.
+	Low bool
+}
+
 // SlotSummary is the state of the chain, once a slot.
 type SlotSummary struct {
 	Slot, HeadSlot, JustifiedSlot, FinalizedSlot, SafeTargetSlot uint64

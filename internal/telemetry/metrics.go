@@ -47,6 +47,8 @@ type Metrics struct {
 	attestationsRejected  *prometheus.CounterVec // reason
 	aggregatesRejected    *prometheus.CounterVec // reason
 	dutiesSkipped         *prometheus.CounterVec // duty, reason
+	signaturesRefused     *prometheus.CounterVec // role
+	keySlotsLeft          *prometheus.GaugeVec   // validator, role
 	queueDropped          *prometheus.CounterVec // queue
 	saveTime              prometheus.Histogram
 	storeBlocks           prometheus.Gauge
@@ -167,6 +169,12 @@ func NewMetrics(info Info) *Metrics {
 	m.aggregatesRejected = d.counterVec("leanspec_aggregates_rejected_total",
 		"Aggregated votes that failed a check.", "reason")
 	m.dutiesSkipped = d.counterVec("leanspec_duties_skipped_total", "Duties that were due and not done.", "duty", "reason")
+	m.signaturesRefused = d.counterVec("leanspec_validator_signatures_refused_total",
+		"Signatures refused because the slot or a later one was signed already.", "role")
+	for kind := range signatureKinds {
+		m.signaturesRefused.WithLabelValues(kind)
+	}
+	m.keySlotsLeft = d.gaugeVec("leanspec_validator_key_slots_left", "Slots for which a key can still sign.", "validator", "role")
 	m.queueDropped = d.counterVec("leanspec_queue_dropped_total", "Items that a full queue refused.", "queue")
 	m.saveTime = d.histogram("leanspec_storage_save_time_seconds",
 		"Time until a change of the chain is on the disk, which everybody who sees it waits for.",

@@ -116,18 +116,20 @@ var coverageMetrics = map[string]definition{
 
 // ownMetrics are this project's. Those with labels appear with their first event.
 var ownMetrics = map[string]definition{
-	"leanspec_slot_current":                 {kind: gauge},
-	"leanspec_epoch_current":                {kind: gauge},
-	"leanspec_peers_connected":              {kind: gauge},
-	"leanspec_blocks_imported_total":        {kind: counter},
-	"leanspec_attestations_processed_total": {kind: counter},
-	"leanspec_sync_distance":                {kind: gauge},
-	"leanspec_process_start_time_seconds":   {kind: gauge},
-	"leanspec_blocks_rejected_total":        {kind: counter, labels: map[string][]string{"reason": nil}},
-	"leanspec_attestations_rejected_total":  {kind: counter, labels: map[string][]string{"reason": nil}},
-	"leanspec_aggregates_rejected_total":    {kind: counter, labels: map[string][]string{"reason": nil}},
-	"leanspec_duties_skipped_total":         {kind: counter, labels: map[string][]string{"duty": nil, "reason": nil}},
-	"leanspec_queue_dropped_total":          {kind: counter, labels: map[string][]string{"queue": nil}},
+	"leanspec_slot_current":                       {kind: gauge},
+	"leanspec_epoch_current":                      {kind: gauge},
+	"leanspec_peers_connected":                    {kind: gauge},
+	"leanspec_blocks_imported_total":              {kind: counter},
+	"leanspec_attestations_processed_total":       {kind: counter},
+	"leanspec_sync_distance":                      {kind: gauge},
+	"leanspec_process_start_time_seconds":         {kind: gauge},
+	"leanspec_blocks_rejected_total":              {kind: counter, labels: map[string][]string{"reason": nil}},
+	"leanspec_attestations_rejected_total":        {kind: counter, labels: map[string][]string{"reason": nil}},
+	"leanspec_aggregates_rejected_total":          {kind: counter, labels: map[string][]string{"reason": nil}},
+	"leanspec_duties_skipped_total":               {kind: counter, labels: map[string][]string{"duty": nil, "reason": nil}},
+	"leanspec_validator_signatures_refused_total": {kind: counter, labels: map[string][]string{"role": {"attestation", "proposal"}}},
+	"leanspec_validator_key_slots_left":           {kind: gauge, labels: map[string][]string{"validator": nil, "role": nil}},
+	"leanspec_queue_dropped_total":                {kind: counter, labels: map[string][]string{"queue": nil}},
 	"leanspec_storage_save_time_seconds": {kind: histogram,
 		buckets: []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1}},
 	"leanspec_store_blocks": {kind: gauge},
@@ -163,6 +165,7 @@ func TestDefinitions(t *testing.T) {
 	o.AggregateRejected(AggregateRejected{})
 	o.DutySkipped(DutySkipped{})
 	o.QueueDropped(QueueDropped{})
+	o.KeyWindow(KeyWindow{})
 
 	families := scrape(t, m.Handler())
 	want := map[string]definition{}

@@ -269,6 +269,22 @@ func (o *Observer) SignatureMade(e SignatureMade) {
 	}
 }
 
+// SignatureRefused counts and logs a refusal. Something has asked for what gives a key away.
+func (o *Observer) SignatureRefused(e SignatureRefused) {
+	o.m.signaturesRefused.WithLabelValues(signatureKinds.label(e.Kind)).Inc()
+	write(o.validator, slog.LevelError, "signature refused", Slot(e.Slot), Validator(e.Validator),
+		slog.String("kind", e.Kind), slog.Uint64("latest_slot", e.LatestSlot), Err(e.Err))
+}
+
+// KeyWindow sets the slots that a key has left, and warns where it is asked to.
+func (o *Observer) KeyWindow(e KeyWindow) {
+	o.m.keySlotsLeft.WithLabelValues(strconv.FormatUint(e.Validator, 10), signatureKinds.label(e.Role)).Set(float64(e.SlotsLeft))
+	if e.Low {
+		write(o.validator, slog.LevelWarn, "key runs out", Validator(e.Validator), slog.String("role", e.Role),
+			slog.Uint64("slots_left", e.SlotsLeft), slog.Uint64("last_slot", e.LastSlot))
+	}
+}
+
 // SlotSummary writes the line of the slot and brings the slots of the chain up to date, which no other event does
 // for a store that was loaded rather than built.
 func (o *Observer) SlotSummary(e SlotSummary) {

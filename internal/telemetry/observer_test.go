@@ -369,6 +369,27 @@ var eventCases = []eventCase{
 		level: "debug",
 	},
 	{
+		name: "signature refused",
+		send: func(o *Observer) {
+			o.SignatureRefused(SignatureRefused{Kind: SignatureProposal, Slot: 3, LatestSlot: 4, Err: errTest})
+		},
+		want:  deltas{`leanspec_validator_signatures_refused_total{role="proposal"}`: 1},
+		level: "error",
+	},
+	{
+		name: "key window",
+		send: func(o *Observer) { o.KeyWindow(KeyWindow{Validator: 7, Role: SignatureAttestation, SlotsLeft: 50}) },
+		want: deltas{`leanspec_validator_key_slots_left{role="attestation",validator="7"}`: 50},
+	},
+	{
+		name: "key window, low",
+		send: func(o *Observer) {
+			o.KeyWindow(KeyWindow{Validator: 7, Role: SignatureProposal, SlotsLeft: 5, Low: true})
+		},
+		want:  deltas{`leanspec_validator_key_slots_left{role="proposal",validator="7"}`: 5},
+		level: "warn",
+	},
+	{
 		name:  "signing failed",
 		send:  func(o *Observer) { o.SignatureMade(SignatureMade{Kind: SignatureAttestation, Err: errTest}) },
 		level: "error",

@@ -75,6 +75,9 @@ var knownReasons = set(
 // knownDuties are the duties that may become a label value.
 var knownDuties = set(DutyBlock, DutyAttestation, DutyAggregation)
 
+// signatureKinds are the kinds of signatures that may become a label value.
+var signatureKinds = set(SignatureAttestation, SignatureProposal)
+
 // aggregatorSkipReasons are the values that leanMetrics allows for lean_aggregator_skipped_total, besides "other".
 var aggregatorSkipReasons = set(ReasonNotAggregator, ReasonNotSynced, ReasonMissingState, ReasonSpawnFailed)
 

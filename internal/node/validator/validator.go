@@ -3,8 +3,7 @@
 //
 // XMSS signatures are one-time signatures: whoever signs two messages for one
 // slot with one key has given the key away. So every signature passes a guard,
-// which refuses a second message for a slot, and the service does nothing in the
-// slot in which it starts, because a previous run may have signed in it.
+// which remembers on disk what was signed and refuses a second message for a slot.
 //
 // leanSpec: node/validator/service.py
 package validator
@@ -21,6 +20,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/guard"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
@@ -30,10 +30,20 @@ import (
 // vote without it is for an old head, and holds up the safe target.
 const blockWait = 400 * time.Millisecond
 
-// Keys are the signers of one validator.
+// recording is how many votes are recorded on disk at the same time. That is
+// waiting, not work, so it is more than there are processors.
+const recording = 32
+
+// Keys are the keys of one validator.
 type Keys struct {
 	Index                 lstar.ValidatorIndex
-	Attestation, Proposal *xmss.Signer
+	Attestation, Proposal Key
+}
+
+// Key signs what its guard allows.
+type Key struct {
+	Signer *xmss.Signer
+	Guard  *guard.Key
 }
 
 // Publisher sends what the validators made to the network. What it sends is in
@@ -64,43 +74,54 @@ type Service struct {
 	validators map[lstar.ValidatorIndex]*validator
 	order      []*validator
 	gate       gate
-	firstSlot  lstar.Slot // with duties
 	attested   lstar.Slot // latest slot that was voted in
 	hasVoted   bool
+	windows    windows
+	// processors are taken by those who sign: signing is a search.
+	processors chan struct{}
+	stop       context.CancelCauseFunc // ends Run
 }
 
 type validator struct {
 	index                 lstar.ValidatorIndex
-	attestation, proposal guardedSigner
+	attestation, proposal Key
 }
 
 // New returns a service that does nothing until Run.
 func New(cfg Config) *Service {
-	s := &Service{Config: cfg, validators: make(map[lstar.ValidatorIndex]*validator)}
+	s := &Service{
+		Config:     cfg,
+		validators: make(map[lstar.ValidatorIndex]*validator),
+		processors: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		stop:       func(error) {},
+	}
 	for _, k := range cfg.Keys {
-		v := &validator{
-			index:       k.Index,
-			attestation: guardedSigner{signer: k.Attestation},
-			proposal:    guardedSigner{signer: k.Proposal},
-		}
+		v := &validator{k.Index, k.Attestation, k.Proposal}
 		s.validators[k.Index] = v
 		s.order = append(s.order, v)
-	}
-	if !s.Clock.BeforeGenesis() {
-		s.firstSlot = s.Clock.Slot() + 1
 	}
 	slices.SortFunc(s.order, func(a, b *validator) int { return int(a.index) - int(b.index) })
 	return s
 }
 
-// Run does duties until ctx is done.
+// Run does duties until ctx is done, which is no error, or until a signature
+// cannot be recorded, which is a [*guard.WriteError]: a node that cannot remember
+// what it signed must not go on.
 func (s *Service) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	s.stop = stop
 	s.Observer.ValidatorsLoaded(telemetry.ValidatorsLoaded{Count: len(s.order)})
 	if len(s.order) == 0 {
 		<-ctx.Done()
 		return nil
 	}
+	s.reportWindows(s.Clock.Slot())
 	_ = s.Clock.Each(ctx, func(i lstar.Interval) { s.interval(ctx, i) })
+	var failure *guard.WriteError
+	if errors.As(context.Cause(ctx), &failure) {
+		return failure
+	}
 	return nil
 }
 
@@ -110,9 +131,7 @@ func (s *Service) Run(ctx context.Context) error {
 // leanSpec: node/validator/service.py, run
 func (s *Service) interval(ctx context.Context, i lstar.Interval) {
 	slot := i.Slot()
-	if slot < s.firstSlot {
-		return
-	}
+	s.reportWindows(slot)
 	if i.InSlot() == 0 {
 		// The gate is asked in every slot: it remembers.
 		proposer, ours := s.proposer(slot)
@@ -218,10 +237,9 @@ func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
 	}
 	message := data.Root()
 
-	// Signing is a search, and takes all processors where there are many keys.
 	work := make(chan *validator)
 	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(s.order)) {
+	for range min(recording, len(s.order)) {
 		wg.Go(func() {
 			for v := range work {
 				s.vote(ctx, v, data, message)
@@ -275,45 +293,58 @@ func (s *Service) awaitBlock(ctx context.Context, slot lstar.Slot) {
 	}
 }
 
-func (s *Service) sign(ctx context.Context, v *validator, signer *guardedSigner, kind string, slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
+// sign signs what the guard allows. It returns a signature only after it is on
+// record.
+func (s *Service) sign(ctx context.Context, v *validator, key *Key, kind string, slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
 	started := time.Now()
-	signature, err := signer.sign(ctx, slot, message)
+	signature, err := s.signGuarded(ctx, key, slot, message)
+	var (
+		refused *guard.RefusedError
+		failure *guard.WriteError
+	)
+	if errors.As(err, &refused) {
+		s.Observer.SignatureRefused(telemetry.SignatureRefused{
+			Kind: kind, Slot: uint64(slot), Validator: uint64(v.index), LatestSlot: refused.Latest.Slot, Err: err,
+		})
+		return nil, err
+	}
 	s.Observer.SignatureMade(telemetry.SignatureMade{
 		Kind: kind, Slot: uint64(slot), Validator: uint64(v.index), Duration: time.Since(started), Err: err,
 	})
+	if errors.As(err, &failure) {
+		s.stop(failure)
+	}
 	return signature, err
 }
 
-// errSignedOther is the refusal to sign a second message for a slot.
-var errSignedOther = errors.New("refused to sign a second message for one slot: it would give the key away")
-
-// guardedSigner signs one message a slot, and slots in ascending order.
-type guardedSigner struct {
-	signer *xmss.Signer
-
-	mu      sync.Mutex
-	used    bool
-	slot    lstar.Slot // latest that was signed
-	message lstar.Root
-}
-
-func (g *guardedSigner) sign(ctx context.Context, slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.used && (slot < g.slot || slot == g.slot && message != g.message) {
-		return nil, fmt.Errorf("%w: slot %d, latest signed slot %d", errSignedOther, slot, g.slot)
+func (s *Service) signGuarded(ctx context.Context, key *Key, slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
+	// A slot that the key cannot sign must not be recorded: it would close all
+	// slots before it, after a moment of a wrong clock for example.
+	if start, end := key.Signer.SecretKey().ActivationInterval(); uint64(slot) < start || uint64(slot) >= end {
+		return nil, fmt.Errorf("%w: slot %d, window %d to %d", xmss.ErrOutsideWindow, slot, start, end-1)
 	}
-	g.used, g.slot, g.message = true, slot, message
-	return g.signer.Sign(ctx, uint64(slot), message)
+	if err := key.Guard.Allow(uint64(slot), message); err != nil {
+		return nil, err
+	}
+	select {
+	case s.processors <- struct{}{}:
+		defer func() { <-s.processors }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return key.Signer.Sign(ctx, uint64(slot), message)
 }
 
 // reason returns a short name for an error, for metrics and logs.
 func reason(err error) string {
-	var rejection *lstar.Rejection
+	var (
+		rejection *lstar.Rejection
+		refused   *guard.RefusedError
+	)
 	switch {
 	case errors.As(err, &rejection):
 		return string(rejection.Reason)
-	case errors.Is(err, errSignedOther):
+	case errors.As(err, &refused):
 		return telemetry.ReasonAlreadySigned
 	}
 	return telemetry.ReasonSigningFailed

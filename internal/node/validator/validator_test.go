@@ -4,17 +4,24 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
+	"github.com/leanEthereum/leanspec-node/internal/node/guard"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
@@ -33,22 +40,43 @@ type network struct {
 	metrics *telemetry.Metrics
 	obs     *telemetry.Observer
 	log     *slog.Logger
-	lines   *bytes.Buffer
+	lines   *lines
+	dir     string // of the keys
+}
+
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buffer.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buffer.String()
 }
 
 // newNetwork starts a chain before genesis.
 func newNetwork(t *testing.T, validators int) *network {
 	t.Helper()
-	n := &network{clock: clocktest.New(time.Unix(genesis-1, 0)), lines: new(bytes.Buffer)}
+	n := &network{clock: clocktest.New(time.Unix(genesis-1, 0)), lines: new(lines)}
 	n.slots = clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: n.clock}
 	n.log, _ = telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelDebug, Writer: n.lines})
 	n.metrics = telemetry.NewMetrics(telemetry.Info{Name: "test", StartTime: time.Unix(genesis, 0)})
 	n.obs = telemetry.NewObserver(n.metrics, n.log)
 
+	n.dir = t.TempDir()
+	var files []guard.KeyFile
 	list := make([]lstar.Validator, validators)
 	for i := range list {
-		var signers [2]*xmss.Signer
-		for role := range signers {
+		var keys [2]Key
+		for role := range keys {
 			key, err := xmss.Test.GenerateKey(t.Context(), xmss.KeyGenOptions{NumActiveSlots: 64, Short: true})
 			if err != nil {
 				t.Fatal(err)
@@ -59,10 +87,25 @@ func newNetwork(t *testing.T, validators int) *network {
 			} else {
 				list[i].ProposalPublicKey = public.Bytes()
 			}
-			signers[role] = xmss.NewSigner(key)
-			t.Cleanup(signers[role].Close)
+			keys[role].Signer = xmss.NewSigner(key)
+			t.Cleanup(keys[role].Signer.Close)
+			files = append(files, guard.KeyFile{
+				Path: filepath.Join(n.dir, fmt.Sprintf("%d_%d", i, role)), PublicKey: public.Bytes(), Validator: uint64(i), Role: config.Role(role),
+			})
+			if err := os.WriteFile(files[len(files)-1].Path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
-		n.keys = append(n.keys, Keys{lstar.ValidatorIndex(i), signers[0], signers[1]})
+		n.keys = append(n.keys, Keys{lstar.ValidatorIndex(i), keys[0], keys[1]})
+	}
+	g, err := guard.Open(guard.Options{Keys: files, Log: n.log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	for i := range n.keys {
+		n.keys[i].Attestation.Guard = g.Key(files[2*i].PublicKey)
+		n.keys[i].Proposal.Guard = g.Key(files[2*i+1].PublicKey)
 	}
 	verifier := chain.NewVerifier(xmss.Test)
 	n.crypto = lstar.Crypto{Signatures: xmss.Test, Proofs: proof.NewSigList(xmss.Test, verifier.Verify)}
@@ -171,14 +214,14 @@ func TestDuties(t *testing.T) {
 	})
 }
 
-// TestRun: the service wakes by itself, and does nothing in the slot in which it
-// starts.
+// TestRun: the service wakes by itself, in the middle of a slot too.
 func TestRun(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	t.Run("run", func(t *testing.T) {
 		n := newNetwork(t, 1)
-		n.setTo(t, lstar.Slot(9).Interval())
+		n.setTo(t, lstar.Slot(9).Interval()+1)
 		run(t, n.service(n.keys...).Run)
+		n.await(t, func(*lstar.Snapshot) bool { return n.keys[0].Attestation.Guard.Record().Slot == 9 })
 		n.setTo(t, lstar.Slot(9).Interval()+4)
 		n.setTo(t, lstar.Slot(10).Interval())
 		n.await(t, func(s *lstar.Snapshot) bool { return s.Head.Slot == 10 })
@@ -186,7 +229,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("lean_validators_count is %v, want 1", got)
 		}
 		if got := len(n.chain.Snapshot().Blocks()); got != 2 {
-			t.Errorf("%d blocks, want genesis and that of the slot after the start", got)
+			t.Errorf("%d blocks, want genesis and that of the slot after the start: its own had begun", got)
 		}
 	})
 }
@@ -210,19 +253,23 @@ func TestVoteWaitsForTheBlock(t *testing.T) {
 	if err != nil || data.Head.Slot != 1 {
 		t.Fatalf("vote data %+v, %v: want the block of slot 1 as head", data, err)
 	}
-	if voter.order[0].attestation.message != data.Root() {
+	if voter.order[0].attestation.Guard.Record().Message != data.Root() {
 		t.Error("the vote is not for the block of its slot")
 	}
 }
 
-func TestGuard(t *testing.T) {
+// TestSign: the guard is asked, and what it refuses is counted.
+func TestSign(t *testing.T) {
 	n := newNetwork(t, 1)
-	g := guardedSigner{signer: n.keys[0].Attestation}
-	first, err := g.sign(t.Context(), 5, lstar.Root{1})
+	s := n.service(n.keys...)
+	sign := func(slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
+		return s.sign(t.Context(), s.order[0], &s.order[0].attestation, telemetry.SignatureAttestation, slot, message)
+	}
+	first, err := sign(5, lstar.Root{1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := g.sign(t.Context(), 5, lstar.Root{1})
+	again, err := sign(5, lstar.Root{1})
 	if err != nil || !bytes.Equal(first.Bytes(), again.Bytes()) {
 		t.Errorf("the same message again: %v, want the same signature", err)
 	}
@@ -230,15 +277,84 @@ func TestGuard(t *testing.T) {
 		slot    lstar.Slot
 		message lstar.Root
 	}{"another message": {5, lstar.Root{2}}, "an earlier slot": {4, lstar.Root{1}}} {
-		if _, err := g.sign(t.Context(), tt.slot, tt.message); !errors.Is(err, errSignedOther) {
+		var refused *guard.RefusedError
+		if _, err := sign(tt.slot, tt.message); !errors.As(err, &refused) || reason(err) != telemetry.ReasonAlreadySigned {
 			t.Errorf("%s: %v, want a refusal", name, err)
 		}
 	}
-	if _, err := g.sign(t.Context(), 6, lstar.Root{2}); err != nil {
+	if got := n.metric(t, "leanspec_validator_signatures_refused_total"); got != 2 {
+		t.Errorf("%v refusals counted, want 2", got)
+	}
+	if got := strings.Count(n.lines.String(), "signature refused"); got != 2 {
+		t.Errorf("%d refusals logged, want 2:\n%s", got, n.lines)
+	}
+	// A slot that the key cannot sign must not close those before it.
+	if _, err := sign(1000, lstar.Root{2}); !errors.Is(err, xmss.ErrOutsideWindow) {
+		t.Errorf("a slot outside of the window: %v, want ErrOutsideWindow", err)
+	}
+	if _, err := sign(6, lstar.Root{2}); err != nil {
 		t.Errorf("the next slot: %v", err)
 	}
-	if _, err := g.sign(t.Context(), 1000, lstar.Root{2}); !errors.Is(err, xmss.ErrOutsideWindow) {
-		t.Errorf("a slot outside of the window: %v, want ErrOutsideWindow", err)
+}
+
+// TestUnrecorded: a service that cannot record what it signs ends with an error,
+// and nothing is signed.
+func TestUnrecorded(t *testing.T) {
+	n := newNetwork(t, 1)
+	records, err := filepath.Glob(filepath.Join(n.dir, "*.guard"))
+	if err != nil || len(records) != 2 {
+		t.Fatalf("records %v, %v, want two", records, err)
+	}
+	for _, r := range records { // a folder cannot be written to
+		if err := errors.Join(os.Remove(r), os.Mkdir(r, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.setTo(t, lstar.Slot(1).Interval())
+	err = n.service(n.keys...).Run(t.Context())
+	var failure *guard.WriteError
+	if !errors.As(err, &failure) || !slices.Contains(records, failure.File) {
+		t.Errorf("the service ended with %v, want a WriteError for one of %v", err, records)
+	}
+	if head := n.chain.Snapshot().Head.Slot; head != 0 {
+		t.Errorf("there is a block at slot %d", head)
+	}
+	if lines := n.lines.String(); !strings.Contains(lines, "signing failed") {
+		t.Errorf("the log does not say what failed:\n%s", lines)
+	}
+}
+
+// TestWindows: a key that runs out is warned of, once each percent.
+func TestWindows(t *testing.T) {
+	n := newNetwork(t, 1)
+	s := n.service(n.keys...)
+	warnings := func() int { return strings.Count(n.lines.String(), "key runs out") }
+	for _, step := range []struct {
+		slot     lstar.Slot
+		left     float64 // of both keys
+		warnings int     // so far
+	}{
+		{0, 128, 0},
+		{57, 14, 0}, // of 64: 7 left are 10.9 %
+		{58, 12, 2},
+		{58, 12, 2},
+		{59, 10, 4},
+		{64, 0, 5}, // one was signed already
+		{100, 0, 5},
+	} {
+		if step.slot == 59 {
+			if err := n.keys[0].Proposal.Guard.Allow(63, lstar.Root{1}); err != nil {
+				t.Fatal(err)
+			}
+			step.left -= 5
+		}
+		s.reportWindows(step.slot)
+		if got := n.metric(t, "leanspec_validator_key_slots_left"); got != step.left {
+			t.Errorf("slot %d: %v slots left, want %v", step.slot, got, step.left)
+		}
+		if got := warnings(); got != step.warnings {
+			t.Errorf("slot %d: %d warnings so far, want %d", step.slot, got, step.warnings)
+		}
 	}
 }
 

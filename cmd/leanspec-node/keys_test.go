@@ -1,0 +1,239 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/node/guard"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// keysFlags are what all commands about keys need in the network that newKeys makes.
+const keysFlags = " --genesis net/config.yaml --validator-keys net --scheme test"
+
+// newKeys makes a network of two nodes and three validators, and returns the
+// keys of the first node, validators 0 and 2. It began thirty slots ago.
+func newKeys(t *testing.T) []guard.KeyFile {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	c := newTestConsole(0)
+	begin := c.clock.Add(-120 * time.Second).Unix()
+	command := fmt.Sprintf("genesis --nodes 2 --validators 3 --scheme test --active-slots 64 --genesis-time %d --out net", begin)
+	mustRun(t, c, command)
+	genesis, err := config.LoadGenesis("net/config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := config.LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Test)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return guard.KeyFiles(keys)
+}
+
+func mustRun(t *testing.T, c *testConsole, command string) string {
+	t.Helper()
+	c.out.Reset()
+	c.err.Reset()
+	if code := run(t.Context(), &c.console, strings.Fields(command)); code != 0 {
+		t.Fatalf("%s: exit code %d: %s", command, code, c.err.String())
+	}
+	return c.out.String()
+}
+
+// signed lets a key sign a slot.
+func signed(t *testing.T, file guard.KeyFile, dataDir string, slot uint64, message byte) {
+	t.Helper()
+	g := hold(t, dataDir, file)
+	defer g.Close()
+	if err := g.Key(file.PublicKey).Allow(slot, [32]byte{message}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hold has the keys in use, as a node has.
+func hold(t *testing.T, dataDir string, files ...guard.KeyFile) *guard.Guard {
+	t.Helper()
+	g, err := guard.Open(guard.Options{Keys: files, DataDir: dataDir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func TestKeysStatus(t *testing.T) {
+	files := newKeys(t)
+	signed(t, files[0], "", 40, 1)     // by a clock that was ahead
+	signed(t, files[1], "data", 11, 1) // in both places
+	g := hold(t, "", files...)         // as while a node runs
+	defer g.Close()
+	c := newTestConsole(0)
+	want := `validator  role         window  signed  left  runs out
+0          attestation  0-63    40      23    2026-01-02T03:06:21Z
+0          proposal     0-63    11      34    2026-01-02T03:06:21Z
+1          attestation  0-63    none    34    2026-01-02T03:06:21Z
+1          proposal     0-63    none    34    2026-01-02T03:06:21Z
+2          attestation  0-63    none    34    2026-01-02T03:06:21Z
+2          proposal     0-63    none    34    2026-01-02T03:06:21Z
+`
+	if got := mustRun(t, c, "keys status"+keysFlags); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := mustRun(t, c, "keys status --node-id lean_spec_1"+keysFlags); strings.Count(got, "\n") != 3 || !strings.Contains(got, "\n1 ") {
+		t.Errorf("the second node:\n%s", got)
+	}
+	var status struct {
+		CurrentSlot uint64 `json:"current_slot"`
+		Keys        []keyStatus
+	}
+	if err := json.Unmarshal([]byte(mustRun(t, c, "keys status --json"+keysFlags)), &status); err != nil {
+		t.Fatal(err)
+	}
+	if k := status.Keys; status.CurrentSlot != 30 || len(k) != 6 || *k[0].SignedSlot != 40 || k[2].SignedSlot != nil || k[0].SlotsLeft != 23 ||
+		!strings.HasPrefix(*k[0].Message, "0x0100") || k[0].PublicKey != fmt.Sprintf("0x%x", files[0].PublicKey) {
+		t.Errorf("JSON: %+v", status)
+	}
+	// Reading leaves no trace: the second node's keys have no records yet.
+	if entries, _ := os.ReadDir("net/hash-sig-keys"); strings.Count(fmt.Sprint(entries), ".guard") != 4 {
+		t.Errorf("files: %v, want four records", entries)
+	}
+	checkFailure(t, t.Context(), 2, `--node-id: "nobody": no validators are assigned to it in net`, strings.Fields("keys status --node-id nobody"+keysFlags)...)
+}
+
+// TestKeysMove moves a validator, whose keys the new machine has from a backup.
+func TestKeysMove(t *testing.T) {
+	files := newKeys(t)
+	if err := os.CopyFS("new/net", os.DirFS("net")); err != nil {
+		t.Fatal(err)
+	}
+	signed(t, files[0], "data", 12, 1)
+	signed(t, files[3], "data", 9, 2)
+	c := newTestConsole(0)
+	export := "keys export --data-dir data --out moved.json" + keysFlags
+	if got := mustRun(t, c, export); got != "Wrote the records of 4 keys to moved.json.\n" {
+		t.Error(got)
+	}
+	if !strings.Contains(c.err.String(), "do not start node lean_spec_0 here again") {
+		t.Errorf("stderr: %s", c.err.String())
+	}
+	checkFailure(t, t.Context(), 2, "moved.json: already there", strings.Fields(export)...)
+
+	t.Chdir("new")
+	signed(t, files[0], "", 5, 1)
+	load := "keys import ../moved.json" + keysFlags
+	for _, want := range []string{"Raised the records of 2 keys; 2 were as high already.\n", "Raised the records of 0 keys; 4 were as high already.\n"} {
+		if got := mustRun(t, c, load+" --data-dir data"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	for i, slot := range map[int]uint64{0: 12, 3: 9} {
+		for _, dataDir := range []string{"", "data"} {
+			if r, err := guard.Read(files[i], dataDir); err != nil || r.Kind != guard.Signed || r.Slot != slot {
+				t.Errorf("key %d: %s, %v, want slot %d", i, r, err, slot)
+			}
+		}
+	}
+	// It never lowers.
+	signed(t, files[0], "", 20, 1)
+	mustRun(t, c, load)
+	if r, err := guard.Read(files[0], ""); err != nil || r.Slot != 20 {
+		t.Errorf("%s, %v, want slot 20 still", r, err)
+	}
+}
+
+// TestKeysInUse: neither a second node nor the commands that change records go
+// on while a node has the keys.
+func TestKeysInUse(t *testing.T) {
+	files := newKeys(t)
+	g := hold(t, "", files...)
+	defer g.Close()
+	for _, command := range []string{"keys export --out f" + keysFlags, "keys import empty.json" + keysFlags} {
+		genesis, err := config.LoadGenesis("net/config.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		empty := guard.Transfer{GenesisTime: genesis.GenesisTime, Scheme: "test"}
+		if err := os.WriteFile("empty.json", empty.Encode(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := newTestConsole(0)
+		code := run(t.Context(), &c.console, strings.Fields(command))
+		if got := c.err.String(); code != 2 || !strings.HasPrefix(got, "leanspec-node: "+files[0].Path+": in use by another process") {
+			t.Errorf("%s: exit code %d: %s", command, code, got)
+		}
+	}
+	// A node takes the wall's time, so its network has to be of now.
+	t.Chdir(t.TempDir())
+	c := newTestConsole(0)
+	mustRun(t, c, fmt.Sprintf("genesis --nodes 1 --validators 1 --scheme test --active-slots 256 --genesis-time %d --out net", time.Now().Unix()))
+	genesis, err := config.LoadGenesis("net/config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := config.LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Test)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := hold(t, "", guard.KeyFiles(keys)...)
+	defer first.Close()
+	code := run(t.Context(), &c.console, strings.Fields(keysFlags))
+	if got := c.err.String(); code != 2 || !strings.Contains(got, keys[0].AttestationPath+": in use by another process") {
+		t.Errorf("a second node: exit code %d: %s", code, got)
+	}
+}
+
+func TestKeysImportErrors(t *testing.T) {
+	files := newKeys(t)
+	signed(t, files[0], "", 12, 1)
+	mustRun(t, newTestConsole(0), "keys export --out good.json"+keysFlags)
+	good, err := os.ReadFile("good.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hex := func(i int) string { return fmt.Sprintf("0x%x", files[i].PublicKey) }
+	genesis, err := config.LoadGenesis("net/config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A key of the other node, in a file that is right about it.
+	foreign := genesis.Validators[1].AttestationPublicKey
+	message := "0x01" + strings.Repeat("0", 62)
+	for _, tt := range []struct {
+		old, new string
+		want     string
+	}{
+		{`"version": 1`, `"version": 7`, "version: 7: want 1"},
+		{fmt.Sprint(genesis.GenesisTime), "5", fmt.Sprintf("genesis_time: 5: of another network: in net/config.yaml it is %d", genesis.GenesisTime)},
+		{`"scheme": "test"`, `"scheme": "prod"`, `scheme: "prod": the keys here are of the test scheme`},
+		{`"validator": 0`, `"validator": 3`, "keys[0].validator: 3: not in net/config.yaml, which has 3 validators"},
+		{`"validator": 0`, `"validator": 1`, fmt.Sprintf("keys[0].public_key: %.18s…: not the attestation key of validator 1 in net/config.yaml", hex(0))},
+		{`"validator": 0,
+      "role": "attestation",
+      "public_key": "` + hex(0), `"validator": 1,
+      "role": "attestation",
+      "public_key": "` + fmt.Sprintf("0x%x", foreign), fmt.Sprintf("keys[0].public_key: 0x%x…: not a key of node lean_spec_0 in net", foreign[:8])},
+		{hex(1), hex(0), fmt.Sprintf("keys[1].public_key: \"%.24s…\": the same as keys[0].public_key", hex(0))},
+		{hex(1), "0x12", `keys[1].public_key: "0x12": want 0x and 104 hex digits`},
+		{`"slot": 12`, `"slot": 64`, "keys[0].slot: 64: the key signs for slots 0 to 63"},
+		{message, "0x02" + message[4:], "keys[0].message: 0x02" + message[4:] + ": another message is on record here for slot 12, " + message + ": the key may be given away"},
+	} {
+		bad := strings.Replace(string(good), tt.old, tt.new, 1)
+		if bad == string(good) {
+			t.Fatalf("%q is not in\n%s", tt.old, good)
+		}
+		if err := os.WriteFile("bad.json", []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		checkFailure(t, t.Context(), 2, "bad.json: "+tt.want, strings.Fields("keys import bad.json"+keysFlags)...)
+	}
+	checkFailure(t, t.Context(), 2, "none.json: no such file or directory", strings.Fields("keys import none.json"+keysFlags)...)
+	if r, err := guard.Read(files[0], ""); err != nil || r.Slot != 12 || r.Message != [32]byte{1} {
+		t.Errorf("after all errors the record is %s, %v", r, err)
+	}
+}

@@ -1,0 +1,342 @@
+package guard
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+)
+
+// folder is the guard's folder in the data folder, lockName the file in it that
+// is locked.
+const (
+	folder   = "guard"
+	lockName = "lock"
+)
+
+// opening is how many keys are opened at once: it is all waiting for the disk.
+const opening = 16
+
+// KeyFile is a key to guard.
+type KeyFile struct {
+	Path      string // of the secret key
+	PublicKey PublicKey
+	// Validator and Role are for the reader of logs.
+	Validator uint64
+	Role      config.Role
+}
+
+// KeyFiles lists the keys of validators, two each.
+func KeyFiles(keys []config.ValidatorKeys) []KeyFile {
+	var files []KeyFile
+	for _, k := range keys {
+		files = append(files,
+			KeyFile{k.AttestationPath, k.Attestation.PublicKey().Bytes(), k.Index, config.Attestation},
+			KeyFile{k.ProposalPath, k.Proposal.PublicKey().Bytes(), k.Index, config.Proposal})
+	}
+	return files
+}
+
+// Options are what Open needs.
+type Options struct {
+	Keys []KeyFile
+	// DataDir is the node's data folder, or empty.
+	DataDir string
+	// Slot is the current slot, and BeforeGenesis says that it is yet to begin.
+	Slot          uint64
+	BeforeGenesis bool
+	Log           *slog.Logger
+
+	fs   FS                                                // the machine's if nil
+	lock func(path string, create bool) (io.Closer, error) // flock if nil
+}
+
+// Guard holds the records and the locks of some keys.
+type Guard struct {
+	keys  []*Key
+	byKey map[PublicKey]*Key
+	locks []io.Closer
+}
+
+// Open locks the keys and reads their records, those of new keys as nothing
+// signed. With no keys it touches nothing. Errors are of type [*config.Error].
+func Open(o Options) (*Guard, error) {
+	if o.fs == nil {
+		o.fs = diskFS{}
+	}
+	if o.lock == nil {
+		o.lock = lockFile
+	}
+	g := &Guard{byKey: make(map[PublicKey]*Key)}
+	if len(o.Keys) == 0 {
+		return g, nil
+	}
+	if err := g.open(&o); err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *Guard) open(o *Options) error {
+	if err := g.takeLocks(o); err != nil {
+		return err
+	}
+	for _, file := range o.Keys {
+		k := &Key{KeyFile: file, fs: o.fs}
+		g.keys, g.byKey[file.PublicKey] = append(g.keys, k), k
+	}
+	// One warning a folder will do.
+	var unwritable sync.Map
+	failures := make([]error, len(g.keys))
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range min(opening, len(g.keys)) {
+		wg.Go(func() {
+			for i := range next {
+				failures[i] = g.keys[i].load(o, &unwritable)
+			}
+		})
+	}
+	for i := range g.keys {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	if i := slices.IndexFunc(failures, func(err error) bool { return err != nil }); i >= 0 {
+		return failures[i]
+	}
+	for _, k := range g.keys {
+		k.report(o)
+	}
+	return nil
+}
+
+// takeLocks locks the key files and the guard's data folder.
+func (g *Guard) takeLocks(o *Options) error {
+	take := func(path string, create bool) error {
+		lock, err := o.lock(path, create)
+		var held *heldError
+		switch {
+		case errors.As(err, &held):
+			return &config.Error{File: path, Err: err,
+				Problem: "in use by another process" + held.holder() + ": two nodes that sign with one key give it away"}
+		case errors.Is(err, errNoLocks):
+			o.Log.Warn("a key file cannot be locked here: make sure that no other node uses it", "file", path, "error", err)
+		case err != nil:
+			return fileError(path, err)
+		}
+		if lock != nil {
+			g.locks = append(g.locks, lock)
+		}
+		return nil
+	}
+	for _, key := range o.Keys {
+		if err := take(key.Path, false); err != nil {
+			return err
+		}
+	}
+	if o.DataDir == "" {
+		return nil
+	}
+	dir := filepath.Join(o.DataDir, folder)
+	if err := makeDir(o.fs, dir); err != nil {
+		return fileError(dir, err)
+	}
+	return take(filepath.Join(dir, lockName), true)
+}
+
+// Key returns the guard of a key, nil if it is not guarded here.
+func (g *Guard) Key(public PublicKey) *Key { return g.byKey[public] }
+
+// Close gives up the locks. The keys sign no more.
+func (g *Guard) Close() {
+	for _, k := range g.keys {
+		k.mu.Lock()
+		k.failed = errClosed
+		k.mu.Unlock()
+	}
+	for _, lock := range g.locks {
+		_ = lock.Close()
+	}
+	g.locks = nil
+}
+
+// places are where the record of a key is, beside the key first.
+func (f *KeyFile) places(dataDir string) []place {
+	path := f.Path
+	// One record for one file, whatever it is called.
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	places := []place{{path: fmt.Sprintf("%s.%x.guard", path, f.PublicKey[:4])}}
+	if dataDir != "" {
+		name := hex.EncodeToString(f.PublicKey[:]) + ".guard"
+		places = append(places, place{path: filepath.Join(dataDir, folder, name), inData: true})
+	}
+	return places
+}
+
+// copyOf is what was found at a place.
+type copyOf struct {
+	place
+	found bool
+	content
+}
+
+// read reads the record of a key at its places, and what they say together.
+func (f *KeyFile) read(fsys FS, places []place) (copies []copyOf, merged Record, err error) {
+	for _, p := range places {
+		c := copyOf{place: p}
+		data, err := readAll(fsys, p.path, fileSize)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, merged, fileError(p.path, err)
+		default:
+			c.found = true
+			if c.content, err = decodeFile(f.PublicKey, data); err != nil {
+				return nil, merged, contentError(p.path, err)
+			}
+		}
+		copies = append(copies, c)
+	}
+	for i, c := range copies {
+		if merged, err = merge(merged, c.record); err != nil {
+			return nil, merged, &config.Error{File: c.path, Err: err, Problem: fmt.Sprintf(
+				"says that 0x%x was signed for slot %d, and %s that 0x%x was: the key may be given away, so it signs no more",
+				c.record.Message, c.record.Slot, copies[i-1].path, copies[i-1].record.Message)}
+		}
+	}
+	return copies, merged, nil
+}
+
+// Read returns the record of a key without locking or changing anything: a node
+// may use the key.
+func Read(f KeyFile, dataDir string) (Record, error) {
+	_, merged, err := f.read(diskFS{}, f.places(dataDir))
+	return merged, err
+}
+
+// load reads the record and brings all places up to date.
+func (k *Key) load(o *Options, unwritable *sync.Map) error {
+	copies, merged, err := k.read(o.fs, k.KeyFile.places(o.DataDir))
+	if err != nil {
+		return err
+	}
+	known, upToDate := merged, true
+	var highest uint64
+	for _, c := range copies {
+		highest = max(highest, c.sequence)
+	}
+	for i, c := range copies {
+		behind := c.record != known
+		if !c.found || c.torn || behind || c.sequence != highest {
+			upToDate = false
+		}
+		other := copies[(i+1)%len(copies)] // the copy itself if there is but one
+		switch {
+		case c.torn:
+			o.Log.Warn("half of a record of signatures is damaged, as by a power cut", "file", c.path)
+			if !(other.found && !other.torn && other.sequence >= c.sequence) {
+				// The damaged half may have had a later slot, up to the current one.
+				merged = Record{Kind: Closed, Slot: max(known.Slot, o.Slot)}
+			}
+		case !c.found && other.found:
+			o.Log.Info("record of signatures is missing, taken from its copy", "file", c.path, "copy", other.path)
+		// A crash between two writes leaves one copy behind by one.
+		case c.found && behind && highest-c.sequence > 1:
+			o.Log.Warn("record of signatures is behind its copy: was the folder restored from a backup? The higher record is used",
+				"file", c.path, "record", c.record.String(), "copy", other.path, "copy_record", other.record.String())
+		}
+	}
+	sequence := highest
+	if !upToDate {
+		sequence = (highest+3)&^1 - 1 // odd: the second half of a new file
+	}
+	for _, c := range copies {
+		if upToDate {
+			err = c.probe(o.fs)
+		} else {
+			err = c.replace(o.fs, k.PublicKey, merged, sequence-1)
+		}
+		switch {
+		case err == nil:
+			k.places = append(k.places, c.place)
+		case c.inData || !notWritable(err):
+			return fileError(c.path, err)
+		default:
+			dir := filepath.Dir(c.path)
+			if o.DataDir == "" {
+				return &config.Error{File: dir, Err: err, Problem: "cannot be written, but what is signed must be recorded: give --data-dir"}
+			}
+			if _, warned := unwritable.LoadOrStore(dir, true); !warned {
+				o.Log.Warn("the folder of the keys cannot be written: what is signed is recorded in the data folder alone, so keep that",
+					"keys", dir, "data_dir", o.DataDir)
+			}
+		}
+	}
+	k.record, k.loaded, k.sequence = merged, merged, sequence
+	return nil
+}
+
+// probe makes sure that the file can be written.
+func (p place) probe(fsys FS) error {
+	f, err := fsys.OpenFile(p.path, syscall.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// report writes what is known of the key.
+func (k *Key) report(o *Options) {
+	k.logger(o).Debug("key", "record", k.record.String(), "file", k.places[0].path)
+	if k.record.Kind != Unused && (o.BeforeGenesis || k.record.Slot > o.Slot) {
+		k.logger(o).Warn(fmt.Sprintf("the key has signed for a slot that is yet to come, and signs nothing before slot %d: "+
+			"is the clock behind, or are these the keys of an earlier network? genesis --force makes new ones", k.record.Slot+1),
+			"signed_slot", k.record.Slot, "current_slot", o.Slot)
+	}
+}
+
+func (k *Key) logger(o *Options) *slog.Logger {
+	return o.Log.With("validator", k.Validator, "role", k.Role.String())
+}
+
+// notWritable: the file system or the permissions forbid it.
+func notWritable(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+}
+
+// fileError names the file, and leaves out of the cause what repeats it.
+func fileError(path string, err error) error {
+	problem := err
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		problem = pathError.Err
+	}
+	return &config.Error{File: path, Problem: problem.Error(), Err: err}
+}
+
+// contentError says what to do about a record that cannot be used.
+func contentError(path string, err error) error {
+	problem := err.Error()
+	switch {
+	case errors.Is(err, errDamaged):
+		problem = "damaged, so it does not say what was signed: restore it; or remove it if its copy is good; " +
+			"or find out the last signed slot, remove it, and write that with keys import"
+	case errors.Is(err, errConflict):
+		problem += ": the key may be given away, so it signs no more"
+	case errors.Is(err, errVersion):
+		problem += ": written by a newer leanspec-node?"
+	}
+	return &config.Error{File: path, Problem: problem, Err: err}
+}
