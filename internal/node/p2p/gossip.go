@@ -37,6 +37,12 @@ const (
 	pruneBackoff  = time.Minute
 )
 
+// gossipRetry is after how long without a stream to a connected peer a new one is
+// opened. Pubsub does so by itself, at once, but no more than four times in ten
+// minutes: a node that was killed and started again a few times, and reconnects
+// before its peers have noticed, would hear nothing from them for as long.
+const gossipRetry = 2 * time.Second
+
 // envelopeSize is more than what surrounds a message on its way: its topic, and
 // the tags and lengths of protobuf.
 const envelopeSize = 1024
@@ -108,7 +114,7 @@ func (n *Network) joinTopics() error {
 	params.Dscore, params.Dout = meshDScore, meshDOut
 	params.HeartbeatInterval, params.FanoutTTL, params.PruneBackoff = heartbeat, fanoutTTL, pruneBackoff
 	params.HistoryLength, params.HistoryGossip = historyLength, historyGossip
-	n.tracer = &tracer{n: n, mesh: make(map[peer.ID]int)}
+	n.tracer = &tracer{n: n, mesh: make(map[peer.ID]int), lost: make(map[peer.ID]time.Time)}
 	ps, err := pubsub.NewGossipSub(n.ctx, n.host,
 		pubsub.WithGossipSubProtocols(
 			[]protocol.ID{pubsub.GossipSubID_v12, pubsub.GossipSubID_v11, pubsub.GossipSubID_v10},
@@ -271,7 +277,8 @@ type tracer struct {
 	n *Network
 
 	mu   sync.Mutex
-	mesh map[peer.ID]int // topics by peer
+	mesh map[peer.ID]int       // topics by peer
+	lost map[peer.ID]time.Time // when the stream to a peer ended, of those that have no new one
 }
 
 // RejectMessage counts what fell out of a queue, and the faults that pubsub finds
@@ -296,7 +303,35 @@ func (t *tracer) Prune(p peer.ID, _ string) {
 }
 
 // OnClosedOutboundStream hears of peers that leave without being pruned.
-func (t *tracer) OnClosedOutboundStream(p peer.ID) { t.updateMesh(func() { delete(t.mesh, p) }) }
+func (t *tracer) OnClosedOutboundStream(p peer.ID) {
+	t.updateMesh(func() {
+		delete(t.mesh, p)
+		t.lost[p] = time.Now()
+	})
+}
+
+func (t *tracer) OnNewOutboundStream(p peer.ID, _ protocol.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.lost, p)
+}
+
+// overdue returns the peers whose streams ended a while ago, of those that are
+// connected, and forgets the others.
+func (t *tracer) overdue(connected func(peer.ID) bool) (ids []peer.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, at := range t.lost {
+		switch {
+		case !connected(id):
+			delete(t.lost, id)
+		case time.Since(at) >= gossipRetry:
+			ids = append(ids, id)
+			t.lost[id] = time.Now()
+		}
+	}
+	return ids
+}
 
 func (t *tracer) updateMesh(update func()) {
 	t.mu.Lock()
@@ -305,7 +340,6 @@ func (t *tracer) updateMesh(update func()) {
 	t.n.observer.MeshPeers(telemetry.MeshPeers{Count: len(t.mesh)})
 }
 
-func (*tracer) OnNewOutboundStream(peer.ID, protocol.ID)             {}
 func (*tracer) Join(string)                                          {}
 func (*tracer) Leave(string)                                         {}
 func (*tracer) ValidateMessage(*pubsub.Message)                      {}

@@ -195,7 +195,7 @@ func New(cfg Config) (*Network, error) {
 // Run lets peers in and dials the bootnodes until ctx is done. Then it closes the
 // network, and returns nil if that went well.
 func (n *Network) Run(ctx context.Context) error {
-	if err := n.greetWithoutIdentify(); err != nil {
+	if err := n.greet(); err != nil {
 		return errors.Join(err, n.Close())
 	}
 	n.open.Store(true)
@@ -351,9 +351,10 @@ func (n *Network) Disconnect(id peer.ID, reason string) {
 	})
 }
 
-// greetWithoutIdentify opens gossip with peers that do not speak the identify
-// protocol, as leanSpec's node does not: pubsub waits for it in vain.
-func (n *Network) greetWithoutIdentify() error {
+// greet opens gossip with peers that pubsub would leave alone: those that do not
+// speak the identify protocol, as leanSpec's node does not, for which it waits in
+// vain, and those whose streams have ended too often.
+func (n *Network) greet() error {
 	bus := n.host.EventBus()
 	failed, err := bus.Subscribe(new(event.EvtPeerIdentificationFailed))
 	if err != nil {
@@ -363,9 +364,23 @@ func (n *Network) greetWithoutIdentify() error {
 	if err != nil {
 		return errors.Join(err, failed.Close())
 	}
+	greet := func(id peer.ID) {
+		conns := n.host.Network().ConnsToPeer(id)
+		if len(conns) == 0 {
+			return
+		}
+		err := completed.Emit(event.EvtPeerIdentificationCompleted{
+			Peer: id, Conn: conns[0], Protocols: []protocol.ID{pubsub.GossipSubID_v12},
+		})
+		if err != nil {
+			n.log.Debug("no gossip with a peer", telemetry.Peer(id.String()), telemetry.Err(err))
+		}
+	}
 	n.spawn(func(ctx context.Context) {
 		defer failed.Close()
 		defer completed.Close()
+		retry := time.NewTicker(gossipRetry / 4)
+		defer retry.Stop()
 		for {
 			select {
 			case <-ctx.Done():
@@ -374,16 +389,10 @@ func (n *Network) greetWithoutIdentify() error {
 				if !ok {
 					return
 				}
-				id := e.(event.EvtPeerIdentificationFailed).Peer
-				conns := n.host.Network().ConnsToPeer(id)
-				if len(conns) == 0 {
-					continue
-				}
-				err := completed.Emit(event.EvtPeerIdentificationCompleted{
-					Peer: id, Conn: conns[0], Protocols: []protocol.ID{pubsub.GossipSubID_v12},
-				})
-				if err != nil {
-					n.log.Debug("no gossip with a peer that does not identify itself", telemetry.Peer(id.String()), telemetry.Err(err))
+				greet(e.(event.EvtPeerIdentificationFailed).Peer)
+			case <-retry.C:
+				for _, id := range n.tracer.overdue(func(id peer.ID) bool { return n.peers.get(id) != nil }) {
+					greet(id)
 				}
 			}
 		}

@@ -376,6 +376,24 @@ func TestPeerWithoutIdentify(t *testing.T) {
 	receive(t, "a gossip stream", opened)
 }
 
+// TestGossipStreamsThatEnd: a peer whose streams end more often than pubsub puts
+// up with, as they do when it is killed and comes back, gets new ones.
+func TestGossipStreamsThatEnd(t *testing.T) {
+	node := startNode(t)
+	h := rawPeer(t, nil)
+	opened := make(chan struct{}, 100)
+	h.SetStreamHandler("/meshsub/1.2.0", func(s network.Stream) {
+		opened <- struct{}{}
+		s.Reset()
+	})
+	if err := h.Connect(t.Context(), peer.AddrInfo{ID: node.PeerID(), Addrs: node.host.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	for range 7 { // pubsub opens one, and four after that
+		receive(t, "a gossip stream", opened)
+	}
+}
+
 func TestAfterClose(t *testing.T) {
 	other := startNode(t)
 	node := startNode(t, dialing(other))
