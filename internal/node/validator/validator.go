@@ -135,9 +135,14 @@ func (s *Service) interval(ctx context.Context, i lstar.Interval) {
 	if i.InSlot() == 0 {
 		// The gate is asked in every slot: it remembers.
 		proposer, ours := s.proposer(slot)
-		if open := s.allowed(slot, telemetry.DutyBlock); ours && !open {
+		open := s.allowed(slot, telemetry.DutyBlock)
+		switch {
+		case !ours:
+		case !open:
 			s.skipped(slot, telemetry.DutyBlock)
-		} else if ours {
+		case s.Chain.Snapshot().Head.Slot == slot: // by an earlier run, that ended moments ago
+			s.Observer.DutySkipped(telemetry.DutySkipped{Duty: telemetry.DutyBlock, Slot: uint64(slot), Reason: telemetry.ReasonDuplicate})
+		default:
 			if err := s.propose(ctx, slot, proposer); err != nil && ctx.Err() == nil {
 				s.Observer.BlockProductionFailed(telemetry.BlockProductionFailed{
 					Slot: uint64(slot), Validator: uint64(proposer.index), Reason: reason(err), Err: err,

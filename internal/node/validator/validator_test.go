@@ -234,6 +234,23 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// TestRestartWithinInterval: a node that starts again where it has just made the
+// block of the slot does not try to make another.
+func TestRestartWithinInterval(t *testing.T) {
+	n := newNetwork(t, 1)
+	slot := lstar.Slot(1).Interval()
+	n.setTo(t, slot)
+	for range 2 {
+		n.service(n.keys...).interval(t.Context(), slot)
+		if head := n.chain.Snapshot().Head.Slot; head != 1 {
+			t.Fatalf("head %d, want 1", head)
+		}
+	}
+	if log := n.lines.String(); strings.Contains(log, "ERR") || n.metric(t, "leanspec_duties_skipped_total") != 1 {
+		t.Errorf("want one duty skipped and no error:\n%s", log)
+	}
+}
+
 // TestVoteWaitsForTheBlock: a block that comes late in interval 0 still gets the
 // vote of its slot.
 func TestVoteWaitsForTheBlock(t *testing.T) {
