@@ -8,7 +8,7 @@ FUZZTIME ?= 60s
 
 export CGO_ENABLED = 0
 
-.PHONY: build devnet test race check bench fuzz clean
+.PHONY: build devnet test crashtest race check bench fuzz clean
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/leanspec-node
@@ -20,6 +20,12 @@ devnet: build
 test:
 	$(GO) test -timeout 30m ./...
 	@cd conformance && $(GO) test # again, for its table
+
+# Kills a node of a network at random moments; go test does it 20 times.
+CRASHES ?= 200
+
+crashtest:
+	LEANSPEC_CRASHES=$(CRASHES) $(GO) test -count=1 -timeout 60m -v -run '^TestCrash$$' ./e2e
 
 # The race detector needs cgo; the program does not.
 race:

@@ -29,6 +29,12 @@ func startNetwork(t *testing.T, o devnet.Options) *devnet.Network {
 		t.Skip("runs a network for minutes")
 	}
 	t.Parallel()
+	return launch(t, o)
+}
+
+// launch starts a network, which ends with the test at the latest.
+func launch(t *testing.T, o devnet.Options) *devnet.Network {
+	t.Helper()
 	o.Dir, o.Executable, o.Scheme, o.ActiveSlots = filepath.Join(t.TempDir(), "net"), binary, xmss.Test, 250
 	n, err := devnet.Start(t.Context(), o)
 	if err != nil {

@@ -46,7 +46,7 @@ func openChain(ctx context.Context, cfg *Config, crypto lstar.Crypto, now clock.
 		return nil, nil, nil, err
 	}
 	log.Info("storage ready", "folder", filepath.Join(cfg.DataDir, chainFolder), telemetry.Slot(uint64(store.Head().Slot)),
-		"justified_slot", uint64(store.LatestJustified().Slot), "finalized_slot", uint64(store.LatestFinalized().Slot),
+		telemetry.Root(store.Head().Root), "justified_slot", uint64(store.LatestJustified().Slot), "finalized_slot", uint64(store.LatestFinalized().Slot),
 		telemetry.Duration(time.Since(started)))
 	return store, db, db, nil
 }

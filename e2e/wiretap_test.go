@@ -1,0 +1,199 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pubsubpb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/devnet"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+)
+
+// wiretap is a peer that hears all gossip of a network, keeps what it needs to
+// know of the blocks, and has every signature of one node's validators checked.
+type wiretap struct {
+	*peerHost
+	signatures *signatureChecker
+	own        map[uint64]bool // the validators of the node
+
+	mu      sync.Mutex
+	blocks  map[lstar.Root]tapped
+	counts  map[wire.TopicKind]int
+	invalid []string
+}
+
+// tapped is a block that was seen.
+type tapped struct {
+	slot   lstar.Slot
+	parent lstar.Root
+	own    bool // made by the node
+}
+
+// newWiretap makes a peer that listens at an address of its own, and waits there
+// for nodes to connect.
+func newWiretap(t *testing.T, n *devnet.Network, node *devnet.Node) *wiretap {
+	t.Helper()
+	genesis, err := config.LoadGenesis(filepath.Join(n.Dir, "config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := config.LoadValidatorKeys(n.Dir, node.Name, genesis, n.Scheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wiretap{
+		peerHost:   newPeer(t, node, libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1")),
+		signatures: newSignatureChecker(n.Scheme),
+		own:        make(map[uint64]bool),
+		blocks:     make(map[lstar.Root]tapped),
+		counts:     make(map[wire.TopicKind]int),
+	}
+	for _, k := range keys {
+		w.own[k.Index] = true
+		w.signatures.watch(k.Index, k.Attestation.PublicKey(), k.Proposal.PublicKey())
+	}
+	params := pubsub.DefaultGossipSubParams()
+	params.HeartbeatInterval = 100 * time.Millisecond // to be in the mesh of a node that has just started
+	ps, err := pubsub.NewGossipSub(t.Context(), w, pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor(),
+		pubsub.WithMessageIdFn(func(m *pubsubpb.Message) string {
+			id := wire.GossipID(m.GetTopic(), m.GetData())
+			return string(id[:])
+		}), pubsub.WithMaxMessageSize(2*wire.MaxPayloadSize), pubsub.WithGossipSubParams(params))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []wire.TopicKind{wire.TopicBlock, wire.TopicAttestation, wire.TopicAggregation} {
+		// What is ignored is not forwarded: the nodes hear from each other alone.
+		err := ps.RegisterTopicValidator(topic(kind).String(), func(_ context.Context, _ peer.ID, m *pubsub.Message) pubsub.ValidationResult {
+			if err := w.hear(kind, m.Data); err != nil {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.invalid = append(w.invalid, err.Error())
+			}
+			return pubsub.ValidationIgnore
+		}, pubsub.WithValidatorInline(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		joined, err := ps.Join(topic(kind).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := joined.Subscribe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// address is where nodes find the wiretap.
+func (w *wiretap) address() string { return fmt.Sprintf("%s/p2p/%s", w.Addrs()[0], w.ID()) }
+
+// hear takes a message.
+func (w *wiretap) hear(kind wire.TopicKind, raw []byte) error {
+	data, err := wire.DecompressBlock(raw, wire.MaxPayloadSize)
+	if err != nil {
+		return fmt.Errorf("%s: %w", kind, err)
+	}
+	switch kind {
+	case wire.TopicBlock:
+		b, err := lstar.DecodeSignedBlock(data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+		w.block(b)
+	case wire.TopicAttestation:
+		a, err := lstar.DecodeSignedAttestation(data, w.signatures.scheme)
+		if err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+		w.signatures.attestation(a)
+	default:
+		a := new(lstar.SignedAggregatedAttestation)
+		if err := ssz.Unmarshal(data, a); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+		w.signatures.aggregate(a)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counts[kind]++
+	return nil
+}
+
+// block takes a block, from wherever it came.
+func (w *wiretap) block(b *lstar.SignedBlock) (root lstar.Root) {
+	w.signatures.block(b)
+	root = b.Block.Root()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blocks[root] = tapped{b.Block.Slot, b.Block.ParentRoot, w.own[uint64(b.Block.ProposerIndex)]}
+	return root
+}
+
+// ownBlocks returns the blocks of the node that were seen so far.
+func (w *wiretap) ownBlocks() (roots []lstar.Root) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for root, b := range w.blocks {
+		if b.own {
+			roots = append(roots, root)
+		}
+	}
+	return roots
+}
+
+// fetch asks a peer's node for blocks, has their signatures checked, and returns
+// the roots of those that the node does not have.
+func (w *wiretap) fetch(ctx context.Context, from *peerHost, roots []lstar.Root) (missing []lstar.Root, err error) {
+	for chunk := range slices.Chunk(roots, 64) {
+		parts, err := from.ask(ctx, wire.BlocksByRootProtocol, wire.AppendRequest(nil, wire.EncodeRoots(chunk)))
+		if err != nil {
+			return nil, err
+		}
+		got := make(map[lstar.Root]bool)
+		for _, part := range parts {
+			if part.Code != wire.Success {
+				return nil, fmt.Errorf("%s: %s", part.Code, part.Payload)
+			}
+			b, err := lstar.DecodeSignedBlock(part.Payload)
+			if err != nil {
+				return nil, err
+			}
+			got[w.block(b)] = true
+		}
+		for _, root := range chunk {
+			if !got[root] {
+				missing = append(missing, root)
+			}
+		}
+	}
+	return missing, nil
+}
+
+// await waits until the node is connected.
+func (w *wiretap) await(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !w.connected() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.New("the node does not connect to its bootnode")
+		}
+	}
+	return nil
+}
