@@ -38,10 +38,22 @@ const (
 	startPatience = 30 * time.Second
 )
 
+// moment is when a node is killed.
+type moment int
+
+const (
+	atSomeTime moment = iota
+	onDuty
+	afterHead
+	afterMessage
+	duringStart
+	moments
+)
+
 // crashes is what was seen in all networks of TestCrash.
 type crashes struct {
 	kills, networks         int
-	duringStart, onDuty     int
+	moments                 [moments]int
 	restarts                []time.Duration // from the start of the process to its first answer
 	answers                 int
 	acknowledged            int // blocks that the node had shown, or sent
@@ -93,7 +105,12 @@ func (c *crashes) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]any{
-		{"kills", fmt.Sprintf("%d (%d while it started, %d when it was to sign) in %d networks", c.kills, c.duringStart, c.onDuty, c.networks)},
+		{"kills", fmt.Sprintf("%d in %d networks", c.kills, c.networks)},
+		{"of them while it started", c.moments[duringStart]},
+		{"of them at some time", c.moments[atSomeTime]},
+		{"of them when it was to sign or to save", c.moments[onDuty]},
+		{"of them when it had shown a new head", c.moments[afterHead]},
+		{"of them when it had sent a block or a vote", c.moments[afterMessage]},
 		{"restart to first answer", fmt.Sprintf("median %s, p95 %s, max %s of %d", quantile(0.5), quantile(0.95), quantile(1), len(c.restarts))},
 		{"answers of the API", c.answers},
 		{"blocks shown or sent, all found again", c.acknowledged},
@@ -136,6 +153,7 @@ type crasher struct {
 	log    *follower
 	run    int // lines of the log that are of earlier processes
 	all    *crashes
+	news   chan struct{} // has a value after a new head was shown
 
 	mu        sync.Mutex
 	blocks    map[string]uint64 // shown: slots by root
@@ -166,7 +184,7 @@ func crashNetwork(t *testing.T, all *crashes, kills int) {
 	c := &crasher{
 		t: t, net: n, node: node, tap: newWiretap(t, n, node), id: id, all: all,
 		client: &http.Client{Transport: &http.Transport{}, Timeout: patience},
-		log:    &follower{path: node.LogPath()},
+		log:    &follower{path: node.LogPath()}, news: make(chan struct{}, 1),
 		blocks: make(map[string]uint64), parents: make(map[string]string),
 		heads: make(map[string]bool), justified: make(map[string]bool), finalized: make(map[string]bool),
 	}
@@ -296,6 +314,9 @@ func (c *crasher) acknowledge(a *choice) {
 		c.blocks[b.Root], c.parents[b.Root] = b.Slot, b.Parent
 	}
 	c.heads[a.Head], c.justified[a.Justified.Root], c.finalized[a.Finalized.Root] = true, true, true
+	if a.Head != c.last.Head {
+		signal(c.news)
+	}
 	c.last, c.hasLast = *a, true
 	c.all.answers++
 	if slot := slotOf(a, a.Head); slot > c.headSlot {
@@ -310,7 +331,7 @@ func (c *crasher) poll(ctx context.Context) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(20 * time.Millisecond)
+		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		for ctx.Err() == nil {
 			// An answer that comes is an acknowledgment, also after the kill.
@@ -365,7 +386,7 @@ func (c *crasher) crash(ctx context.Context) {
 		c.node.Kill()
 		_ = c.tap.Network().ClosePeer(c.id)
 		c.all.kills++
-		c.all.duringStart++
+		c.all.moments[duringStart]++
 		if later := c.readLog(); later.restored {
 			before = later
 		}
@@ -399,24 +420,40 @@ func (c *crasher) crash(ctx context.Context) {
 }
 
 // wait waits for a moment to kill the node, and says which.
-func (c *crasher) wait(ctx context.Context) string {
-	var at time.Time
-	var when string
-	if rand.IntN(2) == 0 {
-		at, when = c.net.Clock.Now().Add(300*time.Millisecond+rand.N(3700*time.Millisecond)), "at some time"
-	} else {
+func (c *crasher) wait(ctx context.Context) (when string) {
+	now := c.net.Clock.Now()
+	at := now.Add(300*time.Millisecond + rand.N(3700*time.Millisecond))
+	var news chan struct{}
+	moment := moment(rand.IntN(int(duringStart)))
+	switch moment {
+	case atSomeTime:
+		when = "at some time"
+	case onDuty:
 		// Blocks are signed in interval 0, votes in interval 1, votes count from
 		// interval 4 on: that is when most is written.
-		c.all.onDuty++
 		in := [...]lstar.Interval{0, 1, 4}[rand.IntN(3)]
 		offset := rand.N(280*time.Millisecond) - 30*time.Millisecond
 		slot := c.net.Clock.Slot()
-		for at = c.net.Clock.StartOf(slot.Interval() + in).Add(offset); at.Before(c.net.Clock.Now()); slot++ {
+		for at = c.net.Clock.StartOf(slot.Interval() + in).Add(offset); at.Before(now); slot++ {
 			at = c.net.Clock.StartOf((slot + 1).Interval() + in).Add(offset)
 		}
 		when = fmt.Sprintf("in interval %d, %+d ms", in, offset.Milliseconds())
+	case afterHead: // at once, for it must be true by then
+		at, news, when = now.Add(2*lstar.SecondsPerSlot*time.Second), c.news, "when it showed a head"
+	case afterMessage:
+		at, news, when = now.Add(2*lstar.SecondsPerSlot*time.Second), c.tap.news, "when it sent a message"
 	}
-	_ = c.net.Clock.Until(ctx, at)
+	c.all.moments[moment]++
+	select {
+	case <-news: // what was before
+	default:
+	}
+	ctx, cancel := context.WithDeadline(ctx, at.Round(0))
+	defer cancel()
+	select {
+	case <-news:
+	case <-ctx.Done():
+	}
 	return when
 }
 

@@ -28,6 +28,7 @@ type wiretap struct {
 	*peerHost
 	signatures *signatureChecker
 	own        map[uint64]bool // the validators of the node
+	news       chan struct{}   // has a value after a block or a vote of the node
 
 	mu      sync.Mutex
 	blocks  map[lstar.Root]tapped
@@ -60,6 +61,7 @@ func newWiretap(t *testing.T, n *devnet.Network, node *devnet.Node) *wiretap {
 		own:        make(map[uint64]bool),
 		blocks:     make(map[lstar.Root]tapped),
 		counts:     make(map[wire.TopicKind]int),
+		news:       make(chan struct{}, 1),
 	}
 	for _, k := range keys {
 		w.own[k.Index] = true
@@ -114,12 +116,14 @@ func (w *wiretap) hear(kind wire.TopicKind, raw []byte) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", kind, err)
 		}
+		w.tell(b.Block.ProposerIndex)
 		w.block(b)
 	case wire.TopicAttestation:
 		a, err := lstar.DecodeSignedAttestation(data, w.signatures.scheme)
 		if err != nil {
 			return fmt.Errorf("%s: %w", kind, err)
 		}
+		w.tell(a.ValidatorIndex)
 		w.signatures.attestation(a)
 	default:
 		a := new(lstar.SignedAggregatedAttestation)
@@ -132,6 +136,21 @@ func (w *wiretap) hear(kind wire.TopicKind, raw []byte) error {
 	defer w.mu.Unlock()
 	w.counts[kind]++
 	return nil
+}
+
+// tell tells of a message by one of the node's validators.
+func (w *wiretap) tell(by lstar.ValidatorIndex) {
+	if w.own[uint64(by)] {
+		signal(w.news)
+	}
+}
+
+// signal puts a value into a channel that has room for one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // block takes a block, from wherever it came.
