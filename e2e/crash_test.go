@@ -377,7 +377,7 @@ func (c *crasher) crash(ctx context.Context) {
 		if err := c.node.Start("--bootnode", c.tap.address()); err != nil {
 			t.Fatal(err)
 		}
-		pause := time.NewTimer(rand.N(500 * time.Millisecond))
+		pause := time.NewTimer(rand.N(100 * time.Millisecond))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
