@@ -8,7 +8,7 @@ FUZZTIME ?= 60s
 
 export CGO_ENABLED = 0
 
-.PHONY: build devnet test race check bench fuzz clean
+.PHONY: build devnet test memtest race check bench fuzz clean
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/leanspec-node
@@ -20,6 +20,10 @@ devnet: build
 test:
 	$(GO) test -timeout 30m ./...
 	@cd conformance && $(GO) test # again, for its table
+
+# What a node takes in 20,000 slots without finality, with its curve.
+memtest:
+	LEANSPEC_MEMORY_SLOTS=20000 $(GO) test -timeout 60m -v -run 'TestMemory' ./internal/node/sync
 
 # The race detector needs cgo; the program does not.
 race:
