@@ -11,7 +11,7 @@ export CGO_ENABLED = 0
 .PHONY: build devnet test memtest race check bench fuzz clean
 
 build:
-	$(GO) build -trimpath -o $(BIN) ./cmd/leanspec-node
+	$(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/leanspec-node
 
 # Four nodes and eight validators on this machine, until Ctrl-C.
 devnet: build
