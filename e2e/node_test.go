@@ -198,7 +198,7 @@ func checkLog(t *testing.T, p *process) {
 		if _, err := time.Parse("2006-01-02T15:04:05.000Z", l["time"].(string)); err != nil {
 			t.Fatalf("line %v: %v", l, err)
 		}
-		if l["level"] == "error" || l["level"] == "warn" && l["component"] != "storage" {
+		if l["level"] == "error" || l["level"] == "warn" && l["component"] != "node" {
 			t.Errorf("line %v on a network of one honest node", l)
 		}
 		msg := l["msg"].(string)
