@@ -487,10 +487,12 @@ func (c *crasher) readLog() (l logged) {
 		case "finalized":
 			l.finalized = at
 			c.finalized[root] = true
-		case "signature refused":
-			c.all.refused++
+		case "duty skipped":
+			if line["reason"] == "already_signed" {
+				c.all.refused++
+			}
 		}
-		if problem := c.objectionable(line); problem != "" {
+		if problem := objectionable(line); problem != "" {
 			b, _ := json.Marshal(line)
 			c.t.Errorf("%s: %s", problem, b)
 		}
@@ -501,21 +503,14 @@ func (c *crasher) readLog() (l logged) {
 
 // objectionable says what is wrong about a line of the log of the node that is
 // killed. One that starts again in a slot in which it had signed wants to sign
-// there something else, and must not: such refusals are as they should be.
-func (c *crasher) objectionable(l line) string {
-	level, component := l["level"], l["component"]
-	text, _ := l["error"].(string)
-	earlier := strings.Contains(text, "by an earlier run")
-	switch {
-	case level == "error" && l["msg"] == "signature refused" && earlier && l.number("slot") == l.number("latest_slot"):
-		return ""
-	case level == "error" && l["msg"] == "block production failed" && earlier:
-		return ""
-	case level == "error":
+// something else there, and must not, which is no error.
+func objectionable(l line) string {
+	switch component := l["component"]; {
+	case l["level"] == "error":
 		return "an error in the log"
-	case component == "guard" && level == "warn":
+	case l["level"] == "warn" && component == "guard":
 		return "the guard complains"
-	case component == "storage" && level == "warn" && l["msg"] != "the disk is slow":
+	case l["level"] == "warn" && component == "storage" && l["msg"] != "the disk is slow":
 		return "the database complains"
 	}
 	return ""

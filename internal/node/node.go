@@ -284,6 +284,9 @@ func (n *Node) logStart(log *slog.Logger) {
 	identity := n.identity()
 	log.Info("network", "peer_id", identity.PeerID, "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
 		"bootnodes", len(n.cfg.Bootnodes), "subnets", fmt.Sprint(subnets(&n.cfg)), "enr", identity.ENR)
+	if n.db == nil {
+		log.Warn("no --data-dir: the chain is kept in memory, and starts anew with the next start")
+	}
 	if n.clock.BeforeGenesis() {
 		log.Info("waiting for genesis", "seconds", int(n.clock.StartOf(0).Sub(n.clock.Now()).Seconds()+0.5))
 	}

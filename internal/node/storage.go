@@ -28,7 +28,6 @@ type chainStorage interface {
 // its changes are kept. The database is nil where there is no data folder.
 func openChain(ctx context.Context, cfg *Config, crypto lstar.Crypto, now clock.Clock, log *slog.Logger) (*lstar.Store, chainStorage, *storage.DB, error) {
 	if cfg.DataDir == "" {
-		log.Warn("no --data-dir: the chain is kept in memory, and starts anew with the next start")
 		store, _, block, err := newStore(ctx, cfg, crypto)
 		if err != nil {
 			return nil, nil, nil, err

@@ -5,8 +5,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
@@ -133,5 +135,54 @@ func TestPair(t *testing.T) {
 	var tree struct{ Nodes []struct{ Root string } }
 	if err := json.Unmarshal(get("/lean/v0/fork_choice"), &tree); err != nil || len(tree.Nodes) != 1 {
 		t.Errorf("fork choice at genesis: %+v %v, want one node", tree, err)
+	}
+}
+
+// slowReader takes an answer, and does not come back for a while.
+type slowReader struct {
+	*httptest.ResponseRecorder
+	writing, goOn chan struct{}
+}
+
+func (s slowReader) Write(b []byte) (int, error) {
+	close(s.writing)
+	<-s.goOn
+	return s.ResponseRecorder.Write(b)
+}
+
+// moving is a backend whose snapshots are not held by anybody else.
+type moving struct {
+	*backend
+	shown weak.Pointer[lstar.Snapshot]
+}
+
+func (m *moving) Snapshot() *lstar.Snapshot {
+	s := m.backend.Snapshot()
+	m.shown = weak.Make(s)
+	return s
+}
+
+// TestSlowReader: who takes its time to read an answer holds no old chain.
+func TestSlowReader(t *testing.T) {
+	for _, path := range []string{
+		"/lean/v0/states/finalized", "/lean/v0/blocks/finalized", "/lean/v0/fork_choice", "/lean/v0/checkpoints/justified",
+	} {
+		m := &moving{backend: newBackend(t)}
+		w := slowReader{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			api.Handler(m, http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		}()
+		<-w.writing
+		runtime.GC()
+		if m.shown.Value() != nil {
+			t.Errorf("%s: the snapshot is held while the answer is read", path)
+		}
+		close(w.goOn)
+		<-done
+		if w.Code != http.StatusOK || w.Body.Len() == 0 {
+			t.Errorf("%s: status %d, %d bytes", path, w.Code, w.Body.Len())
+		}
 	}
 }

@@ -28,6 +28,22 @@ type fixture struct {
 	keys   []*xmss.SecretKey // attestation keys
 	props  []*xmss.SecretKey
 	stop   func()
+
+	storage *disk
+}
+
+// disk is a storage that can fail. It belongs to the chain's owner, and to the test
+// before and after that.
+type disk struct {
+	err    error
+	onSave func(*lstar.Changes)
+}
+
+func (d *disk) Save(c *lstar.Changes) error {
+	if d.onSave != nil {
+		d.onSave(c)
+	}
+	return d.err
 }
 
 func newFixture(t *testing.T, validators int) *fixture {
@@ -54,8 +70,9 @@ func newFixture(t *testing.T, validators int) *fixture {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	f.storage = &disk{}
 	f.Chain = New(Config{
-		Store: store, Verifier: verifier, Log: log,
+		Store: store, Storage: f.storage, Verifier: verifier, Log: log,
 		Clock:    clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: f.fake},
 		Observer: telemetry.NewObserver(nil, log), OnSlotEnd: func(telemetry.SlotSummary) {},
 	})
@@ -63,8 +80,8 @@ func newFixture(t *testing.T, validators int) *fixture {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := f.Run(ctx); err != nil {
-			t.Errorf("Run: %v", err)
+		if err := f.Run(ctx); !errors.Is(err, f.storage.err) {
+			t.Errorf("Run: %v, want %v", err, f.storage.err)
 		}
 	}()
 	f.stop = func() { cancel(); <-done }
@@ -309,4 +326,48 @@ func TestVerifier(t *testing.T) {
 	if got := len(v.seen); got != len(items) {
 		t.Errorf("%d signatures are remembered after a bad one, want %d", got, len(items))
 	}
+}
+
+// TestSavedBeforeShown: nobody sees what is not on the disk, and a chain whose disk
+// fails stops.
+func TestSavedBeforeShown(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	t.Run("run", func(t *testing.T) {
+		f := newFixture(t, 2)
+		f.setTo(t, lstar.Slot(1).Interval())
+		block := f.block(t, 1)
+		saved := 0
+		if err := f.do(t.Context(), func(*lstar.Store) {
+			f.storage.onSave = func(c *lstar.Changes) {
+				saved += len(c.Blocks)
+				if f.Snapshot().Head == c.View.Head {
+					t.Errorf("head %s is shown before it is saved", c.View.Head)
+				}
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.ImportBlock(t.Context(), block, Origin{}); err != nil {
+			t.Fatal(err)
+		}
+		shown := f.Snapshot()
+		if saved != 1 || shown.Head.Root != block.Block.Root() {
+			t.Fatalf("%d blocks saved, head %s, want the block", saved, shown.Head)
+		}
+		if err := f.do(t.Context(), func(*lstar.Store) { f.storage.onSave = nil }); err != nil {
+			t.Fatal(err)
+		}
+		f.setTo(t, lstar.Slot(2).Interval())
+		block = f.block(t, 2)
+		if err := f.do(t.Context(), func(*lstar.Store) { f.storage.err = errors.New("the disk is gone") }); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.ImportBlock(t.Context(), block, Origin{}); !errors.Is(err, ErrStopped) {
+			t.Errorf("import: %v, want ErrStopped", err)
+		}
+		if got := f.Snapshot().Head; got != shown.Head {
+			t.Errorf("head %s is shown and not saved", got)
+		}
+		f.stop()
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -290,7 +291,7 @@ func (k *Key) load(o *Options, unwritable *sync.Map) error {
 
 // probe makes sure that the file can be written.
 func (p place) probe(fsys FS) error {
-	f, err := fsys.OpenFile(p.path, syscall.O_RDWR, 0)
+	f, err := fsys.OpenFile(p.path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,11 @@ func (f *failure) stopOn(err error, operation, name string) {
 	if err == nil || errors.Is(err, os.ErrExist) || errors.Is(err, os.ErrNotExist) {
 		return
 	}
-	f.is(fmt.Errorf("%s %s: %w", operation, name, err))
+	var path *os.PathError
+	if !errors.As(err, &path) { // which says it itself
+		err = fmt.Errorf("%s %s: %w", operation, name, err)
+	}
+	f.is(err)
 	select {}
 }
 

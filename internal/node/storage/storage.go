@@ -513,18 +513,17 @@ func (d *DB) Err() error { return d.explain(d.fail.err) }
 // the folder as pebble counts them.
 func (d *DB) Written() (batches, disk uint64) { return d.written, d.db.Metrics().DiskSpaceUsage() }
 
-// Close closes the database. One whose disk failed is left as it is.
+// Close closes the database. One whose disk failed, as is known, is left as it is.
 func (d *DB) Close() (err error) {
 	d.closing.Do(func() {
 		close(d.commits)
+		select {
+		case <-d.fail.happened:
+			return
+		default:
+		}
 		closed := make(chan error, 1)
-		go func() {
-			select {
-			case <-d.fail.happened:
-			default:
-				closed <- d.db.Close()
-			}
-		}()
+		go func() { closed <- d.db.Close() }()
 		select {
 		case err = <-closed:
 		case <-d.fail.happened:

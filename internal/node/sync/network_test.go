@@ -225,6 +225,18 @@ type fixture struct {
 // newFixture starts a service at a slot.
 func newFixture(t testing.TB, validators *lstar.Validators, slot lstar.Slot) *fixture {
 	t.Helper()
+	store := newStore(t, validators)
+	return newFixtureOn(t, store, storage.NewMemory(store.Block(store.Head().Root)), slot)
+}
+
+// kept is where a chain is kept.
+type kept interface {
+	chain.Storage
+	Blocks
+}
+
+func newFixtureOn(t testing.TB, store *lstar.Store, blocks kept, slot lstar.Slot) *fixture {
+	t.Helper()
 	f := &fixture{
 		t: t, fake: clocktest.New(time.Unix(genesisTime+int64(slot)*lstar.SecondsPerSlot, 0)),
 		fakes: make(map[peer.ID]*fakePeer), penalties: make(map[peer.ID][]string), inFlight: make(map[peer.ID]int),
@@ -232,8 +244,6 @@ func newFixture(t testing.TB, validators *lstar.Validators, slot lstar.Slot) *fi
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	observer := telemetry.NewObserver(nil, log)
 	c := clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesisTime}, Time: f.fake}
-	store := newStore(t, validators)
-	blocks := storage.NewMemory(store.Block(store.Head().Root))
 	f.chain = chain.New(chain.Config{
 		Store: store, Storage: blocks, Verifier: chain.NewVerifier(xmss.Test), Clock: c, Observer: observer, Log: log,
 		OnSlotEnd: func(telemetry.SlotSummary) {},

@@ -74,6 +74,7 @@ type Service struct {
 	validators map[lstar.ValidatorIndex]*validator
 	order      []*validator
 	gate       gate
+	started    lstar.Slot // the slot of New
 	attested   lstar.Slot // latest slot that was voted in
 	hasVoted   bool
 	windows    windows
@@ -91,6 +92,7 @@ type validator struct {
 func New(cfg Config) *Service {
 	s := &Service{
 		Config:     cfg,
+		started:    cfg.Clock.Slot(),
 		validators: make(map[lstar.ValidatorIndex]*validator),
 		processors: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stop:       func(error) {},
@@ -143,7 +145,12 @@ func (s *Service) interval(ctx context.Context, i lstar.Interval) {
 		case s.Chain.Snapshot().Head.Slot == slot: // by an earlier run, that ended moments ago
 			s.Observer.DutySkipped(telemetry.DutySkipped{Duty: telemetry.DutyBlock, Slot: uint64(slot), Reason: telemetry.ReasonDuplicate})
 		default:
-			if err := s.propose(ctx, slot, proposer); err != nil && ctx.Err() == nil {
+			err := s.propose(ctx, slot, proposer)
+			switch {
+			case err == nil || ctx.Err() != nil:
+			case s.doneBefore(slot, err):
+				s.Observer.DutySkipped(telemetry.DutySkipped{Duty: telemetry.DutyBlock, Slot: uint64(slot), Reason: reason(err)})
+			default:
 				s.Observer.BlockProductionFailed(telemetry.BlockProductionFailed{
 					Slot: uint64(slot), Validator: uint64(proposer.index), Reason: reason(err), Err: err,
 				})
@@ -186,6 +193,10 @@ func (s *Service) allowed(slot lstar.Slot, duty string) bool {
 	if s.Distance != nil {
 		// A node that is catching up has few blocks, and the network is not silent.
 		highest = max(highest, snap.Head.Slot+lstar.Slot(s.Distance()))
+	}
+	// Who has just started has heard of nobody yet: that is no silence.
+	if slot <= s.started {
+		highest = max(highest, behind(networkStallThreshold, slot))
 	}
 	g := s.gate.check(slot, snap.Head.Slot, highest)
 	if g.changed {
@@ -307,6 +318,9 @@ func (s *Service) sign(ctx context.Context, v *validator, key *Key, kind string,
 		refused *guard.RefusedError
 		failure *guard.WriteError
 	)
+	if s.doneBefore(slot, err) {
+		return nil, err
+	}
 	if errors.As(err, &refused) {
 		s.Observer.SignatureRefused(telemetry.SignatureRefused{
 			Kind: kind, Slot: uint64(slot), Validator: uint64(v.index), LatestSlot: refused.Latest.Slot, Err: err,
@@ -320,6 +334,13 @@ func (s *Service) sign(ctx context.Context, v *validator, key *Key, kind string,
 		s.stop(failure)
 	}
 	return signature, err
+}
+
+// doneBefore reports whether the error is that an earlier run signed in the slot in
+// which this one started: nothing to alarm anybody.
+func (s *Service) doneBefore(slot lstar.Slot, err error) bool {
+	var refused *guard.RefusedError
+	return errors.As(err, &refused) && refused.EarlierRun && slot <= s.started
 }
 
 func (s *Service) signGuarded(ctx context.Context, key *Key, slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {

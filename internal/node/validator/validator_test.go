@@ -219,12 +219,12 @@ func TestRun(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	t.Run("run", func(t *testing.T) {
 		n := newNetwork(t, 1)
-		n.setTo(t, lstar.Slot(9).Interval()+1)
+		n.setTo(t, lstar.Slot(3).Interval()+1)
 		run(t, n.service(n.keys...).Run)
-		n.await(t, func(*lstar.Snapshot) bool { return n.keys[0].Attestation.Guard.Record().Slot == 9 })
-		n.setTo(t, lstar.Slot(9).Interval()+4)
-		n.setTo(t, lstar.Slot(10).Interval())
-		n.await(t, func(s *lstar.Snapshot) bool { return s.Head.Slot == 10 })
+		n.await(t, func(*lstar.Snapshot) bool { return n.keys[0].Attestation.Guard.Record().Slot == 3 })
+		n.setTo(t, lstar.Slot(3).Interval()+4)
+		n.setTo(t, lstar.Slot(4).Interval())
+		n.await(t, func(s *lstar.Snapshot) bool { return s.Head.Slot == 4 })
 		if got := n.metric(t, "lean_validators_count"); got != 1 {
 			t.Errorf("lean_validators_count is %v, want 1", got)
 		}
@@ -248,6 +248,33 @@ func TestRestartWithinInterval(t *testing.T) {
 	}
 	if log := n.lines.String(); strings.Contains(log, "ERR") || n.metric(t, "leanspec_duties_skipped_total") != 1 {
 		t.Errorf("want one duty skipped and no error:\n%s", log)
+	}
+}
+
+// TestStart: in the slot of its start a node has heard of nobody, which is no
+// silence that anybody must end, and it does not sign again what an earlier run may
+// have signed.
+func TestStart(t *testing.T) {
+	n := newNetwork(t, 1)
+	slot := lstar.Slot(20)
+	n.setTo(t, slot.Interval())
+	s := n.service(n.keys...)
+	for i := slot.Interval(); i < (slot + 1).Interval(); i++ {
+		n.setTo(t, i)
+		s.interval(t.Context(), i)
+	}
+	if head := n.chain.Snapshot().Head.Slot; head != 0 || s.hasVoted {
+		t.Errorf("head at slot %d, voted %v in the slot of the start, want silence", head, s.hasVoted)
+	}
+	slot++
+	n.setTo(t, slot.Interval())
+	s.interval(t.Context(), slot.Interval())
+	if head := n.chain.Snapshot().Head.Slot; head != slot {
+		t.Errorf("head at slot %d, want the block of slot %d: nobody else is there", head, slot)
+	}
+	earlier := &guard.RefusedError{Slot: uint64(slot), EarlierRun: true}
+	if s.doneBefore(slot, earlier) || !s.doneBefore(s.started, earlier) || s.doneBefore(s.started, &guard.RefusedError{}) {
+		t.Error("want only the refusals of the slot of the start, because of an earlier run, to be nothing special")
 	}
 }
 

@@ -7,7 +7,7 @@ import "math"
 // nodes is a snapshot that anybody may read.
 type forkTree struct {
 	nodes []node
-	index map[Root]int
+	index rootIndex
 }
 
 type node struct {
@@ -23,26 +23,27 @@ type node struct {
 
 const noParent = -1
 
-func newForkTree() forkTree { return forkTree{index: make(map[Root]int)} }
+// find returns the position of a block.
+func (t *forkTree) find(root Root) (position int, ok bool) { return t.index.find(t.nodes, root) }
 
 // add adds a block, whose root must be new.
 func (t *forkTree) add(root Root, block *Block, state *State) int {
 	n := node{root: root, block: block, state: state, parent: noParent, jump: len(t.nodes)}
-	if p, ok := t.index[block.ParentRoot]; ok {
+	if p, ok := t.find(block.ParentRoot); ok {
 		parent := &t.nodes[p]
 		n.parent, n.depth, n.jump = p, parent.depth+1, p
 		if j := &t.nodes[parent.jump]; parent.depth-j.depth == j.depth-t.nodes[j.jump].depth {
 			n.jump = j.jump
 		}
 	}
-	t.index[root] = len(t.nodes)
 	t.nodes = append(t.nodes, n)
+	t.index.add(t.nodes)
 	return len(t.nodes) - 1
 }
 
 // get returns the node of a block, or nil.
 func (t *forkTree) get(root Root) *node {
-	if i, ok := t.index[root]; ok {
+	if i, ok := t.find(root); ok {
 		return &t.nodes[i]
 	}
 	return nil
@@ -66,7 +67,7 @@ func (t *forkTree) ancestorAt(i int, slot Slot) int {
 //
 // leanSpec: fork_choice.py, _checkpoint_is_ancestor
 func (t *forkTree) isAncestor(ancestor, descendant Checkpoint) bool {
-	i, ok := t.index[descendant.Root]
+	i, ok := t.find(descendant.Root)
 	if !ok || ancestor.Slot > descendant.Slot {
 		return false
 	}
@@ -87,7 +88,7 @@ func (t *forkTree) weigh(votes votes) []int {
 		}
 		if votes[v].head != head || !known {
 			head = votes[v].head
-			i, known = t.index[head]
+			i, known = t.find(head)
 		}
 		if known {
 			weights[i]++
@@ -126,7 +127,7 @@ func (t *forkTree) heaviest(from int, weights []int, minWeight int) int {
 
 // without returns the tree without the blocks before a slot.
 func (t *forkTree) without(before Slot) forkTree {
-	kept := newForkTree()
+	var kept forkTree
 	for i := range t.nodes {
 		if n := &t.nodes[i]; n.block.Slot >= before {
 			kept.add(n.root, n.block, n.state)

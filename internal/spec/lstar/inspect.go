@@ -55,14 +55,19 @@ func entries(p *pool[*payload]) []AggregateEntry {
 //
 // leanSpec: containers/store.py, Store.blocks
 func (s *Store) BlockRoots() []Root {
-	return slices.SortedFunc(maps.Keys(s.tree.index), compareRoots)
+	roots := make([]Root, len(s.tree.nodes))
+	for i := range roots {
+		roots[i] = s.tree.nodes[i].root
+	}
+	slices.SortFunc(roots, compareRoots)
+	return roots
 }
 
 // Clone returns a store that changes independently of s, to try out what would
 // happen. It shares what is immutable: blocks, states, proofs and signatures.
 func (s *Store) Clone() *Store {
 	c := *s
-	c.tree = forkTree{slices.Clone(s.tree.nodes), maps.Clone(s.tree.index)}
+	c.tree = s.tree.without(0)
 	c.signatures = s.signatures.clone(func(raw *rawVotes) *rawVotes {
 		return &rawVotes{raw.data, maps.Clone(raw.signatures)}
 	})

@@ -158,7 +158,7 @@ func TestBlockRejections(t *testing.T) {
 		if got := reasonOf(s.OnBlock(b)); got != tt.want {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
 		}
-		if after := s.Snapshot(); after.Head != before.Head || len(after.tree) != len(before.tree) {
+		if after := s.Snapshot(); after.Head != before.Head || len(after.tree.nodes) != len(before.tree.nodes) {
 			t.Errorf("%s: the rejected block changed the store", name)
 		}
 	}
@@ -372,7 +372,7 @@ func referenceHead(s *Store, votes map[int]AttestationData, minWeight int) Root 
 // TestAncestors compares the logarithmic walk with the plain one.
 func TestAncestors(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		tree := newForkTree()
+		var tree forkTree
 		n := rapid.IntRange(1, 60).Draw(rt, "n")
 		root := func(i int) Root { return Root{byte(i), byte(i >> 8), 1} }
 		slot := Slot(0)

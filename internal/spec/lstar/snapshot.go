@@ -11,7 +11,7 @@ type Snapshot struct {
 	HeadState       *State
 	HighestSlot     Slot // of all blocks, also those that are not on the head's chain
 
-	tree   []node
+	tree   forkTree // which the store goes on adding to, past the end of this one's nodes
 	latest votes
 }
 
@@ -35,7 +35,7 @@ func (s *Store) Snapshot() *Snapshot {
 		LatestFinalized: s.latestFinalized,
 		HeadState:       s.HeadState(),
 		HighestSlot:     s.highestSlot,
-		tree:            s.tree.nodes,
+		tree:            s.tree,
 		latest:          latest,
 	}
 }
@@ -68,14 +68,10 @@ type WeighedBlock struct {
 //
 // leanSpec: node/api/handlers.py, fork_choice; fork_choice.py, compute_block_weights
 func (s *Snapshot) Blocks() []WeighedBlock {
-	t := forkTree{nodes: s.tree, index: make(map[Root]int, len(s.tree))}
-	for i := range s.tree {
-		t.index[s.tree[i].root] = i
-	}
-	weights := t.weigh(s.latest)
+	weights := s.tree.weigh(s.latest)
 	var blocks []WeighedBlock
-	for i := range s.tree {
-		n := &s.tree[i]
+	for i := range s.tree.nodes {
+		n := &s.tree.nodes[i]
 		b := WeighedBlock{Root: n.root, Block: n.block}
 		if n.block.Slot > s.LatestFinalized.Slot { // votes weigh nothing on what is final
 			b.Weight = weights[i]
@@ -89,7 +85,7 @@ func (s *Snapshot) Blocks() []WeighedBlock {
 
 // Block returns a block, or nil.
 func (s *Snapshot) Block(root Root) *Block {
-	if n := s.node(root); n != nil {
+	if n := s.tree.get(root); n != nil {
 		return n.block
 	}
 	return nil
@@ -97,17 +93,8 @@ func (s *Snapshot) Block(root Root) *Block {
 
 // State returns the state after a block, or nil.
 func (s *Snapshot) State(root Root) *State {
-	if n := s.node(root); n != nil {
+	if n := s.tree.get(root); n != nil {
 		return n.state
-	}
-	return nil
-}
-
-func (s *Snapshot) node(root Root) *node {
-	for i := len(s.tree) - 1; i >= 0; i-- {
-		if s.tree[i].root == root {
-			return &s.tree[i]
-		}
 	}
 	return nil
 }

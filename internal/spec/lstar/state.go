@@ -127,13 +127,10 @@ func (j *justifications) tally(validators int) ([]target, error) {
 	targets := make([]target, n)
 	flat := j.votes.Bitlist()
 	for i := range targets {
-		targets[i] = target{j.roots.At(uint64(i)), ssz.NewBitlist(validators)}
+		targets[i] = target{j.roots.At(uint64(i)), flat.Slice(i*validators, validators)}
 		if targets[i].root.IsZero() {
 			return nil, reject(ZeroHashJustificationRoot, "target %d of the tally is the zero hash", i)
 		}
-	}
-	for bit := range flat.All {
-		targets[bit/validators].votes.Set(bit % validators)
 	}
 	return targets, nil
 }
@@ -145,9 +142,7 @@ func (j *justifications) pack(targets []target, validators int) justifications {
 	flat := ssz.NewBitlist(len(targets) * validators)
 	for i := range targets {
 		roots[i] = targets[i].root
-		for v := range targets[i].votes.All {
-			flat.Set(i*validators + v)
-		}
+		flat.Or(i*validators, &targets[i].votes)
 	}
 	return justifications{j.roots.Replace(roots), j.votes.Replace(&flat)}
 }

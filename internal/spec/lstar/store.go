@@ -99,7 +99,6 @@ func NewStore(crypto Crypto, rules Rules, state *State, anchor *Block) (*Store, 
 		safeTarget:      root,
 		latestJustified: checkpoint,
 		latestFinalized: checkpoint,
-		tree:            newForkTree(),
 		highestSlot:     anchor.Slot,
 		signatures:      newPool[*rawVotes](),
 		pending:         newPool[*payload](),
@@ -157,8 +156,8 @@ func (s *Store) State(root Root) *State {
 //
 // leanSpec: node/sync/service.py, process_block
 func (s *Store) ReorgDepth(old, head Root) (depth int) {
-	a, knownA := s.tree.index[old]
-	b, knownB := s.tree.index[head]
+	a, knownA := s.tree.find(old)
+	b, knownB := s.tree.find(head)
 	if !knownA || !knownB {
 		return 0
 	}
@@ -670,7 +669,7 @@ func (s *Store) latestVotes() votes {
 func (s *Store) UpdateHead() { s.updateHead() }
 
 func (s *Store) updateHead() {
-	from := s.tree.index[s.latestJustified.Root]
+	from, _ := s.tree.find(s.latestJustified.Root)
 	head := s.tree.heaviest(from, s.tree.weigh(s.latestVotes()), 0)
 	s.head = s.tree.nodes[head].root
 
@@ -696,7 +695,7 @@ func (s *Store) UpdateSafeTarget() {
 			}
 		}
 	}
-	from := s.tree.index[s.latestJustified.Root]
+	from, _ := s.tree.find(s.latestJustified.Root)
 	s.safeTarget = s.tree.nodes[s.tree.heaviest(from, s.tree.weigh(pending), (2*validators+2)/3)].root
 }
 

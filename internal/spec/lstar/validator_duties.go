@@ -7,7 +7,7 @@ package lstar
 func (s *Store) AttestationTarget() Checkpoint {
 	finalized := s.latestFinalized.Slot
 	lower := max(s.SafeTarget().Slot, finalized)
-	i := s.tree.index[s.head]
+	i, _ := s.tree.find(s.head)
 	for range JustificationLookbackSlots {
 		if n := &s.tree.nodes[i]; n.block.Slot > lower && n.parent != noParent {
 			i = n.parent

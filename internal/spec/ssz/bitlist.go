@@ -53,6 +53,40 @@ func (b *Bitlist) All(yield func(i int) bool) {
 	}
 }
 
+// Slice returns a copy of n bits from position from on, which must be in the list.
+func (b *Bitlist) Slice(from, n int) Bitlist {
+	if from < 0 || n < 0 || from+n > b.n {
+		panic("ssz: bits outside of the list")
+	}
+	out := NewBitlist(n)
+	shift := from % 8
+	in := b.bits[from/8:]
+	for i := range out.bits {
+		out.bits[i] = in[i] >> shift
+		if shift > 0 && i+1 < len(in) {
+			out.bits[i] |= in[i+1] << (8 - shift)
+		}
+	}
+	if rest := n % 8; rest > 0 {
+		out.bits[len(out.bits)-1] &= 1<<rest - 1
+	}
+	return out
+}
+
+// Or sets the bits from position at on that are set in o, which must fit.
+func (b *Bitlist) Or(at int, o *Bitlist) {
+	if at < 0 || at+o.n > b.n {
+		panic("ssz: bits outside of the list")
+	}
+	shift := at % 8
+	for i, v := range o.bits {
+		b.bits[at/8+i] |= v << shift
+		if high := v >> (8 - shift); high > 0 {
+			b.bits[at/8+i+1] |= high
+		}
+	}
+}
+
 // Equal reports whether both lists have the same length and the same bits.
 func (b *Bitlist) Equal(o *Bitlist) bool { return b.n == o.n && bytes.Equal(b.bits, o.bits) }
 

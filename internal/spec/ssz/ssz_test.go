@@ -241,3 +241,38 @@ func FuzzUnmarshal(f *testing.F) {
 		}
 	})
 }
+
+// TestBitRanges compares copies of ranges with copying bit by bit.
+func TestBitRanges(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(n int, name string) Bitlist {
+			b := NewBitlist(n)
+			for i := range n {
+				if rapid.Bool().Draw(t, name) {
+					b.Set(i)
+				}
+			}
+			return b
+		}
+		b := draw(rapid.IntRange(0, 70).Draw(t, "length"), "bit")
+		from := rapid.IntRange(0, b.Len()).Draw(t, "from")
+		n := rapid.IntRange(0, b.Len()-from).Draw(t, "n")
+		got, want := b.Slice(from, n), NewBitlist(n)
+		for i := range n {
+			if b.Get(from + i) {
+				want.Set(i)
+			}
+		}
+		if !got.Equal(&want) {
+			t.Fatalf("bits %d to %d of %v: got %v, want %v", from, from+n, b, got, want)
+		}
+		more, wantAll := draw(n, "more"), b.Clone()
+		for i := range more.All {
+			wantAll.Set(from + i)
+		}
+		all := b.Clone()
+		if all.Or(from, &more); !all.Equal(&wantAll) {
+			t.Fatalf("%v with %v at %d: got %v, want %v", b, more, from, all, wantAll)
+		}
+	})
+}
