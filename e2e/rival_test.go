@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +35,7 @@ type rival struct {
 	keys      map[lstar.ValidatorIndex]config.ValidatorKeys
 	log       *slog.Logger
 	behaves   atomic.Bool // it makes one block, in time
+	turns     atomic.Int64
 	proposals [rivalPlans]atomic.Int64
 
 	mu    sync.Mutex
@@ -165,7 +165,8 @@ func (r *rival) propose(ctx context.Context, slot lstar.Slot) error {
 	}
 	plan := oneBlock
 	if !r.behaves.Load() {
-		plan = [...]int{oneBlock, twins, twins, lateTwin, lateTwin, lateBlock}[rand.IntN(6)]
+		plans := [...]int{twins, lateTwin, oneBlock, lateTwin, twins, lateBlock}
+		plan = plans[int(r.turns.Add(1)-1)%len(plans)]
 	}
 	p, err := r.chain.ProduceBlock(ctx, slot, index)
 	if err != nil {
