@@ -21,7 +21,7 @@ type faultyRun struct {
 }
 
 func (r *faultyRun) run(t *testing.T, fs vfs.FS) {
-	db, err := Open("data/chain", thisChain, Options{FS: fs, Log: discard})
+	db, err := Open("data/chain", thisChain, hasty(fs))
 	if err != nil {
 		r.err = err
 		return
@@ -111,7 +111,7 @@ func TestFaults(t *testing.T) {
 // check looks at what a power cut leaves.
 func (r *faultyRun) check(t *testing.T, what string, fs vfs.FS) {
 	t.Helper()
-	db, err := Open("data/chain", thisChain, Options{FS: fs, Log: discard})
+	db, err := Open("data/chain", thisChain, hasty(fs))
 	if err != nil {
 		t.Fatalf("%s: after the power cut: %v", what, err)
 	}

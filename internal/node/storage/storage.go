@@ -13,6 +13,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -106,6 +107,8 @@ func (id Identity) String() string {
 type Options struct {
 	FS  vfs.FS // the file system of the machine, if nil
 	Log *slog.Logger
+
+	fullStateSlots, retainedSlots lstar.Slot // the constants, if zero
 }
 
 // DB is an open database. Its methods may be called by any number of goroutines,
@@ -117,6 +120,8 @@ type DB struct {
 	commits chan commit
 	fail    *failure
 	closing sync.Once
+
+	fullStateSlots, retainedSlots lstar.Slot
 
 	validators *lstar.Validators
 	full       []lstar.Slot // of the states that are kept in full, ascending
@@ -131,7 +136,10 @@ func Open(dir string, id Identity, o Options) (*DB, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
-	d := &DB{dir: dir, log: o.Log, fail: newFailure(), commits: make(chan commit)}
+	d := &DB{
+		dir: dir, log: o.Log, fullStateSlots: cmp.Or(o.fullStateSlots, fullStateSlots), retainedSlots: cmp.Or(o.retainedSlots, retainedSlots),
+		fail: newFailure(), commits: make(chan commit),
+	}
 	options := &pebble.Options{
 		FS: disk{o.FS, d.fail}, CacheSize: cacheBytes, MemTableSize: memTableBytes, MaxOpenFiles: maxOpenFiles,
 		FormatMajorVersion: pebble.FormatValueSeparation,
@@ -322,7 +330,7 @@ func (d *DB) Save(c *lstar.Changes) error {
 	_ = b.Set(viewKey, ssz.Marshal(&c.View), nil)
 
 	full, oldest := d.full, d.oldest
-	if finalized := c.View.LatestFinalized; c.FinalizedState != nil && finalized.Slot >= full[len(full)-1]+fullStateSlots {
+	if finalized := c.View.LatestFinalized; c.FinalizedState != nil && finalized.Slot >= full[len(full)-1]+d.fullStateSlots {
 		_ = b.Set(slotRootKey(statePrefix, finalized.Slot, finalized.Root), bare(c.FinalizedState).Encode(), nil)
 		if full = append(full[:len(full):len(full)], finalized.Slot); len(full) > 2 {
 			full = full[len(full)-2:]
@@ -330,7 +338,7 @@ func (d *DB) Save(c *lstar.Changes) error {
 		}
 		// A replay needs the blocks from the older state on.
 		var err error
-		if oldest, err = d.prune(b, min(full[0], max(finalized.Slot, retainedSlots)-retainedSlots)); err != nil {
+		if oldest, err = d.prune(b, min(full[0], max(finalized.Slot, d.retainedSlots)-d.retainedSlots)); err != nil {
 			return d.explain(err)
 		}
 	}
@@ -405,16 +413,16 @@ func (d *DB) load() (*lstar.Saved, error) {
 	return saved, nil
 }
 
-// loadAnchor loads the latest full state that is not after finality: a reorganisation
-// can lower it.
+// loadAnchor loads the oldest state that is kept in full: forks that left the chain
+// since then are restored as well, and a reorganisation that lowers finality.
 func (d *DB) loadAnchor(saved *lstar.Saved) error {
 	for key, value := range d.values(statePrefix, 0) {
 		if value.err != nil {
 			return value.err
 		}
 		slot, root, ok := parseSlotRoot(key)
-		if !ok || saved.Anchor != nil && slot > saved.View.LatestFinalized.Slot {
-			break
+		if !ok {
+			return damaged("state key of %d bytes", len(key))
 		}
 		state, err := lstar.DecodeState(value.bytes)
 		if err != nil {
@@ -429,8 +437,9 @@ func (d *DB) loadAnchor(saved *lstar.Saved) error {
 			return damaged("the block %s of the state at slot %d is missing", root, slot)
 		}
 		saved.Anchor, saved.AnchorState = block, state
+		return nil
 	}
-	return nil
+	return damaged("there is no state")
 }
 
 // blocksAfter yields the blocks after a slot in the order of their slots.

@@ -63,7 +63,7 @@ func TestPowerCut(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		const validators = 4
 		fs := vfs.NewCrashableMem()
-		db, store := start(t, fs, "data/chain", validators)
+		db, store := startWith(t, "data/chain", hasty(fs), validators)
 		blocks := []lstar.Root{store.Head().Root}
 		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
 			now := store.Time().Slot()
@@ -102,7 +102,7 @@ func TestPowerCut(t *testing.T) {
 					UnsyncedDataPercent: unsynced, RNG: rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0)),
 				})
 				must(t, db.Close())
-				db = open(t, fs, "data/chain")
+				db = openWith(t, "data/chain", hasty(fs))
 				got := restore(t, db)
 				sameStore(rtb{t, rt}, got, store)
 				got.SkipTo(store.Time())
