@@ -251,7 +251,14 @@ func TestPruning(t *testing.T) {
 	if b, err := db.Block(kept); b == nil || err != nil {
 		t.Errorf("block within %d slots: got %v, %v", retainedSlots, b, err)
 	}
-	states, blocks := 0, 0
+	states, blocks, votes := 0, 0, 0
+	for _, err := range db.keys(votePrefix, 0) {
+		must(t, err)
+		votes++
+	}
+	if known := store.Sizes().Known; votes > known {
+		t.Errorf("%d votes are kept, and %d count", votes, known)
+	}
 	for _, err := range db.keys(statePrefix, 0) {
 		must(t, err)
 		states++
