@@ -60,7 +60,7 @@ Other commands, each with a --help of its own:
 
 A network of one node:
   leanspec-node genesis --nodes 1 --validators 4 --out net
-  leanspec-node --genesis net/config.yaml --validator-keys net --is-aggregator
+  leanspec-node --genesis net/config.yaml --validator-keys net --is-aggregator --data-dir data
 
 Then http://localhost:8008/health says whether the node is synced, http://localhost:8008/metrics has its metrics,
 and http://localhost:5052/lean/v0/fork_choice its view of the chain.`
