@@ -195,8 +195,12 @@ func (c *keysExportCmd) Run(console *console) error {
 	defer g.Close()
 	transfer := guard.Transfer{GenesisTime: genesis.GenesisTime, Scheme: c.Scheme}
 	windows := keyWindows(keys)
+	unused := 0
 	for _, file := range guard.KeyFiles(keys) {
 		record := g.Key(file.PublicKey).Record()
+		if record.Kind == guard.Unused {
+			unused++
+		}
 		if record.Kind == guard.Closed { // by the clock, which goes on when the key has run out
 			record.Slot = min(record.Slot, windows[file.PublicKey].end-1)
 		}
@@ -208,6 +212,9 @@ func (c *keysExportCmd) Run(console *console) error {
 		return badInput(err)
 	}
 	fmt.Fprintf(console.out, "Wrote the records of %d keys to %s.\n", len(transfer.Keys), c.Out)
+	if unused > 0 {
+		fmt.Fprintf(console.err, "leanspec-node: %d keys have signed nothing, as far as is known: if they have, is --data-dir that of the node?\n", unused)
+	}
 	fmt.Fprintf(console.err, "leanspec-node: do not start node %s here again: keys that sign in two places are given away\n", c.NodeID)
 	return nil
 }

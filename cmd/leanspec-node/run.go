@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
@@ -78,7 +80,10 @@ func (c *runCmd) Run(ctx context.Context, console *console) error {
 	}
 	cfg.Log = log
 	n, err := node.New(ctx, *cfg)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO):
+		return err // of the machine, not of the operator
+	case err != nil:
 		return badInput(err)
 	}
 	return n.Run(ctx)

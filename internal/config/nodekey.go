@@ -84,7 +84,20 @@ func LoadOrMakeNodeKey(path string) (*NodeKey, error) {
 	case err != nil:
 		return nil, osError(path, err)
 	}
+	// The peer id is about to be shown: its file survives a power cut, and so does the folder.
+	dir := filepath.Dir(path)
+	if err := errors.Join(syncFolder(dir), syncFolder(filepath.Dir(dir))); err != nil {
+		return nil, osError(path, err)
+	}
 	return key, nil
+}
+
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // GenerateNodeKey makes a new random identity.

@@ -56,27 +56,39 @@ func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypt
 	if err != nil {
 		return nil, err
 	}
-	if store != nil {
-		head := store.Head().Slot
-		old := head+p2p.MinSlotsForBlockRequests < now.Slot()
-		switch {
-		case old && cfg.CheckpointSyncURL == "":
-			log.Warn("the chain in the data folder is older than what peers serve: start with --checkpoint-sync-url instead",
-				telemetry.Slot(uint64(head)), "oldest_served_slot", uint64(now.Slot()-p2p.MinSlotsForBlockRequests))
-			return store, nil
-		case !old && cfg.CheckpointSyncURL != "":
-			log.Info("resuming from the data folder, the checkpoint is not needed", telemetry.Slot(uint64(head)))
-			return store, nil
-		case !old:
-			return store, nil
+	if store == nil {
+		store, state, block, err := newStore(ctx, cfg, crypto)
+		if err != nil {
+			return nil, err
 		}
-		log.Warn("the chain in the data folder is older than what peers serve, and is replaced by the checkpoint", telemetry.Slot(uint64(head)))
+		return store, db.Init(state, block)
 	}
-	store, state, block, err := newStore(ctx, cfg, crypto)
-	if err != nil {
-		return nil, err
+	head := store.Head().Slot
+	if head+p2p.MinSlotsForBlockRequests >= now.Slot() {
+		if cfg.CheckpointSyncURL != "" {
+			log.Info("resuming from the data folder, the checkpoint is not needed", telemetry.Slot(uint64(head)))
+		}
+		return store, nil
 	}
-	return store, db.Init(state, block)
+	if cfg.CheckpointSyncURL == "" {
+		log.Warn("the chain in the data folder is older than what peers serve: start with --checkpoint-sync-url instead",
+			telemetry.Slot(uint64(head)), "oldest_served_slot", uint64(now.Slot()-p2p.MinSlotsForBlockRequests))
+		return store, nil
+	}
+	// Older, but maybe all there is: a whole network can have been down.
+	newer, state, block, err := newStore(ctx, cfg, crypto)
+	switch {
+	case err != nil:
+		log.Warn("the chain in the data folder is older than what peers serve, and the checkpoint cannot be had: resuming what is there",
+			telemetry.Slot(uint64(head)), telemetry.Err(err))
+		return store, nil
+	case block.Slot <= head:
+		log.Info("resuming from the data folder, the checkpoint is not newer", telemetry.Slot(uint64(head)), "checkpoint_slot", uint64(block.Slot))
+		return store, nil
+	}
+	log.Warn("the chain in the data folder is older than what peers serve, and is replaced by the checkpoint",
+		telemetry.Slot(uint64(head)), "checkpoint_slot", uint64(block.Slot))
+	return newer, db.Init(state, block)
 }
 
 // newStore returns a store that starts from genesis or a checkpoint.

@@ -64,13 +64,18 @@ func TestOpenChain(t *testing.T) {
 		{"resumed", 3, false, 0, "storage ready"},
 		{"no need of a checkpoint", 3600, true, 0, "the checkpoint is not needed"},
 		{"too old", 3601, false, 0, "older than what peers serve: start with --checkpoint-sync-url"},
+		{"no checkpoint to be had", 3601, true, 0, "the checkpoint cannot be had"},
 		{"replaced", 5001, true, 5000, "replaced by the checkpoint"},
 		{"resumed at the checkpoint", 5002, false, 5000, "storage ready"},
+		{"a checkpoint that is not newer", 8601, true, 5000, "the checkpoint is not newer"},
 	} {
 		fake.Advance(now.StartOf(step.slot.Interval()).Sub(fake.Now()))
 		cfg.CheckpointSyncURL = ""
 		if step.checkpoint {
 			cfg.CheckpointSyncURL = server.URL
+		}
+		if strings.Contains(step.name, "to be had") {
+			cfg.CheckpointSyncURL = "http://127.0.0.1:1"
 		}
 		lines := new(bytes.Buffer)
 		log, _ := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelInfo, Writer: lines})

@@ -794,3 +794,31 @@ func benchmark(b *testing.B, o Options) {
 		wg.Wait()
 	}
 }
+
+// TestUnsyncedRecord: a record that was written and never synced, as by a process
+// that was killed in between, is read like any other. Before a signature leaves on
+// its word it is synced.
+func TestUnsyncedRecord(t *testing.T) {
+	for seed := range uint64(200) {
+		w := newWorld("")
+		k := w.mustOpen(t)
+		mustAllow(t, k, 5, 1)
+		w.fs.fail = func(_ int, op, _ string) error {
+			if op == "sync" {
+				return errors.New("killed")
+			}
+			return nil
+		}
+		if k.Allow(6, message(1)) == nil {
+			t.Fatal("allowed without a sync")
+		}
+		w.fs.fail = nil
+		k = w.mustOpen(t)
+		mustAllow(t, k, 6, 1)
+		w.fs = w.fs.crash(rand.New(rand.NewPCG(seed, 1)))
+		k = w.mustOpen(t)
+		if k.Allow(6, message(2)) == nil {
+			t.Fatalf("seed %d: two messages for slot 6", seed)
+		}
+	}
+}

@@ -18,6 +18,7 @@ type Key struct {
 	record   Record
 	sequence uint64 // of the latest write
 	loaded   Record // the record as it was at the start
+	synced   bool   // the record was written by this process: what was read may never have reached the disk
 	failed   error  // why the key signs no more
 }
 
@@ -48,8 +49,10 @@ func (k *Key) Allow(slot uint64, message [32]byte) error {
 	switch {
 	case !allowed:
 		return &RefusedError{Slot: slot, Latest: k.record, EarlierRun: k.record == k.loaded}
-	case recorded:
+	case recorded && k.synced:
 		return nil
+	case recorded:
+		return k.write(k.record)
 	}
 	return k.write(Record{Signed, slot, message})
 }
@@ -87,7 +90,7 @@ func (k *Key) write(r Record) error {
 			return k.failed
 		}
 	}
-	k.record, k.sequence = r, c.sequence
+	k.record, k.sequence, k.synced = r, c.sequence, true
 	return nil
 }
 

@@ -17,7 +17,11 @@ type FolderError struct {
 	Dir     string
 	Problem string
 	Advice  string
+	Err     error // the cause, or nil
 }
+
+// Unwrap returns the cause.
+func (e *FolderError) Unwrap() error { return e.Err }
 
 func (e *FolderError) Error() string {
 	return fmt.Sprintf("data folder %s: %s; %s", e.Dir, e.Problem, e.Advice)
@@ -32,7 +36,7 @@ const (
 	adviceDisk    = "look at the disk, and start again: nothing that was shown is lost"
 	adviceRights  = "give the user that runs the node the right to write there"
 	problemInUse  = "another process has it open"
-	problemFailed = "writing failed"
+	problemFailed = "the disk failed"
 )
 
 // damagedError is data that does not fit together.
@@ -52,15 +56,15 @@ func (d *DB) explain(err error) error {
 	case err == nil || errors.As(err, &folder):
 		return err
 	case errors.As(err, &bad) || pebble.IsCorruptionError(err):
-		return &FolderError{d.dir, "it is damaged: " + oneLine(err), adviceStartAnew}
+		return &FolderError{d.dir, "it is damaged: " + oneLine(err), adviceStartAnew, err}
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
-		return &FolderError{d.dir, "the disk is full: " + oneLine(err), adviceSpace}
+		return &FolderError{d.dir, "the disk is full: " + oneLine(err), adviceSpace, err}
 	case errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EROFS):
-		return &FolderError{d.dir, oneLine(err), adviceRights}
+		return &FolderError{d.dir, oneLine(err), adviceRights, err}
 	case errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "lock held by current process"):
-		return &FolderError{d.dir, problemInUse, adviceInUse}
+		return &FolderError{d.dir, problemInUse, adviceInUse, err}
 	}
-	return &FolderError{d.dir, problemFailed + ": " + oneLine(err), adviceDisk}
+	return &FolderError{d.dir, problemFailed + ": " + oneLine(err), adviceDisk, err}
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

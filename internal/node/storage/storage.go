@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -124,9 +125,9 @@ type DB struct {
 	fullStateSlots, retainedSlots lstar.Slot
 
 	validators *lstar.Validators
-	full       []lstar.Slot // of the states that are kept in full, ascending
-	oldest     lstar.Slot   // blocks before it are gone
-	written    uint64       // bytes of all batches
+	full       []lstar.Checkpoint // whose states are kept in full, ascending, each on the chain of the next
+	oldest     lstar.Slot         // blocks before it are gone
+	written    uint64             // bytes of all batches
 }
 
 // Open opens or makes the database in a folder. The error says what to do: the
@@ -146,6 +147,7 @@ func Open(dir string, id Identity, o Options) (*DB, error) {
 		Logger:             logger{o.Log, d.fail},
 		EventListener:      d.events(),
 	}
+	options.WithFSDefaults() // which watches for a disk that hangs
 	if err := d.open(options, id); err != nil {
 		return nil, d.explain(err)
 	}
@@ -216,7 +218,7 @@ func (d *DB) identify(id Identity) error {
 		return damaged("the schema version has %d bytes, want 4", len(schema))
 	}
 	if v := binary.LittleEndian.Uint32(schema); v != schemaVersion {
-		return &FolderError{d.dir, fmt.Sprintf("its schema version is %d, this program knows %d", v, schemaVersion), adviceStartAnew}
+		return &FolderError{d.dir, fmt.Sprintf("its schema version is %d, this program knows %d", v, schemaVersion), adviceStartAnew, nil}
 	}
 	raw, err := d.get(identityKey)
 	if err != nil {
@@ -228,7 +230,7 @@ func (d *DB) identify(id Identity) error {
 	}
 	if have != id {
 		return &FolderError{d.dir, fmt.Sprintf("it belongs to another network: it has %s; this node is of %s", have, id),
-			"give another --data-dir, or the genesis that belongs to this one"}
+			"give another --data-dir, or the genesis that belongs to this one", nil}
 	}
 	return nil
 }
@@ -250,11 +252,11 @@ func (d *DB) scan() error {
 		if err != nil {
 			return err
 		}
-		slot, _, ok := parseSlotRoot(key)
+		slot, root, ok := parseSlotRoot(key)
 		if !ok {
 			return damaged("state key of %d bytes", len(key))
 		}
-		d.full = append(d.full, slot)
+		d.full = append(d.full, lstar.Checkpoint{Root: root, Slot: slot})
 	}
 	for key, err := range d.keys(blockPrefix, 0) {
 		if err != nil {
@@ -289,7 +291,7 @@ func (d *DB) Init(state *lstar.State, anchor *lstar.Block) error {
 	if err := d.commit(b); err != nil {
 		return err
 	}
-	d.validators, d.full, d.oldest = state.Validators, []lstar.Slot{anchor.Slot}, anchor.Slot
+	d.validators, d.full, d.oldest = state.Validators, []lstar.Checkpoint{at}, anchor.Slot
 	return nil
 }
 
@@ -330,15 +332,22 @@ func (d *DB) Save(c *lstar.Changes) error {
 	_ = b.Set(viewKey, ssz.Marshal(&c.View), nil)
 
 	full, oldest := d.full, d.oldest
-	if finalized := c.View.LatestFinalized; c.FinalizedState != nil && finalized.Slot >= full[len(full)-1]+d.fullStateSlots {
+	if finalized := c.View.LatestFinalized; c.FinalizedState != nil && finalized.Slot >= full[len(full)-1].Slot+d.fullStateSlots {
 		_ = b.Set(slotRootKey(statePrefix, finalized.Slot, finalized.Root), bare(c.FinalizedState).Encode(), nil)
-		if full = append(full[:len(full):len(full)], finalized.Slot); len(full) > 2 {
-			full = full[len(full)-2:]
-			_ = b.DeleteRange(slotKey(statePrefix, 0), slotKey(statePrefix, full[0]), nil)
+		full = append(slices.Clone(full), finalized)
+		if len(full) > 2 {
+			// The oldest goes, but where a reorganisation left the next one on another
+			// branch that one goes: the oldest is what all blocks are reached from.
+			out := 0
+			if c.FinalizedState.HistoricalBlockHash(full[1].Slot) != full[1].Root {
+				out = 1
+			}
+			_ = b.Delete(slotRootKey(statePrefix, full[out].Slot, full[out].Root), nil)
+			full = slices.Delete(full, out, out+1)
 		}
 		// A replay needs the blocks from the older state on.
 		var err error
-		if oldest, err = d.prune(b, min(full[0], max(finalized.Slot, d.retainedSlots)-d.retainedSlots)); err != nil {
+		if oldest, err = d.prune(b, min(full[0].Slot, max(finalized.Slot, d.retainedSlots)-d.retainedSlots)); err != nil {
 			return d.explain(err)
 		}
 	}
@@ -486,6 +495,7 @@ func (d *DB) block(slot lstar.Slot, root lstar.Root) (*lstar.Block, error) {
 func (d *DB) Block(root lstar.Root) (*lstar.SignedBlock, error) {
 	block, err := d.signedBlock(root)
 	if err != nil {
+		d.fail.is(err) // a disk that cannot be read is as bad as one that cannot be written
 		return nil, d.explain(err)
 	}
 	return block, nil

@@ -303,3 +303,73 @@ func TestCheckpointAnchor(t *testing.T) {
 	sameStore(t, restore(t, db), store)
 	must(t, db.Close())
 }
+
+// TestSafeTargetBehind syncs so fast that full states pass the safe target, which
+// moves with the clock alone.
+func TestSafeTargetBehind(t *testing.T) {
+	source := newChain(t)
+	db, store := startWith(t, "chain", hasty(vfs.NewMem()), 4)
+	store.SkipTo(lstar.Slot(30).Interval())
+	for _, b := range source.run(t, 1, 30) {
+		must(t, store.OnBlock(b))
+		must(t, save(db, store))
+		restored := restore(t, db)
+		if restored.LatestFinalized() != store.LatestFinalized() || restored.Head() != store.Head() {
+			t.Fatalf("after block %d: head %s, finalized %s, want %s, %s", b.Block.Slot, restored.Head(), restored.LatestFinalized(), store.Head(), store.LatestFinalized())
+		}
+	}
+	if len(db.full) != 2 || db.full[0].Slot == 0 {
+		t.Errorf("full states at %v, want that genesis is gone", db.full)
+	}
+	must(t, db.Close())
+}
+
+// TestFinalityMoves: a chain that finalized gives way to another one that left it
+// before, and finalizes more.
+func TestFinalityMoves(t *testing.T) {
+	other := newChain(t).run(t, 7, 40)
+	db, store := startWith(t, "chain", hasty(vfs.NewMem()), 4)
+	for slot := lstar.Slot(1); slot <= 6; slot++ {
+		runSlot(t, store, slot, 4, func() error { return save(db, store) })
+	}
+	left := store.LatestFinalized()
+	if len(db.full) != 2 {
+		t.Fatalf("full states at %v, want a second one for a test of it", db.full)
+	}
+	for _, b := range other {
+		store.SkipTo(b.Block.Slot.Interval())
+		must(t, store.OnBlock(b))
+		_, err := store.OnTick(b.Block.Slot.Interval()+4, false, false)
+		must(t, err)
+		must(t, save(db, store))
+		sameStore(t, restore(t, db), store)
+	}
+	if now := store.LatestFinalized(); store.Block(left.Root) != nil && now.Slot < 30 {
+		t.Errorf("finalized %s, want the other chain to have taken over", now)
+	}
+	must(t, db.Close())
+}
+
+// chainSource makes the blocks of a chain in which everybody votes.
+type chainSource struct{ store *lstar.Store }
+
+func newChain(t *testing.T) chainSource {
+	t.Helper()
+	state := lstar.GenesisState(1000, registry(4))
+	store, err := lstar.NewStore(crypto, lstar.NetworkRules, state, lstar.GenesisBlock(state))
+	must(t, err)
+	return chainSource{store}
+}
+
+func (c chainSource) run(t *testing.T, from, to lstar.Slot) (blocks []*lstar.SignedBlock) {
+	t.Helper()
+	for slot := from; slot <= to; slot++ {
+		runSlot(t, c.store, slot, 4, func() error {
+			if changes := c.store.TakeChanges(); changes != nil {
+				blocks = append(blocks, changes.Blocks...)
+			}
+			return nil
+		})
+	}
+	return blocks
+}

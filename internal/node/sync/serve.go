@@ -5,11 +5,15 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
-// BlockByRoot returns a block with its proof, or genesis, which has none.
+// BlockByRoot returns a block with its proof, or genesis, which has none. One that
+// is being saved, and not shown yet, is not there.
 func (s *Service) BlockByRoot(root lstar.Root) *lstar.SignedBlock {
 	b, err := s.cfg.Blocks.Block(root)
 	if err != nil {
 		s.cfg.Log.Error("a block cannot be served", telemetry.Root(root), telemetry.Err(err))
+	}
+	if snap := s.cfg.Chain.Snapshot(); b != nil && b.Block.Slot > snap.LatestFinalized.Slot && snap.Block(root) == nil {
+		return nil
 	}
 	return b
 }

@@ -118,6 +118,9 @@ func Restore(crypto Crypto, rules Rules, saved *Saved) (*Store, error) {
 		}
 	}
 	v := &saved.View
+	if s.tree.get(v.SafeTarget.Root) == nil { // no tick for a long time, as while syncing
+		v.SafeTarget = v.LatestFinalized
+	}
 	for _, c := range [...]struct {
 		name string
 		at   Checkpoint
