@@ -1,51 +1,20 @@
 package storage
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"log/slog"
-	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// trusting is a proof scheme that believes everything.
-type trusting struct{}
-
-func (trusting) Name() string       { return "trusting" }
-func (trusting) MaxSignatures() int { return 1 << 20 }
-
-func (trusting) Aggregate(children []proof.Child, signatures []proof.Signature, message [32]byte, _ uint64) ([]uint64, []byte, error) {
-	var all []uint64
-	for _, c := range children {
-		all = append(all, c.Validators...)
-	}
-	for _, s := range signatures {
-		all = append(all, s.Validator)
-	}
-	slices.Sort(all)
-	all = slices.Compact(all)
-	h := sha256.New()
-	h.Write(message[:])
-	_ = binary.Write(h, binary.LittleEndian, all)
-	return all, h.Sum(nil), nil
-}
-
-func (trusting) VerifySingle(proof.Component, []byte) error  { return nil }
-func (trusting) VerifyMulti([]proof.Component, []byte) error { return nil }
-func (trusting) Merge([]proof.Child) ([]byte, error)         { return []byte{1}, nil }
-func (trusting) Split(c []proof.Component, i int, _ []byte) ([]byte, error) {
-	return c[i].Message[:], nil
-}
-
 var (
-	crypto     = lstar.Crypto{Signatures: xmss.Test, Proofs: trusting{}}
+	crypto     = lstar.Crypto{Signatures: xmss.Test, Proofs: prooftest.Trusting{Max: 1 << 20}}
 	thisChain  = Identity{GenesisRoot: "0x01", Network: "devnet", Scheme: "test"}
 	otherChain = Identity{GenesisRoot: "0x02", Network: "devnet", Scheme: "prod"}
 	discard    = slog.New(slog.DiscardHandler)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
@@ -99,7 +100,7 @@ func TestBadPeers(t *testing.T) {
 		"forged proofs": {func(f *fixture) *fakePeer {
 			forge := func(in []*lstar.SignedBlock) (out []*lstar.SignedBlock) {
 				for _, b := range in {
-					out = append(out, &lstar.SignedBlock{Block: b.Block, Proof: lstar.MultiMessageAggregate{Proof: []byte("forged")}})
+					out = append(out, &lstar.SignedBlock{Block: b.Block, Proof: lstar.MultiMessageAggregate{Proof: []byte(prooftest.Forged)}})
 				}
 				return out
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -38,7 +39,7 @@ func fake(slot lstar.Slot, validators, n int) *lstar.SignedBlock {
 }
 
 func forgedCopy(b *lstar.SignedBlock) *lstar.SignedBlock {
-	return &lstar.SignedBlock{Block: b.Block, Proof: lstar.MultiMessageAggregate{Proof: []byte("forged")}}
+	return &lstar.SignedBlock{Block: b.Block, Proof: lstar.MultiMessageAggregate{Proof: []byte(prooftest.Forged)}}
 }
 
 func TestGossipBlocks(t *testing.T) {
@@ -325,7 +326,7 @@ func TestVotes(t *testing.T) {
 	f.wantVerdict("an early aggregate", f.OnAggregate(ctx, "a", agg), p2p.Ignore)
 	bad := *agg
 	others, _ := lstar.BitsFromIndices([]lstar.ValidatorIndex{2, 3})
-	bad.Proof = lstar.SingleMessageAggregate{Participants: others, Proof: []byte("forged")}
+	bad.Proof = lstar.SingleMessageAggregate{Participants: others, Proof: []byte(prooftest.Forged)}
 	f.wantVerdict("an early forged aggregate", f.OnAggregate(ctx, "last", &bad), p2p.Ignore)
 	for n := range 2000 {
 		flood := *early

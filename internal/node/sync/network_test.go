@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"slices"
 	stdsync "sync"
 	"testing"
 	"time"
@@ -19,7 +18,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
@@ -27,41 +26,6 @@ import (
 const genesisTime = 1_000_000
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// trusting is a proof scheme that believes every proof but those that start with
-// "forged".
-type trusting struct{}
-
-var errForged = errors.New("forged")
-
-func (trusting) Name() string       { return "trusting" }
-func (trusting) MaxSignatures() int { return 1 << 20 }
-func (trusting) Aggregate(children []proof.Child, signatures []proof.Signature, _ [32]byte, _ uint64) ([]uint64, []byte, error) {
-	var all []uint64
-	for _, c := range children {
-		all = append(all, c.Validators...)
-	}
-	for _, s := range signatures {
-		all = append(all, s.Validator)
-	}
-	slices.Sort(all)
-	return slices.Compact(all), []byte{1}, nil
-}
-func (trusting) VerifySingle(_ proof.Component, p []byte) error { return check(p) }
-func (trusting) VerifyMulti(_ []proof.Component, p []byte) error {
-	return check(p)
-}
-func (trusting) Merge([]proof.Child) ([]byte, error) { return []byte{1}, nil }
-func (trusting) Split([]proof.Component, int, []byte) ([]byte, error) {
-	return []byte{1}, nil
-}
-
-func check(p []byte) error {
-	if string(p) == "forged" {
-		return errForged
-	}
-	return nil
-}
 
 // registry returns validators that can sign nothing.
 func registry(n int) *lstar.Validators {
@@ -75,7 +39,7 @@ func registry(n int) *lstar.Validators {
 func newStore(t testing.TB, validators *lstar.Validators) *lstar.Store {
 	t.Helper()
 	state := lstar.GenesisState(genesisTime, validators)
-	store, err := lstar.NewStore(lstar.Crypto{Signatures: xmss.Test, Proofs: trusting{}}, lstar.NetworkRules, state, lstar.GenesisBlock(state))
+	store, err := lstar.NewStore(lstar.Crypto{Signatures: xmss.Test, Proofs: prooftest.Trusting{Max: 1 << 20}}, lstar.NetworkRules, state, lstar.GenesisBlock(state))
 	if err != nil {
 		t.Fatal(err)
 	}

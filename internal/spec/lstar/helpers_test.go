@@ -1,44 +1,11 @@
 package lstar
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"slices"
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
-
-// trusting is a proof scheme that believes everything. Its proofs say nothing
-// but differ where the participants do.
-type trusting struct{ max int }
-
-func (trusting) Name() string         { return "trusting" }
-func (t trusting) MaxSignatures() int { return t.max }
-
-func (trusting) Aggregate(children []proof.Child, signatures []proof.Signature, message [32]byte, _ uint64) ([]uint64, []byte, error) {
-	var all []uint64
-	for _, c := range children {
-		all = append(all, c.Validators...)
-	}
-	for _, s := range signatures {
-		all = append(all, s.Validator)
-	}
-	slices.Sort(all)
-	all = slices.Compact(all)
-	h := sha256.New()
-	h.Write(message[:])
-	_ = binary.Write(h, binary.LittleEndian, all)
-	return all, h.Sum(nil), nil
-}
-
-func (trusting) VerifySingle(proof.Component, []byte) error  { return nil }
-func (trusting) VerifyMulti([]proof.Component, []byte) error { return nil }
-func (trusting) Merge([]proof.Child) ([]byte, error)         { return []byte{1}, nil }
-func (trusting) Split(c []proof.Component, i int, _ []byte) ([]byte, error) {
-	return c[i].Message[:], nil
-}
 
 // newTestStore returns a store at genesis whose signatures need not be valid.
 func newTestStore(t testing.TB, validators int) *Store {
@@ -49,7 +16,7 @@ func newTestStore(t testing.TB, validators int) *Store {
 		list[i].ProposalPublicKey[4] = 1
 	}
 	state := GenesisState(1000, NewValidators(list))
-	s, err := NewStore(Crypto{Signatures: xmss.Test, Proofs: trusting{1 << 20}}, NetworkRules, state, GenesisBlock(state))
+	s, err := NewStore(Crypto{Signatures: xmss.Test, Proofs: prooftest.Trusting{Max: 1 << 20}}, NetworkRules, state, GenesisBlock(state))
 	if err != nil {
 		t.Fatal(err)
 	}

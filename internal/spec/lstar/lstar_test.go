@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 )
 
@@ -437,7 +438,7 @@ func voteRaw(t *testing.T, s *Store, slot Slot) {
 func TestProofCapacity(t *testing.T) {
 	for _, validators := range []int{9, 12, 16, 20, 22} {
 		s := newTestStore(t, validators)
-		s.crypto.Proofs = trusting{20} // 19 votes, and the proposer
+		s.crypto.Proofs = prooftest.Trusting{Max: 20} // 19 votes, and the proposer
 		const slots = 20
 		for slot := range Slot(slots) {
 			if slot > 0 {
@@ -474,7 +475,7 @@ func TestProofCapacity(t *testing.T) {
 // TestAggregateKeepsWhatHasNoRoom: signatures that no proof has room for wait.
 func TestAggregateKeepsWhatHasNoRoom(t *testing.T) {
 	s := newTestStore(t, 10)
-	s.crypto.Proofs = trusting{8}
+	s.crypto.Proofs = prooftest.Trusting{Max: 8}
 	s.SkipTo(1)
 	voteRaw(t, s, 0)
 	made, err := s.Aggregate()
