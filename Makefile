@@ -17,8 +17,9 @@ build:
 devnet: build
 	$(BIN) devnet --nodes 4 --validators 8
 
+# Never from the cache, which does not know of what e2e builds and runs.
 test:
-	$(GO) test -timeout 30m ./...
+	$(GO) test -count=1 -timeout 30m ./...
 	@cd conformance && $(GO) test # again, for its table
 
 # Kills a node of a network at random moments; go test does it 20 times.
