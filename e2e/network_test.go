@@ -35,7 +35,10 @@ func startNetwork(t *testing.T, o devnet.Options) *devnet.Network {
 // launch starts a network, which ends with the test at the latest.
 func launch(t *testing.T, o devnet.Options) *devnet.Network {
 	t.Helper()
-	o.Dir, o.Executable, o.Scheme, o.ActiveSlots = filepath.Join(t.TempDir(), "net"), binary, xmss.Test, 250
+	o.Dir, o.Executable = filepath.Join(t.TempDir(), "net"), binary
+	if o.Scheme == nil {
+		o.Scheme, o.ActiveSlots = xmss.Test, 250
+	}
 	n, err := devnet.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

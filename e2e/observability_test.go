@@ -1,0 +1,444 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/devnet"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// What an operator was promised, and the test that holds it:
+//
+//	the seven leanspec_ metrics              TestObservability; their values: TestOneNode
+//	leanMetrics' names, types, buckets       TestObservability, by the table leanMetrics
+//	promtool check metrics                   TestObservability
+//	--metrics-port, the API port's /metrics  TestOneNode
+//	JSON logs, line by line                  TestOneNode, noErrors after every network
+//	/health 200 and 503                      TestOneNode, TestNoAggregator, and while a node is cut off below
+//	flags from the environment               TestEnvironment
+//	dashboards and rules have data           TestObservability
+//	faults raise alerts, and no others       TestObservability
+
+// deploy is where the rules and dashboards are.
+const deploy = "../deploy"
+
+// faultTimeout bounds how long a fault may take to raise its alerts: up to 80 s until
+// a fingerprint of the chain is new, a minute for which the rule waits, and as much
+// again for a machine that is busy.
+const faultTimeout = 4 * time.Minute
+
+// calmTimeout bounds how long alerts may last when their cause is gone.
+const calmTimeout = 3 * time.Minute
+
+// watched is a network that a Prometheus watches.
+type watched struct {
+	*devnet.Network
+	prometheus *prometheus
+	hosts      []*host
+	report     bytes.Buffer // the table at the end
+}
+
+// TestObservability runs a network under a real Prometheus with the rules and
+// dashboards of this repository. While the network is well every metric and every
+// expression has data and no alert is active; then three faults raise the alerts
+// that they should, and no others.
+func TestObservability(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs a network for minutes")
+	}
+	needsPrometheus(t)
+	t.Parallel()
+	rules, err := filepath.Abs(filepath.Join(deploy, "prometheus", "rules", "*.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watched{hosts: newHosts(t, 3)}
+	var options []devnet.NodeOptions
+	for _, h := range w.hosts {
+		options = append(options, devnet.NodeOptions{Prefix: []string{"ip", "netns", "exec", h.name}, IP: h.ip})
+	}
+	// Four validators: two on the first node, so that the others are not enough for
+	// finality without it, and either of them can be missed.
+	w.Network = launch(t, devnet.Options{Nodes: 3, Validators: 4, NodeOptions: options, Scheme: xmss.Prod, ActiveSlots: 1024})
+	w.prometheus = startPrometheus(t, w.Nodes, []string{rules})
+
+	finalizes(t, w.Network, 4, 2*time.Minute)
+	calm := w.calm(t, calmTimeout)
+	w.checkMetrics(t)
+	w.checkExpressions(t)
+	w.staysCalm(t, calm, time.Minute)
+	w.checkFaults(t)
+
+	noErrors(t, w.Network)
+	t.Logf("\n%s", w.report.String())
+}
+
+// calm waits until no alert is active, and returns the moment.
+func (w *watched) calm(t *testing.T, timeout time.Duration) time.Time {
+	t.Helper()
+	w.prometheus.await(t, timeout, "all alerts to end", func() (bool, string) {
+		active, err := w.prometheus.alerts(t.Context())
+		if err != nil {
+			return false, err.Error()
+		}
+		return len(active) == 0, names(active)
+	})
+	return time.Now()
+}
+
+// staysCalm wants no alert, not even a pending one, for a while since a moment.
+func (w *watched) staysCalm(t *testing.T, since time.Time, hold time.Duration) {
+	t.Helper()
+	until := since.Add(hold)
+	w.prometheus.await(t, hold+10*time.Second, "a while without alerts", func() (bool, string) { return time.Now().After(until), "" })
+	for _, state := range []string{"pending", "firing"} {
+		from := since
+		if state == "firing" {
+			from = w.prometheus.started
+		}
+		seen, err := w.prometheus.history(t.Context(), state, from.Add(scrapeInterval), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(seen) > 0 {
+			t.Errorf("on a network that is well: %s was %s", names(seen), state)
+		}
+	}
+	fmt.Fprintf(&w.report, "no alert pending for %s, none firing for %s\n",
+		time.Since(since).Round(time.Second), time.Since(w.prometheus.started).Round(time.Second))
+}
+
+// checkMetrics looks at the pages of all nodes.
+func (w *watched) checkMetrics(t *testing.T) {
+	t.Helper()
+	for _, n := range w.Nodes {
+		status, page := get(t, n.MetricsURL())
+		if status != 200 {
+			t.Fatalf("%s: /metrics is %d", n.Name, status)
+		}
+		checkWithPromtool(t, n.Name, page)
+		families := parseMetrics(t, page)
+		for _, table := range [][]leanMetric{leanMetrics, leanspecMetrics} {
+			for i := range table {
+				table[i].check(t, n.Name, n.IsAggregator, families)
+			}
+		}
+		own := map[string]int{}
+		for name := range families {
+			prefix, _, _ := strings.Cut(name, "_")
+			own[prefix]++
+		}
+		fmt.Fprintf(&w.report, "%s shows %d metrics: %d lean_, %d leanspec_, others %d\n", n.Name, len(families),
+			own["lean"], own["leanspec"], len(families)-own["lean"]-own["leanspec"])
+	}
+	fmt.Fprintf(&w.report, "%d of leanMetrics' table, %d of the promised ones checked on each\n", len(leanMetrics), len(leanspecMetrics))
+}
+
+// checkWithPromtool has Prometheus' own linter look at a page.
+func checkWithPromtool(t *testing.T, node, page string) {
+	t.Helper()
+	// It takes these two for parts of histograms. The names are leanMetrics'.
+	fixed := []string{"lean_attestation_committee_count", "lean_validators_count"}
+	cmd := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
+	cmd.Stdin = strings.NewReader(page)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	for finding := range strings.Lines(string(out)) {
+		name, rest, _ := strings.Cut(strings.TrimSpace(finding), " ")
+		if !slices.Contains(fixed, name) || !strings.Contains(rest, `"_count" suffix`) {
+			t.Errorf("%s: promtool check metrics: %s", node, finding)
+		}
+	}
+}
+
+// expression is a question to Prometheus of a dashboard or a rule.
+type expression struct {
+	where string
+	expr  string
+	alert bool // one that has an answer only when something is wrong
+}
+
+// variable is one of Grafana's, in any of its notations.
+var variable = regexp.MustCompile(`\$\{(\w+)(?::\w+)?\}|\$(\w+)|\[\[(\w+)\]\]`)
+
+// inGrafana puts values in the place of Grafana's variables.
+func inGrafana(expr string) string {
+	return variable.ReplaceAllStringFunc(expr, func(v string) string {
+		m := variable.FindStringSubmatch(v)
+		switch name := m[1] + m[2] + m[3]; name {
+		case "__rate_interval":
+			return "1m"
+		case "__interval":
+			return "15s"
+		case "__range":
+			return "5m"
+		case "__range_s":
+			return "300"
+		default: // of the dashboard: All
+			return ".+"
+		}
+	})
+}
+
+// readDashboards returns the expressions of all panels, also of those in rows, and of
+// the variables.
+func readDashboards(t *testing.T) []expression {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(deploy, "grafana", "dashboards", "*.json"))
+	if err != nil || len(files) < 2 {
+		t.Errorf("dashboards: %v %v, want two or more", files, err)
+	}
+	type panel struct {
+		Title   string
+		Targets []struct{ Expr string }
+		Panels  []panel
+	}
+	ofVariable := regexp.MustCompile(`^label_values\((?:(.*),\s*)?\w+\)$`)
+	var all []expression
+	for _, file := range files {
+		var dashboard struct {
+			Panels     []panel
+			Templating struct {
+				List []struct {
+					Name, Type string
+					Query      any
+				}
+			}
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(content, &dashboard); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		name := filepath.Base(file)
+		var add func([]panel)
+		add = func(panels []panel) {
+			for _, p := range panels {
+				for _, target := range p.Targets {
+					if target.Expr != "" {
+						all = append(all, expression{where: name + ": " + p.Title, expr: inGrafana(target.Expr)})
+					}
+				}
+				add(p.Panels)
+			}
+		}
+		add(dashboard.Panels)
+		for _, v := range dashboard.Templating.List {
+			query, _ := v.Query.(string)
+			if object, ok := v.Query.(map[string]any); ok {
+				query, _ = object["query"].(string)
+			}
+			if m := ofVariable.FindStringSubmatch(query); v.Type == "query" && m != nil && m[1] != "" {
+				all = append(all, expression{where: name + ": variable " + v.Name, expr: inGrafana(m[1])})
+			}
+		}
+	}
+	return all
+}
+
+// readRules returns the expressions of all rules that Prometheus has loaded.
+func (w *watched) readRules(t *testing.T) []expression {
+	t.Helper()
+	var data struct {
+		Groups []struct {
+			Rules []struct{ Name, Query, Type, LastError string }
+		}
+	}
+	if err := w.prometheus.api(t.Context(), "rules", &data); err != nil {
+		t.Fatal(err)
+	}
+	var all []expression
+	for _, g := range data.Groups {
+		for _, r := range g.Rules {
+			if r.LastError != "" {
+				t.Errorf("%s: %s", r.Name, r.LastError)
+			}
+			all = append(all, expression{where: r.Name, expr: r.Query, alert: r.Type == "alerting"})
+		}
+	}
+	if len(all) == 0 {
+		t.Fatal("Prometheus has no rules")
+	}
+	return all
+}
+
+// selector is a metric with what is asked of its labels, in an expression.
+var selector = regexp.MustCompile(`\b(?:up|(?:leanspec|lean|process|go|promhttp|scrape)_\w+)(?:\s*\{[^}]*\})?`)
+
+// parts are the questions that an alert is made of. When nothing is wrong the alert
+// has no answer, but each of these must have one: a name that nobody exports would
+// keep it silent for ever.
+func (e expression) parts() []string {
+	var all []string
+	for _, s := range selector.FindAllString(e.expr, -1) {
+		all = append(all, strings.TrimSpace(s))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// checkExpressions evaluates what the dashboards and the rules ask.
+func (w *watched) checkExpressions(t *testing.T) {
+	t.Helper()
+	quiet := readQuiet(t)
+	used := map[string]bool{}
+	ask := func(where, expr string) int {
+		t.Helper()
+		samples, err := w.prometheus.query(t.Context(), expr)
+		if err != nil {
+			t.Errorf("%s: %s: %v", where, expr, err)
+			return -1
+		}
+		return len(samples)
+	}
+	panels, alerts, parts := readDashboards(t), w.readRules(t), 0
+	for _, e := range panels {
+		n := ask(e.where, e.expr)
+		reason, listed := quiet[e.expr]
+		used[e.expr] = true
+		switch {
+		case n == 0 && !listed:
+			t.Errorf("%s: %s has no data on a network that is well", e.where, e.expr)
+		case n > 0 && listed:
+			t.Errorf("%s: %s has data on a network that is well, and is listed as one that has none (%s)", e.where, e.expr, reason)
+		}
+	}
+	for _, e := range alerts {
+		if !e.alert {
+			if ask(e.where, e.expr) == 0 {
+				t.Errorf("%s: %s has no data on a network that is well", e.where, e.expr)
+			}
+			continue
+		}
+		if n := ask(e.where, e.expr); n > 0 {
+			t.Errorf("%s is raised on a network that is well: %s", e.where, e.expr)
+		}
+		if len(e.parts()) == 0 {
+			t.Errorf("%s asks for no metric: %s", e.where, e.expr)
+		}
+		for _, part := range e.parts() {
+			parts++
+			n := ask(e.where, part)
+			reason, listed := quiet[part]
+			used[part] = true
+			switch {
+			case n == 0 && !listed:
+				t.Errorf("%s: %s has no data on a network that is well, so the alert cannot be raised", e.where, part)
+			case n > 0 && listed:
+				t.Errorf("%s: %s has data on a network that is well, and is listed as one that has none (%s)", e.where, part, reason)
+			}
+		}
+	}
+	for expr := range quiet {
+		if !used[expr] {
+			t.Errorf("%s is listed as one without data, and nothing asks it", expr)
+		}
+	}
+	fmt.Fprintf(&w.report, "%d expressions of dashboards, %d rules with %d selectors evaluated; %d listed as empty\n", len(panels), len(alerts), parts, len(quiet))
+}
+
+// fault is something that goes wrong, and what is to be said of it.
+type fault struct {
+	name    string
+	inflict func()
+	raises  []alert
+	holds   func() // looks at the network while the alerts fire
+	undo    func()
+}
+
+// checkFaults brings faults upon the network one after the other.
+func (w *watched) checkFaults(t *testing.T) {
+	t.Helper()
+	victim := w.Nodes[2]
+	cut := func(verb string) {
+		for _, other := range w.hosts[:2] {
+			w.hosts[2].run(t, "ip", "route", verb, "blackhole", other.ip.String()+"/32")
+			other.run(t, "ip", "route", verb, "blackhole", w.hosts[2].ip.String()+"/32")
+		}
+	}
+	table := tabwriter.NewWriter(&w.report, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "fault\talert\tfires after\tresolved after")
+	for _, f := range []fault{
+		{
+			// Three of four validators are enough for finality, so nothing else is wrong.
+			name: "stopped",
+			inflict: func() {
+				if err := victim.Stop(); err != nil {
+					t.Fatal(err)
+				}
+			},
+			raises: []alert{alert("LeanNodeDown{" + victim.Name + "}")},
+			undo: func() {
+				if err := victim.Start(); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+		{
+			// The others go on. The one that is alone has one of four validators: with a
+			// block of its own every fourth slot its head never gets old, so it takes
+			// itself for synced, and only the fingerprints tell that it is on a chain of
+			// its own. What the network finalizes it does not hold up.
+			name:    "cut off",
+			inflict: func() { cut("add") },
+			raises:  []alert{alert("LeanNoPeers{" + victim.Name + "}"), "LeanHeadsDiverge"},
+			undo:    func() { cut("del") },
+		},
+		{
+			// Blocks go on, and votes; but no votes get into blocks.
+			name:    "no aggregator",
+			inflict: func() { setAggregator(t, w.Nodes[0], false) },
+			raises:  []alert{"LeanNoAggregates", "LeanNotFinalizing"},
+			undo:    func() { setAggregator(t, w.Nodes[0], true) },
+		},
+	} {
+		began := time.Now()
+		f.inflict()
+		w.prometheus.await(t, faultTimeout, fmt.Sprintf("%s after a node was %s", f.raises, f.name), func() (bool, string) {
+			active, err := w.prometheus.alerts(t.Context())
+			if err != nil {
+				return false, err.Error()
+			}
+			missing := slices.ContainsFunc(f.raises, func(a alert) bool { return active[a] != "firing" })
+			return !missing, names(active)
+		})
+		if f.holds != nil {
+			f.holds()
+		}
+		f.undo()
+		undone := time.Now()
+		calm := w.calm(t, calmTimeout)
+		fired, err := w.prometheus.history(t.Context(), "firing", began, calm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range f.raises {
+			seen := fired[name]
+			fmt.Fprintf(table, "%s\t%s\t%.0f s\t%.0f s\n", f.name, name, seen.first.Sub(began).Seconds(), max(0, seen.last.Sub(undone).Seconds()))
+			delete(fired, name)
+		}
+		if len(fired) > 0 {
+			t.Errorf("%s: %s fired as well, want %s alone", f.name, names(fired), f.raises)
+		}
+	}
+	_ = table.Flush()
+}
+
+func readQuiet(t *testing.T) map[string]string { return nil }

@@ -1,0 +1,278 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/devnet"
+)
+
+// scrapeInterval is how often Prometheus looks at the nodes, and at its rules.
+const scrapeInterval = 2 * time.Second
+
+// prometheus is a running Prometheus that watches a network.
+type prometheus struct {
+	base    string // of its pages
+	started time.Time
+	client  *http.Client
+	exited  chan struct{}
+}
+
+// needsPrometheus skips a test where Prometheus is not installed, but not in CI.
+func needsPrometheus(t *testing.T) {
+	t.Helper()
+	for _, program := range []string{"prometheus", "promtool"} {
+		if _, err := exec.LookPath(program); err == nil {
+			continue
+		}
+		if os.Getenv("CI") != "" && runtime.GOOS == "linux" {
+			t.Fatalf("there is no %s", program)
+		}
+		t.Skipf("SKIPPED: there is no %s. On Debian it is in the package prometheus.", program)
+	}
+}
+
+// startPrometheus starts one that scrapes all nodes under their names and judges
+// them by the rules of this repository. It ends with the test.
+func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *prometheus {
+	t.Helper()
+	type object = map[string]any
+	var targets []object
+	for _, n := range nodes {
+		targets = append(targets, object{
+			"targets": []string{strings.TrimSuffix(strings.TrimPrefix(n.MetricsURL(), "http://"), "/metrics")},
+			"labels":  object{"instance": n.Name},
+		})
+	}
+	config, err := json.Marshal(object{ // which is YAML as well
+		"global":         object{"scrape_interval": scrapeInterval.String(), "scrape_timeout": "1s", "evaluation_interval": scrapeInterval.String()},
+		"rule_files":     rules,
+		"scrape_configs": []object{{"job_name": "leanspec-node", "static_configs": targets}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := "127.0.0.1:" + freePorts(t, 1)[0]
+	var log bytes.Buffer
+	cmd := exec.Command("prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address, "--log.level=warn")
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &log, &log, diesWithUs()
+	p := &prometheus{base: "http://" + address, started: time.Now(), client: &http.Client{}, exited: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // it must outlive the process
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+			close(p.exited)
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-p.exited:
+		case <-time.After(10 * time.Second):
+			_ = cmd.Process.Kill()
+			<-p.exited
+		}
+		if t.Failed() {
+			t.Logf("Prometheus:\n%s", log.String())
+		}
+	})
+	p.await(t, 30*time.Second, "Prometheus to be ready", func() (bool, string) {
+		_, err := p.page(t.Context(), "/-/ready")
+		return err == nil, fmt.Sprint(err)
+	})
+	return p
+}
+
+// await asks once a second whether something has come about, and what is there
+// instead.
+func (p *prometheus) await(t *testing.T, timeout time.Duration, what string, ok func() (bool, string)) {
+	t.Helper()
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	for again := time.NewTicker(time.Second); ; {
+		done, instead := ok()
+		if done {
+			again.Stop()
+			return
+		}
+		select {
+		case <-again.C:
+		case <-p.exited:
+			t.Fatalf("Prometheus ended while waiting for %s", what)
+		case <-deadline.C:
+			t.Fatalf("waited %s for %s: %s", timeout, what, instead)
+		}
+	}
+}
+
+// page reads one of its pages.
+func (p *prometheus) page(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := p.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", response.Status, bytes.TrimSpace(body))
+	}
+	return body, err
+}
+
+// api reads the data of an answer of the HTTP API.
+func (p *prometheus) api(ctx context.Context, path string, data any) error {
+	body, err := p.page(ctx, "/api/v1/"+path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(body, &struct{ Data any }{data})
+}
+
+// sample is a series with a value at a moment, or several.
+type sample struct {
+	Metric map[string]string
+	Value  point   // of an instant query
+	Values []point // of a range query
+}
+
+// point is a time and a value, as Prometheus writes it: a number and a string.
+type point [2]any
+
+func (p point) time() time.Time {
+	seconds, _ := p[0].(float64)
+	return time.UnixMilli(int64(seconds * 1000))
+}
+
+func (p point) value() float64 {
+	text, _ := p[1].(string)
+	value, _ := strconv.ParseFloat(text, 64)
+	return value
+}
+
+// query evaluates an expression now.
+func (p *prometheus) query(ctx context.Context, expr string) ([]sample, error) {
+	var data struct {
+		ResultType string
+		Result     json.RawMessage
+	}
+	if err := p.api(ctx, "query?query="+url.QueryEscape(expr), &data); err != nil {
+		return nil, err
+	}
+	var samples []sample
+	switch data.ResultType {
+	case "scalar", "string":
+		var at point
+		err := json.Unmarshal(data.Result, &at)
+		return []sample{{Value: at}}, err
+	default:
+		err := json.Unmarshal(data.Result, &samples)
+		return samples, err
+	}
+}
+
+// alert is the name of an alert and the node that it is about, if it is about one:
+// LeanNodeDown{lean_spec_2}.
+type alert string
+
+func alertOf(labels map[string]string) alert {
+	if node := labels["instance"]; node != "" {
+		return alert(labels["alertname"] + "{" + node + "}")
+	}
+	return alert(labels["alertname"])
+}
+
+// alerts returns those that are active now, with their state: pending or firing.
+func (p *prometheus) alerts(ctx context.Context) (map[alert]string, error) {
+	var data struct {
+		Alerts []struct {
+			Labels map[string]string
+			State  string
+		}
+	}
+	err := p.api(ctx, "alerts", &data)
+	active := make(map[alert]string)
+	for _, a := range data.Alerts {
+		if name := alertOf(a.Labels); active[name] != "firing" {
+			active[name] = a.State
+		}
+	}
+	return active, err
+}
+
+// span is when an alert was first and last seen in a state.
+type span struct{ first, last time.Time }
+
+// history returns all alerts that were in a state in a time. Prometheus keeps it as
+// a series that has a sample for each evaluation, so nothing is missed.
+func (p *prometheus) history(ctx context.Context, state string, from, to time.Time) (map[alert]span, error) {
+	seconds := func(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', 3, 64) }
+	var data struct{ Result []sample }
+	// A sample counts for the interval after it, not for the five minutes that a series usually lasts.
+	expr := fmt.Sprintf("last_over_time(ALERTS{alertstate=%q}[%s])", state, scrapeInterval)
+	err := p.api(ctx, "query_range?"+url.Values{
+		"query": {expr}, "start": {seconds(from)}, "end": {seconds(to)}, "step": {"1"},
+	}.Encode(), &data)
+	seen := make(map[alert]span)
+	for _, series := range data.Result {
+		if len(series.Values) == 0 {
+			continue
+		}
+		s := span{series.Values[0].time(), series.Values[len(series.Values)-1].time()}
+		if before, ok := seen[alertOf(series.Metric)]; ok {
+			s.first = time.UnixMilli(min(s.first.UnixMilli(), before.first.UnixMilli()))
+			s.last = time.UnixMilli(max(s.last.UnixMilli(), before.last.UnixMilli()))
+		}
+		seen[alertOf(series.Metric)] = s
+	}
+	return seen, err
+}
+
+// names lists alerts for a message, in order.
+func names[V any](alerts map[alert]V) string {
+	var all []string
+	for name, v := range alerts {
+		if state, ok := any(v).(string); ok {
+			all = append(all, string(name)+" "+state)
+		} else {
+			all = append(all, string(name))
+		}
+	}
+	if sort.Strings(all); len(all) == 0 {
+		return "no alert"
+	}
+	return strings.Join(slices.Compact(all), ", ")
+}
