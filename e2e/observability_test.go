@@ -26,7 +26,7 @@ import (
 //	promtool check metrics                   TestObservability
 //	--metrics-port, the API port's /metrics  TestOneNode
 //	JSON logs, line by line                  TestOneNode, noErrors after every network
-//	/health 200 and 503                      TestOneNode, TestNoAggregator
+//	/health 200 and 503                      TestOneNode, TestNoAggregator, and the node that is cut off below
 //	flags from the environment               TestEnvironment
 //	dashboards and rules have data           TestObservability
 //	faults raise alerts, and no others       TestObservability
@@ -65,14 +65,14 @@ func TestObservability(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &watched{hosts: newHosts(t, 3)}
+	w := &watched{hosts: newHosts(t, 4)}
 	var options []devnet.NodeOptions
 	for _, h := range w.hosts {
 		options = append(options, devnet.NodeOptions{Prefix: []string{"ip", "netns", "exec", h.name}, IP: h.ip})
 	}
-	// Four validators: two on the first node, so that the others are not enough for
-	// finality without it, and either of them can be missed.
-	w.Network = launch(t, devnet.Options{Nodes: 3, Validators: 4, NodeOptions: options, Scheme: xmss.Prod, ActiveSlots: 1024})
+	// Three validators, of which two are enough for finality, on a node each. The
+	// fourth node only follows.
+	w.Network = launch(t, devnet.Options{Nodes: 4, Validators: 3, NodeOptions: options, Scheme: xmss.Prod, ActiveSlots: 1024})
 	w.prometheus = startPrometheus(t, w.Nodes, []string{rules})
 
 	finalizes(t, w.Network, 4, 2*time.Minute)
@@ -133,7 +133,7 @@ func (w *watched) checkMetrics(t *testing.T) {
 		families := parseMetrics(t, page)
 		for _, table := range [][]leanMetric{leanMetrics, leanspecMetrics} {
 			for i := range table {
-				table[i].check(t, n.Name, n.IsAggregator, families)
+				table[i].check(t, n, families)
 			}
 		}
 		own := map[string]int{}
@@ -360,24 +360,28 @@ type fault struct {
 	name    string
 	inflict func()
 	raises  []alert
+	holds   func() // what is so while the alerts fire
 	undo    func()
 }
 
 // checkFaults brings faults upon the network one after the other.
 func (w *watched) checkFaults(t *testing.T) {
 	t.Helper()
-	victim := w.Nodes[2]
-	cut := func(verb string) {
-		for _, other := range w.hosts[:2] {
-			w.hosts[2].run(t, "ip", "route", verb, "blackhole", other.ip.String()+"/32")
-			other.run(t, "ip", "route", verb, "blackhole", w.hosts[2].ip.String()+"/32")
+	victim, follower := w.Nodes[2], w.Nodes[3]
+	cut := func(verb string) { // each of the two from all others
+		for i, a := range w.hosts {
+			for j, b := range w.hosts {
+				if i != j && max(i, j) >= 2 {
+					a.run(t, "ip", "route", verb, "blackhole", b.ip.String()+"/32")
+				}
+			}
 		}
 	}
 	table := tabwriter.NewWriter(&w.report, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "fault\talert\tfires after\tresolved after")
 	for _, f := range []fault{
 		{
-			// Three of four validators are enough for finality, so nothing else is wrong.
+			// Two of three validators are enough for finality, so nothing else is wrong.
 			name: "stopped",
 			inflict: func() {
 				if err := victim.Stop(); err != nil {
@@ -392,14 +396,22 @@ func (w *watched) checkFaults(t *testing.T) {
 			},
 		},
 		{
-			// The others go on. The one that is alone has one of four validators: with a
-			// block of its own every fourth slot its head never gets old, so it takes
-			// itself for synced, and only the fingerprints tell that it is on a chain of
-			// its own. What the network finalizes it does not hold up.
+			// The two others finalize. A node with one of three validators has a block of
+			// its own every third slot, so that its head never gets old and it takes itself
+			// for synced: only the fingerprints tell that it is on a chain of its own. One
+			// without validators has an old head, and knows that it does not know.
 			name:    "cut off",
 			inflict: func() { cut("add") },
-			raises:  []alert{alert("LeanNoPeers{" + victim.Name + "}"), "LeanHeadsDiverge"},
-			undo:    func() { cut("del") },
+			raises: []alert{
+				alert("LeanNoPeers{" + victim.Name + "}"), alert("LeanNoPeers{" + follower.Name + "}"),
+				alert("LeanNotSynced{" + follower.Name + "}"), "LeanHeadsDiverge",
+			},
+			holds: func() {
+				if status, _ := get(t, follower.HealthURL()); status != 503 {
+					t.Errorf("/health of a node that is cut off and has no validators: %d, want 503", status)
+				}
+			},
+			undo: func() { cut("del") },
 		},
 		{
 			// Blocks go on, and votes; but no votes get into blocks.
@@ -419,6 +431,9 @@ func (w *watched) checkFaults(t *testing.T) {
 			missing := slices.ContainsFunc(f.raises, func(a alert) bool { return active[a] != "firing" })
 			return !missing, names(active)
 		})
+		if f.holds != nil {
+			f.holds()
+		}
 		f.undo()
 		undone := time.Now()
 		finalizes(t, w.Network, uint64(w.Clock.Slot())+1, calmTimeout) // before the next fault
