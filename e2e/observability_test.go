@@ -16,6 +16,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
@@ -168,12 +170,26 @@ func checkWithPromtool(t *testing.T, node, page string) {
 	}
 }
 
-// expression is a question to Prometheus of a dashboard or a rule.
+// expression is a question to Prometheus, of a dashboard, a rule or a runbook.
 type expression struct {
-	where string
-	expr  string
-	alert bool // one that has an answer only when something is wrong
+	where   string
+	written string // with Grafana's variables, and on one line
+	expr    string
+	kind    string
 }
+
+const (
+	ofPanel   = "panel"   // has data, unless it is listed as one that has none
+	ofRule    = "rule"    // an alert: has data only where something is wrong, but is made of questions that have
+	ofRunbook = "runbook" // or of a mark in the dashboards: is for when something is wrong
+)
+
+func newExpression(where, written, kind string) expression {
+	written = oneLine(written)
+	return expression{where, written, inGrafana(written), kind}
+}
+
+func oneLine(expr string) string { return strings.Join(strings.Fields(expr), " ") }
 
 // variable is one of Grafana's, in any of its notations.
 var variable = regexp.MustCompile(`\$\{(\w+)(?::\w+)?\}|\$(\w+)|\[\[(\w+)\]\]`)
@@ -197,29 +213,29 @@ func inGrafana(expr string) string {
 	})
 }
 
-// readDashboards returns the expressions of all panels, also of those in rows, and of
-// the variables.
+// readDashboards returns the expressions of all panels, also of those in rows, of the
+// variables and of the annotations.
 func readDashboards(t *testing.T) []expression {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(deploy, "grafana", "dashboards", "*.json"))
 	if err != nil || len(files) < 2 {
-		t.Errorf("dashboards: %v %v, want two or more", files, err)
+		t.Fatalf("dashboards: %v %v, want two or more", files, err)
 	}
 	type panel struct {
 		Title   string
 		Targets []struct{ Expr string }
 		Panels  []panel
 	}
-	ofVariable := regexp.MustCompile(`^label_values\((?:(.*),\s*)?\w+\)$`)
+	ofVariable := regexp.MustCompile(`^label_values\((.*),\s*\w+\)$`)
 	var all []expression
 	for _, file := range files {
 		var dashboard struct {
-			Panels     []panel
+			Panels      []panel
+			Annotations struct {
+				List []struct{ Name, Expr string }
+			}
 			Templating struct {
-				List []struct {
-					Name, Type string
-					Query      any
-				}
+				List []struct{ Name, Definition string }
 			}
 		}
 		content, err := os.ReadFile(file)
@@ -234,21 +250,43 @@ func readDashboards(t *testing.T) []expression {
 		add = func(panels []panel) {
 			for _, p := range panels {
 				for _, target := range p.Targets {
-					if target.Expr != "" {
-						all = append(all, expression{where: name + ": " + p.Title, expr: inGrafana(target.Expr)})
-					}
+					all = append(all, newExpression(name+": "+p.Title, target.Expr, ofPanel))
 				}
 				add(p.Panels)
 			}
 		}
 		add(dashboard.Panels)
 		for _, v := range dashboard.Templating.List {
-			query, _ := v.Query.(string)
-			if object, ok := v.Query.(map[string]any); ok {
-				query, _ = object["query"].(string)
+			if m := ofVariable.FindStringSubmatch(v.Definition); m != nil {
+				all = append(all, newExpression(name+": variable "+v.Name, m[1], ofPanel))
 			}
-			if m := ofVariable.FindStringSubmatch(query); v.Type == "query" && m != nil && m[1] != "" {
-				all = append(all, expression{where: name + ": variable " + v.Name, expr: inGrafana(m[1])})
+		}
+		for _, a := range dashboard.Annotations.List {
+			all = append(all, newExpression(name+": annotation "+a.Name, a.Expr, ofRunbook))
+		}
+	}
+	return all
+}
+
+// readRunbooks returns the expressions that the runbooks have people ask.
+func readRunbooks(t *testing.T) []expression {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", "docs", "runbooks", "*.md"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("runbooks: %v %v, want one for each alert", files, err)
+	}
+	blocks := regexp.MustCompile("(?s)```promql\n(.*?)```")
+	var all []expression
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range blocks.FindAllStringSubmatch(string(content), -1) {
+			for line := range strings.Lines(block[1]) {
+				if line = strings.TrimSpace(line); line != "" {
+					all = append(all, newExpression(filepath.Base(file), line, ofRunbook))
+				}
 			}
 		}
 	}
@@ -269,14 +307,37 @@ func (w *watched) readRules(t *testing.T) []expression {
 	var all []expression
 	for _, g := range data.Groups {
 		for _, r := range g.Rules {
+			kind := ofRule
+			if r.Type == "recording" {
+				kind = ofPanel
+			}
 			if r.LastError != "" {
 				t.Errorf("%s: %s", r.Name, r.LastError)
 			}
-			all = append(all, expression{where: r.Name, expr: r.Query, alert: r.Type == "alerting"})
+			all = append(all, newExpression(r.Name, r.Query, kind))
 		}
 	}
 	if len(all) == 0 {
 		t.Fatal("Prometheus has no rules")
+	}
+	return all
+}
+
+// readNoData returns the expressions of panels that have no data on a network that is
+// well, with the reasons.
+func readNoData(t *testing.T) map[string]string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(deploy, "prometheus", "tests", "no-data.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []struct{ Expr, Reason string }
+	if err := yaml.Unmarshal(content, &list); err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]string)
+	for _, entry := range list {
+		all[oneLine(entry.Expr)] = entry.Reason
 	}
 	return all
 }
@@ -296,69 +357,55 @@ func (e expression) parts() []string {
 	return slices.Compact(all)
 }
 
-// checkExpressions evaluates what the dashboards and the rules ask.
+// checkExpressions evaluates what the dashboards, rules and runbooks ask.
 func (w *watched) checkExpressions(t *testing.T) {
 	t.Helper()
-	quiet := readQuiet(t)
-	used := map[string]bool{}
-	ask := func(where, expr string) (numbers int) {
+	numbers := func(where, expr string) (n int) {
 		t.Helper()
 		samples, err := w.prometheus.query(t.Context(), expr)
 		if err != nil {
 			t.Errorf("%s: %s: %v", where, expr, err)
-			return -1
 		}
 		for _, s := range samples {
 			if !math.IsNaN(s.Value.value()) { // a quantile of nothing, or a mean
-				numbers++
+				n++
 			}
 		}
-		return numbers
+		return n
 	}
-	panels, alerts, parts := readDashboards(t), w.readRules(t), 0
-	for _, e := range panels {
-		n := ask(e.where, e.expr)
-		reason, listed := quiet[e.expr]
-		used[e.expr] = true
+	noData, asked, count := readNoData(t), map[string]bool{}, map[string]int{}
+	for _, e := range slices.Concat(readDashboards(t), w.readRules(t), readRunbooks(t)) {
+		n := numbers(e.where, e.expr)
+		count[e.kind]++
+		asked[e.written] = true
+		reason, listed := noData[e.written]
 		switch {
-		case n == 0 && !listed:
-			t.Errorf("%s: %s has no data on a network that is well", e.where, e.expr)
+		case e.kind == ofPanel && n == 0 && !listed:
+			t.Errorf("%s: no data on a network that is well: %s", e.where, e.written)
 		case n > 0 && listed:
-			t.Errorf("%s: %s has data on a network that is well, and is listed as one that has none (%s)", e.where, e.expr, reason)
+			t.Errorf("%s: data on a network that is well, although it is listed as one without (%s): %s", e.where, reason, e.written)
+		case e.kind == ofRule && n > 0:
+			t.Errorf("%s is raised on a network that is well", e.where)
 		}
-	}
-	for _, e := range alerts {
-		if !e.alert {
-			if ask(e.where, e.expr) == 0 {
-				t.Errorf("%s: %s has no data on a network that is well", e.where, e.expr)
-			}
+		if e.kind != ofRule {
 			continue
-		}
-		if n := ask(e.where, e.expr); n > 0 {
-			t.Errorf("%s is raised on a network that is well: %s", e.where, e.expr)
 		}
 		if len(e.parts()) == 0 {
 			t.Errorf("%s asks for no metric: %s", e.where, e.expr)
 		}
 		for _, part := range e.parts() {
-			parts++
-			n := ask(e.where, part)
-			reason, listed := quiet[part]
-			used[part] = true
-			switch {
-			case n == 0 && !listed:
-				t.Errorf("%s: %s has no data on a network that is well, so the alert cannot be raised", e.where, part)
-			case n > 0 && listed:
-				t.Errorf("%s: %s has data on a network that is well, and is listed as one that has none (%s)", e.where, part, reason)
+			if count["part"]++; numbers(e.where, part) == 0 {
+				t.Errorf("%s can never be raised: there is no %s", e.where, part)
 			}
 		}
 	}
-	for expr := range quiet {
-		if !used[expr] {
-			t.Errorf("%s is listed as one without data, and nothing asks it", expr)
+	for expr := range noData {
+		if !asked[expr] {
+			t.Errorf("listed as one without data, and asked by nothing: %s", expr)
 		}
 	}
-	fmt.Fprintf(&w.report, "%d expressions of dashboards, %d rules with %d selectors evaluated; %d listed as empty\n", len(panels), len(alerts), parts, len(quiet))
+	fmt.Fprintf(&w.report, "expressions evaluated: %d of panels (%d listed as empty), %d of alerts with %d selectors, %d of runbooks\n",
+		count[ofPanel], len(noData), count[ofRule], count["part"], count[ofRunbook])
 }
 
 // fault is something that goes wrong, and what is to be said of it.
@@ -460,5 +507,3 @@ func (w *watched) checkFaults(t *testing.T) {
 	}
 	_ = table.Flush()
 }
-
-func readQuiet(t *testing.T) map[string]string { return nil }
