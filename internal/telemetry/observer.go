@@ -2,9 +2,11 @@ package telemetry
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 // Observer turns events into metrics and log lines. Its methods are safe for concurrent use, never fail, and
@@ -55,14 +57,26 @@ func debugs(log *slog.Logger) bool { return log.Enabled(context.Background(), sl
 
 // BlockImported counts the block, its votes and its proof, which is an aggregated signature.
 func (o *Observer) BlockImported(e BlockImported) {
-	o.m.blocksImported.Inc()
-	add(o.m.attestationsProcessed, e.Participants)
-	add(o.m.transitionAttestationsDone, e.Attestations)
-	observe(o.m.stateTransitionTime, e.Stages.StateTransition)
-	observe(o.m.blockProcessingTime, e.Stages.Total)
+	m, stages := o.m, &e.Stages
+	m.blocksImported.Inc()
+	add(m.attestationsProcessed, e.Participants)
+	m.transitionSlots.Add(float64(e.Slots))
+	add(m.transitionAttestations, e.Attestations)
+	observe(m.transitionSlotsTime, stages.Slots)
+	observe(m.transitionBlockTime, stages.Block)
+	observe(m.transitionAttestationsTime, stages.Attestations)
+	observe(m.stateTransitionTime, stages.StateTransition)
+	observe(m.blockProcessingTime, stages.Total)
+	observe(m.importTime, stages.Elapsed)
+	for i, spent := range [...]time.Duration{stages.Wait, stages.SignatureVerification, stages.StateTransition, stages.ForkChoice, stages.Save} {
+		observe(m.importStages[i], spent)
+	}
 	if !e.Own {
-		o.m.aggregatedSignaturesValid.Inc()
-		observe(o.m.aggregateVerificationTime, e.Stages.SignatureVerification)
+		m.aggregatedSignaturesValid.Inc()
+		observe(m.aggregateVerificationTime, stages.SignatureVerification)
+	}
+	if e.Own || e.Gossip {
+		observeDelay(m.blockImported, e.Delay)
 	}
 
 	if debugs(o.chain) {
@@ -70,15 +84,33 @@ func (o *Observer) BlockImported(e BlockImported) {
 			Slot(e.Slot), Validator(e.ProposerIndex), Root(e.Root), namedRoot("parent_root", e.ParentRoot),
 			slog.Int("attestations", e.Attestations), slog.Int("participants", e.Participants),
 			slog.Bool("own", e.Own), Peer(e.PeerID), Duration(e.Stages.Total),
+			namedDuration("wait_ms", e.Stages.Wait),
 			namedDuration("signature_verification_ms", e.Stages.SignatureVerification),
 			namedDuration("state_transition_ms", e.Stages.StateTransition),
-			namedDuration("fork_choice_ms", e.Stages.ForkChoice))
+			namedDuration("fork_choice_ms", e.Stages.ForkChoice),
+			namedDuration("save_ms", e.Stages.Save))
 	}
 }
 
-// BlockRejected counts the rejection by reason.
+// Seen observes how long after its slot began a valid message came, and compares the clocks.
+func (o *Observer) Seen(e Seen) {
+	switch e.Kind {
+	case GossipBlock:
+		observeDelay(o.m.blockSeen, e.Delay)
+	case GossipAttestation:
+		observeDelay(o.m.attestationSeen, e.Delay)
+	case GossipAggregation:
+		observeDelay(o.m.aggregateSeen, e.Delay)
+	}
+	o.m.drift.add(e.PeerID, e.Offset)
+}
+
+// Early takes a message that is too far ahead of the clock to be judged: it says nothing but what the clocks are.
+func (o *Observer) Early(e Seen) { o.m.drift.add(e.PeerID, e.Offset) }
+
+// BlockRejected counts the rejection by reason and source.
 func (o *Observer) BlockRejected(e BlockRejected) {
-	o.m.blocksRejected.WithLabelValues(knownReasons.label(e.Reason)).Inc()
+	o.m.blocksRejected.WithLabelValues(blockReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
 	if isSignatureReason(e.Reason) {
 		o.m.aggregatedSignaturesInvalid.Inc()
 	}
@@ -112,7 +144,7 @@ func (o *Observer) AttestationAccepted(e AttestationAccepted) {
 // AttestationRejected counts the rejection by reason.
 func (o *Observer) AttestationRejected(e AttestationRejected) {
 	o.m.attestationsInvalid.Inc()
-	o.m.attestationsRejected.WithLabelValues(knownReasons.label(e.Reason)).Inc()
+	o.m.attestationsRejected.WithLabelValues(voteReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
 	observe(o.m.attestationVerificationTime, e.SignatureVerification)
 	if isSignatureReason(e.Reason) {
 		o.m.attestationSignaturesInvalid.Inc()
@@ -138,7 +170,7 @@ func (o *Observer) AggregateAccepted(e AggregateAccepted) {
 
 // AggregateRejected counts the rejection by reason.
 func (o *Observer) AggregateRejected(e AggregateRejected) {
-	o.m.aggregatesRejected.WithLabelValues(knownReasons.label(e.Reason)).Inc()
+	o.m.aggregatesRejected.WithLabelValues(voteReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
 	if isSignatureReason(e.Reason) {
 		o.m.aggregatedSignaturesInvalid.Inc()
 	}
@@ -206,6 +238,7 @@ func (o *Observer) SafeTarget(e SafeTarget) {
 func (o *Observer) BlockProduced(e BlockProduced) {
 	o.m.blockBuildingSuccess.Inc()
 	observe(o.m.blockBuildingTime, e.Duration)
+	observe(o.m.payloadAggregationTime, e.Payloads)
 	o.m.blockAggregatedPayloads.Observe(float64(e.Attestations))
 	if debugs(o.validator) {
 		write(o.validator, slog.LevelDebug, "block produced", Slot(e.Slot), Validator(e.Validator), Root(e.Root),
@@ -213,9 +246,10 @@ func (o *Observer) BlockProduced(e BlockProduced) {
 	}
 }
 
-// BlockProductionFailed counts a block that could not be built.
+// BlockProductionFailed counts a block that could not be built, and a duty that was missed.
 func (o *Observer) BlockProductionFailed(e BlockProductionFailed) {
 	o.m.blockBuildingFailures.Inc()
+	o.m.duties.WithLabelValues(DutyBlock, OutcomeMissed, dutyReason(OutcomeMissed, e.Reason)).Inc()
 	write(o.validator, slog.LevelError, "block production failed",
 		Slot(e.Slot), Validator(e.Validator), Reason(e.Reason), Err(e.Err))
 }
@@ -228,19 +262,29 @@ func (o *Observer) AttestationProduced(e AttestationProduced) {
 	}
 }
 
-// DutySkipped counts a duty that was not done. That the node is not synced or no aggregator is told by other lines
-// already, and that there is nothing to do is no fault, so only the other reasons are worth a warning.
-func (o *Observer) DutySkipped(e DutySkipped) {
-	o.m.dutiesSkipped.WithLabelValues(knownDuties.label(e.Duty), knownReasons.label(e.Reason)).Inc()
-	if e.Duty == DutyAggregation {
-		o.m.aggregatorSkipped.WithLabelValues(aggregatorSkipReasons.label(e.Reason)).Inc()
+// Duty counts what became of a duty. That the node is not synced or no aggregator is told by other lines already, and
+// that there is nothing to do is no fault, so only the other reasons not to do it are worth a warning.
+func (o *Observer) Duty(e Duty) {
+	if !duties.has(e.Duty) || !outcomes.has(e.Outcome) {
+		return
 	}
+	add(o.m.duties.WithLabelValues(e.Duty, e.Outcome, dutyReason(e.Outcome, e.Reason)), max(e.Count, 1))
 	level := slog.LevelWarn
-	switch e.Reason {
-	case ReasonNotSynced, ReasonNotAggregator, ReasonNoValidators, ReasonNoSignatures:
-		level = slog.LevelDebug
+	switch e.Outcome {
+	case OutcomeMade:
+		return
+	case OutcomeLate:
+		level = slog.LevelInfo
+	case OutcomeSkipped:
+		if e.Duty == DutyAggregation {
+			o.m.aggregatorSkipped.WithLabelValues(aggregatorSkipReasons.label(e.Reason)).Inc()
+		}
+		switch e.Reason {
+		case ReasonNotSynced, ReasonNotAggregator, ReasonNoValidators, ReasonNoSignatures:
+			level = slog.LevelDebug
+		}
 	}
-	write(o.validator, level, "duty skipped", Slot(e.Slot), slog.String("duty", e.Duty), Reason(e.Reason))
+	write(o.validator, level, "duty "+e.Outcome, Slot(e.Slot), slog.String("duty", e.Duty), slog.Int("count", max(e.Count, 1)), Reason(e.Reason))
 }
 
 // DutyGate logs that duties stop or go on.
@@ -285,13 +329,8 @@ func (o *Observer) KeyWindow(e KeyWindow) {
 	}
 }
 
-// SlotSummary writes the line of the slot and brings the slots of the chain up to date, which no other event does
-// for a store that was loaded rather than built.
+// SlotSummary writes the line of the slot.
 func (o *Observer) SlotSummary(e SlotSummary) {
-	o.m.headSlot.Set(float64(e.HeadSlot))
-	o.m.safeTargetSlot.Set(float64(e.SafeTargetSlot))
-	o.setJustified(e.JustifiedSlot)
-	o.setFinalized(e.FinalizedSlot)
 	write(o.chain, slog.LevelInfo, "slot", Slot(e.Slot),
 		slog.Uint64("head_slot", e.HeadSlot), slog.Uint64("justified_slot", e.JustifiedSlot),
 		slog.Uint64("finalized_slot", e.FinalizedSlot), slog.Uint64("safe_target_slot", e.SafeTargetSlot),
@@ -308,32 +347,33 @@ func (o *Observer) PoolSizes(e PoolSizes) {
 	o.m.storeStates.Set(float64(e.States))
 }
 
-// AggregateCoverage sets the coverage of one section.
-func (o *Observer) AggregateCoverage(e AggregateCoverage) {
-	if !coverageSections.has(e.Section) {
-		return
-	}
-	validators, subnets := 0, 0
-	for subnet, covered := range e.BySubnet {
-		o.m.coverageValidators.WithLabelValues(e.Section, "subnet_"+strconv.Itoa(subnet)).Set(float64(covered))
-		validators += covered
-		if covered > 0 {
-			subnets++
-		}
-	}
-	o.m.coverageValidators.WithLabelValues(e.Section, subnetCombined).Set(float64(validators))
-	o.m.coverageSubnets.WithLabelValues(e.Section).Set(float64(subnets))
+// Tick observes the time between two intervals.
+func (o *Observer) Tick(e Tick) { observe(o.m.tickInterval, e.Elapsed) }
+
+// ChainLoaded sets the slots of the chain before anything has happened.
+func (o *Observer) ChainLoaded(e ChainLoaded) {
+	o.m.headSlot.Set(float64(e.HeadSlot))
+	o.m.safeTargetSlot.Set(float64(e.SafeTargetSlot))
+	o.setJustified(e.JustifiedSlot)
+	o.setFinalized(e.FinalizedSlot)
 }
 
-// AggregateCoverageDiff sets the difference between two sections.
-func (o *Observer) AggregateCoverageDiff(e AggregateCoverageDiff) {
-	o.m.coverageDiffValidators.WithLabelValues("block_only").Set(float64(e.BlockOnly))
-	o.m.coverageDiffValidators.WithLabelValues("timely_only").Set(float64(e.TimelyOnly))
+// Fingerprint sets what nodes are compared by: 48 bits, which a float64 holds exactly.
+func (o *Observer) Fingerprint(e Fingerprint) {
+	var b [8]byte
+	copy(b[2:], e.Root[:6])
+	o.m.fingerprint.Set(float64(binary.BigEndian.Uint64(b[:])))
+}
+
+// Disk sets the sizes.
+func (o *Observer) Disk(e Disk) {
+	o.m.storageUsed.Set(float64(e.Used))
+	o.m.storageFree.WithLabelValues().Set(float64(e.Free))
 }
 
 // QueueDropped counts an item that was dropped.
 func (o *Observer) QueueDropped(e QueueDropped) {
-	o.m.queueDropped.WithLabelValues(o.m.queues.label(e.Queue)).Inc()
+	o.m.queueDropped.WithLabelValues(queueNames.label(e.Queue)).Inc()
 	write(o.node, slog.LevelWarn, "queue full, item dropped", slog.String(keyQueue, e.Queue))
 }
 
@@ -370,7 +410,7 @@ func (o *Observer) AggregatorRole(e AggregatorRole) {
 // Peers sets the number of connected peers.
 func (o *Observer) Peers(e Peers) {
 	o.m.peersConnected.Set(float64(e.Connected))
-	o.m.connectedPeers.Set(float64(e.Connected))
+	setByName(o.m.connectedPeers, o.m.peerNames, e.Connected, e.ByName)
 	if debugs(o.p2p) {
 		write(o.p2p, slog.LevelDebug, "peers", slog.Int("connected", e.Connected))
 	}
@@ -384,6 +424,7 @@ func (o *Observer) setJustified(slot uint64) {
 func (o *Observer) setFinalized(slot uint64) {
 	o.m.latestFinalizedSlot.Set(float64(slot))
 	o.m.finalizedSlot.Set(float64(slot))
+	o.m.finalized.Store(slot)
 }
 
 // isSignatureReason says whether an object was rejected for its signature or proof.

@@ -116,7 +116,7 @@ func (f *fixture) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
 func (f *fixture) block(t *testing.T, slot lstar.Slot) *lstar.SignedBlock {
 	t.Helper()
 	proposer := lstar.ValidatorIndex(uint64(slot) % uint64(len(f.keys)))
-	p, err := f.ProduceBlock(t.Context(), slot, proposer)
+	p, _, err := f.ProduceBlock(t.Context(), slot, proposer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +253,7 @@ func TestFallsBehind(t *testing.T) {
 	if got, want := f.Snapshot().Time, lstar.Slot(10_000).Interval()+2; got != want {
 		t.Errorf("store at interval %d, want %d", got, want)
 	}
-	if _, err := f.ProduceBlock(t.Context(), 9_999, 0); err == nil {
+	if _, _, err := f.ProduceBlock(t.Context(), 9_999, 0); err == nil {
 		t.Error("a block was built for a slot that is over")
 	}
 }

@@ -74,7 +74,7 @@ func (c *source) grow(from, to lstar.Slot, votes bool) *source {
 	for slot := from; slot <= to; slot++ {
 		c.store.SkipTo(slot.Interval())
 		proposer, _ := lstar.ProposerForSlot(slot, validators)
-		p, err := c.store.ProduceBlock(slot, proposer)
+		p, err := c.store.ProduceBlock(slot, proposer, nil)
 		if err != nil {
 			c.t.Fatal(err)
 		}
