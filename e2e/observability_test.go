@@ -102,22 +102,23 @@ func (w *watched) calm(t *testing.T, timeout time.Duration) time.Time {
 	return time.Now()
 }
 
-// staysCalm wants no alert, not even a pending one, for a while since a moment.
+// staysCalm wants no alert for a while since a moment, and none that fired before.
 func (w *watched) staysCalm(t *testing.T, since time.Time, hold time.Duration) {
 	t.Helper()
 	until := since.Add(hold)
 	w.prometheus.await(t, hold+10*time.Second, "a while without alerts", func() (bool, string) { return time.Now().After(until), "" })
-	for _, state := range []string{"pending", "firing"} {
-		from := since
-		if state == "firing" {
-			from = w.prometheus.started
-		}
-		seen, err := w.prometheus.history(t.Context(), state, from.Add(scrapeInterval), time.Now())
+	for state, from := range map[string]time.Time{"pending": since.Add(scrapeInterval), "firing": w.prometheus.started} {
+		seen, err := w.prometheus.history(t.Context(), state, from, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(seen) > 0 {
-			t.Errorf("on a network that is well: %s was %s", names(seen), state)
+		for name, s := range seen {
+			// When the fingerprint of the chain changes Prometheus has the new one of some
+			// nodes, and the old one of others until it scrapes them.
+			if name == "LeanHeadsDiverge" && state == "pending" && s.longest <= 3*scrapeInterval {
+				continue
+			}
+			t.Errorf("on a network that is well: %s was %s for %s", name, state, s.longest)
 		}
 	}
 	fmt.Fprintf(&w.report, "no alert pending for %s, none firing for %s\n",
@@ -186,7 +187,8 @@ const (
 
 func newExpression(where, written, kind string) expression {
 	written = oneLine(written)
-	return expression{where, written, inGrafana(written), kind}
+	// What happens when a network starts is in there.
+	return expression{where, written, inGrafana(written, "5m"), kind}
 }
 
 func oneLine(expr string) string { return strings.Join(strings.Fields(expr), " ") }
@@ -195,12 +197,12 @@ func oneLine(expr string) string { return strings.Join(strings.Fields(expr), " "
 var variable = regexp.MustCompile(`\$\{(\w+)(?::\w+)?\}|\$(\w+)|\[\[(\w+)\]\]`)
 
 // inGrafana puts values in the place of Grafana's variables.
-func inGrafana(expr string) string {
+func inGrafana(expr, rateInterval string) string {
 	return variable.ReplaceAllStringFunc(expr, func(v string) string {
 		m := variable.FindStringSubmatch(v)
 		switch name := m[1] + m[2] + m[3]; name {
-		case "__rate_interval": // since the beginning, so that it is in there what happens at the start
-			return "5m"
+		case "__rate_interval":
+			return rateInterval
 		case "__interval":
 			return "15s"
 		case "__range":
@@ -378,12 +380,9 @@ func (w *watched) checkExpressions(t *testing.T) {
 		n := numbers(e.where, e.expr)
 		count[e.kind]++
 		asked[e.written] = true
-		reason, listed := noData[e.written]
-		switch {
+		switch _, listed := noData[e.written]; {
 		case e.kind == ofPanel && n == 0 && !listed:
 			t.Errorf("%s: no data on a network that is well: %s", e.where, e.written)
-		case n > 0 && listed:
-			t.Errorf("%s: data on a network that is well, although it is listed as one without (%s): %s", e.where, reason, e.written)
 		case e.kind == ofRule && n > 0:
 			t.Errorf("%s is raised on a network that is well", e.where)
 		}
@@ -399,10 +398,15 @@ func (w *watched) checkExpressions(t *testing.T) {
 			}
 		}
 	}
-	for expr := range noData {
+	for expr, reason := range noData {
 		if !asked[expr] {
 			t.Errorf("listed as one without data, and asked by nothing: %s", expr)
 		}
+		// A busy machine may have made a block late: that is over after a minute.
+		what := fmt.Sprintf("no data (%s) for %s", reason, expr)
+		w.prometheus.await(t, 2*time.Minute, what, func() (bool, string) {
+			return numbers("no-data.yml", inGrafana(expr, "1m")) == 0, "there is, on a network that is well"
+		})
 	}
 	fmt.Fprintf(&w.report, "expressions evaluated: %d of panels (%d listed as empty), %d of alerts with %d selectors, %d of runbooks\n",
 		count[ofPanel], len(noData), count[ofRule], count["part"], count[ofRunbook])

@@ -233,12 +233,17 @@ func (p *prometheus) alerts(ctx context.Context) (map[alert]string, error) {
 	return active, err
 }
 
-// span is when an alert was first and last seen in a state.
-type span struct{ first, last time.Time }
+// span is when an alert was first and last seen in a state, and how long it was so at
+// a stretch.
+type span struct {
+	first, last time.Time
+	longest     time.Duration
+}
 
 // history returns all alerts that were in a state in a time. Prometheus keeps it as
 // a series that has a sample for each evaluation, so nothing is missed.
 func (p *prometheus) history(ctx context.Context, state string, from, to time.Time) (map[alert]span, error) {
+	const step = time.Second // as in the request
 	seconds := func(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', 3, 64) }
 	var data struct{ Result []sample }
 	// A sample counts for the interval after it, not for the five minutes that a series usually lasts.
@@ -248,15 +253,24 @@ func (p *prometheus) history(ctx context.Context, state string, from, to time.Ti
 	}.Encode(), &data)
 	seen := make(map[alert]span)
 	for _, series := range data.Result {
-		if len(series.Values) == 0 {
-			continue
+		name := alertOf(series.Metric)
+		var begin, before time.Time
+		for _, v := range series.Values {
+			at := v.time()
+			if at.Sub(before) > 2*step {
+				begin = at
+			}
+			before = at
+			s, known := seen[name]
+			if !known || at.Before(s.first) {
+				s.first = at
+			}
+			if at.After(s.last) {
+				s.last = at
+			}
+			s.longest = max(s.longest, at.Sub(begin)+step)
+			seen[name] = s
 		}
-		s := span{series.Values[0].time(), series.Values[len(series.Values)-1].time()}
-		if before, ok := seen[alertOf(series.Metric)]; ok {
-			s.first = time.UnixMilli(min(s.first.UnixMilli(), before.first.UnixMilli()))
-			s.last = time.UnixMilli(max(s.last.UnixMilli(), before.last.UnixMilli()))
-		}
-		seen[alertOf(series.Metric)] = s
 	}
 	return seen, err
 }
