@@ -68,14 +68,16 @@ func TestObservability(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &watched{hosts: newHosts(t, 4)}
+	w := &watched{hosts: newHosts(t, 5)}
 	var options []devnet.NodeOptions
 	for _, h := range w.hosts {
 		options = append(options, devnet.NodeOptions{Prefix: []string{"ip", "netns", "exec", h.name}, IP: h.ip})
 	}
-	// Three validators, of which two are enough for finality, on a node each. The
-	// fourth node only follows.
-	w.Network = launch(t, devnet.Options{Nodes: 4, Validators: 3, NodeOptions: options, Scheme: xmss.Prod, ActiveSlots: 1024})
+	// Four validators on a node each, of which three are enough for finality. (Two of
+	// three are as well. But without every third block it can happen that for twenty
+	// slots all blocks that could be justified are those that are missing.) The fifth
+	// node only follows.
+	w.Network = launch(t, devnet.Options{Nodes: 5, Validators: 4, NodeOptions: options, Scheme: xmss.Prod, ActiveSlots: 1024})
 	w.prometheus = startPrometheus(t, w.Nodes, []string{rules})
 
 	finalizes(t, w.Network, 4, 2*time.Minute)
@@ -424,11 +426,11 @@ type fault struct {
 // checkFaults brings faults upon the network one after the other.
 func (w *watched) checkFaults(t *testing.T) {
 	t.Helper()
-	victim, follower := w.Nodes[2], w.Nodes[3]
+	victim, follower := w.Nodes[3], w.Nodes[4]
 	cut := func(verb string) { // each of the two from all others
 		for i, a := range w.hosts {
 			for j, b := range w.hosts {
-				if i != j && max(i, j) >= 2 {
+				if i != j && max(i, j) >= 3 {
 					a.run(t, "ip", "route", verb, "blackhole", b.ip.String()+"/32")
 				}
 			}
@@ -438,7 +440,7 @@ func (w *watched) checkFaults(t *testing.T) {
 	fmt.Fprintln(table, "fault\talert\tfires after\tresolved after")
 	for _, f := range []fault{
 		{
-			// Two of three validators are enough for finality, so nothing else is wrong.
+			// Three of four validators are enough for finality, so nothing else is wrong.
 			name: "stopped",
 			inflict: func() {
 				if err := victim.Stop(); err != nil {
@@ -453,8 +455,8 @@ func (w *watched) checkFaults(t *testing.T) {
 			},
 		},
 		{
-			// The two others finalize. A node with one of three validators has a block of
-			// its own every third slot, so that its head never gets old and it takes itself
+			// The three others finalize. A node with one of four validators has a block of
+			// its own every fourth slot, so that its head never gets old and it takes itself
 			// for synced: only the fingerprints tell that it is on a chain of its own. One
 			// without validators has an old head, and knows that it does not know.
 			name:    "cut off",
