@@ -448,8 +448,8 @@ func TestClosedGate(t *testing.T) {
 	if head := n.chain.Snapshot().Head.Slot; head != 0 {
 		t.Errorf("a block at slot %d was made with a lag of six slots", head)
 	}
-	if got := n.metric(t, "leanspec_duties_total", "skipped", "not_synced"); got != 2 {
-		t.Errorf("%v duties skipped, want a block and a vote", got)
+	if got := n.metric(t, "leanspec_duties_total", "skipped", "not_synced"); got != 3 {
+		t.Errorf("%v duties skipped, want a block and two votes", got)
 	}
 	if lines := n.lines.String(); !strings.Contains(lines, "duties paused") {
 		t.Errorf("the log does not say that duties are paused:\n%s", lines)
