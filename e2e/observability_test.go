@@ -175,23 +175,18 @@ func checkWithPromtool(t *testing.T, node, page string) {
 
 // expression is a question to Prometheus, of a dashboard, a rule or a runbook.
 type expression struct {
-	where   string
-	written string // with Grafana's variables, and on one line
-	expr    string
-	kind    string
+	where string
+	text  string // with Grafana's variables, and on one line
+	kind  string
+	// single is set for those of a dashboard that shows one node at a time.
+	single bool
 }
 
 const (
 	ofPanel   = "panel"   // has data, unless it is listed as one that has none
-	ofRule    = "rule"    // an alert: has data only where something is wrong, but is made of questions that have
-	ofRunbook = "runbook" // or of a mark in the dashboards: is for when something is wrong
+	ofRule    = "rule"    // an alert: has data only where something is wrong
+	ofRunbook = "runbook" // or of an annotation: is for when something is wrong
 )
-
-func newExpression(where, written, kind string) expression {
-	written = oneLine(written)
-	// What happens when a network starts is in there.
-	return expression{where, written, inGrafana(written, "5m"), kind}
-}
 
 func oneLine(expr string) string { return strings.Join(strings.Fields(expr), " ") }
 
@@ -199,10 +194,12 @@ func oneLine(expr string) string { return strings.Join(strings.Fields(expr), " "
 var variable = regexp.MustCompile(`\$\{(\w+)(?::\w+)?\}|\$(\w+)|\[\[(\w+)\]\]`)
 
 // inGrafana puts values in the place of Grafana's variables.
-func inGrafana(expr, rateInterval string) string {
+func inGrafana(expr, instance, rateInterval string) string {
 	return variable.ReplaceAllStringFunc(expr, func(v string) string {
 		m := variable.FindStringSubmatch(v)
 		switch name := m[1] + m[2] + m[3]; name {
+		case "instance":
+			return instance
 		case "__rate_interval":
 			return rateInterval
 		case "__interval":
@@ -239,7 +236,10 @@ func readDashboards(t *testing.T) []expression {
 				List []struct{ Name, Expr string }
 			}
 			Templating struct {
-				List []struct{ Name, Definition string }
+				List []struct {
+					Name, Definition string
+					Multi            bool
+				}
 			}
 		}
 		content, err := os.ReadFile(file)
@@ -249,12 +249,15 @@ func readDashboards(t *testing.T) []expression {
 		if err := json.Unmarshal(content, &dashboard); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		name := filepath.Base(file)
+		name, single := filepath.Base(file), false
+		for _, v := range dashboard.Templating.List {
+			single = single || v.Name == "instance" && !v.Multi
+		}
 		var add func([]panel)
 		add = func(panels []panel) {
 			for _, p := range panels {
 				for _, target := range p.Targets {
-					all = append(all, newExpression(name+": "+p.Title, target.Expr, ofPanel))
+					all = append(all, expression{name + ": " + p.Title, oneLine(target.Expr), ofPanel, single})
 				}
 				add(p.Panels)
 			}
@@ -262,11 +265,11 @@ func readDashboards(t *testing.T) []expression {
 		add(dashboard.Panels)
 		for _, v := range dashboard.Templating.List {
 			if m := ofVariable.FindStringSubmatch(v.Definition); m != nil {
-				all = append(all, newExpression(name+": variable "+v.Name, m[1], ofPanel))
+				all = append(all, expression{name + ": variable " + v.Name, oneLine(m[1]), ofPanel, single})
 			}
 		}
 		for _, a := range dashboard.Annotations.List {
-			all = append(all, newExpression(name+": annotation "+a.Name, a.Expr, ofRunbook))
+			all = append(all, expression{name + ": annotation " + a.Name, oneLine(a.Expr), ofRunbook, single})
 		}
 	}
 	return all
@@ -289,7 +292,7 @@ func readRunbooks(t *testing.T) []expression {
 		for _, block := range blocks.FindAllStringSubmatch(string(content), -1) {
 			for line := range strings.Lines(block[1]) {
 				if line = strings.TrimSpace(line); line != "" {
-					all = append(all, newExpression(filepath.Base(file), line, ofRunbook))
+					all = append(all, expression{filepath.Base(file), oneLine(line), ofRunbook, false})
 				}
 			}
 		}
@@ -318,7 +321,7 @@ func (w *watched) readRules(t *testing.T) []expression {
 			if r.LastError != "" {
 				t.Errorf("%s: %s", r.Name, r.LastError)
 			}
-			all = append(all, newExpression(r.Name, r.Query, kind))
+			all = append(all, expression{r.Name, oneLine(r.Query), kind, false})
 		}
 	}
 	if len(all) == 0 {
@@ -327,8 +330,8 @@ func (w *watched) readRules(t *testing.T) []expression {
 	return all
 }
 
-// readNoData returns the expressions of panels that have no data on a network that is
-// well, with the reasons.
+// readNoData returns the expressions that have no data on a network that is well, or
+// none on some of its nodes, with the reasons.
 func readNoData(t *testing.T) map[string]string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(deploy, "prometheus", "tests", "no-data.yml"))
@@ -347,16 +350,13 @@ func readNoData(t *testing.T) map[string]string {
 }
 
 // selector is a metric with what is asked of its labels, in an expression.
-var selector = regexp.MustCompile(`\b(?:up|(?:leanspec|lean|process|go|promhttp|scrape)_\w+)(?:\s*\{[^}]*\})?`)
+var selector = regexp.MustCompile(`\b(?:up|(?:leanspec|lean|process|go)_\w+)\b(?:\s*\{[^}]*\})?`)
 
-// parts are the questions that an alert is made of. When nothing is wrong the alert
-// has no answer, but each of these must have one: a name that nobody exports would
-// keep it silent for ever.
-func (e expression) parts() []string {
-	var all []string
-	for _, s := range selector.FindAllString(e.expr, -1) {
-		all = append(all, strings.TrimSpace(s))
-	}
+// selectors are the questions that an expression is made of. When nothing is wrong an
+// alert has no answer, but each of these must have one: with a name that nobody
+// exports it would be silent for ever.
+func (e expression) selectors() []string {
+	all := selector.FindAllString(e.text, -1)
 	slices.Sort(all)
 	return slices.Compact(all)
 }
@@ -377,41 +377,57 @@ func (w *watched) checkExpressions(t *testing.T) {
 		}
 		return n
 	}
-	noData, asked, count := readNoData(t), map[string]bool{}, map[string]int{}
-	for _, e := range slices.Concat(readDashboards(t), w.readRules(t), readRunbooks(t)) {
-		n := numbers(e.where, e.expr)
-		count[e.kind]++
-		asked[e.written] = true
-		switch _, listed := noData[e.written]; {
-		case e.kind == ofPanel && n == 0 && !listed:
-			t.Errorf("%s: no data on a network that is well: %s", e.where, e.written)
-		case e.kind == ofRule && n > 0:
-			t.Errorf("%s is raised on a network that is well", e.where)
-		}
-		if e.kind != ofRule {
-			continue
-		}
-		if len(e.parts()) == 0 {
-			t.Errorf("%s asks for no metric: %s", e.where, e.expr)
-		}
-		for _, part := range e.parts() {
-			if count["part"]++; numbers(e.where, part) == 0 {
-				t.Errorf("%s can never be raised: there is no %s", e.where, part)
+	// without returns the nodes for which an expression has no data, of those that have
+	// validators, or ".+" for all of them together.
+	without := func(e expression, rateInterval string) (nodes []string) {
+		selections := []string{".+"}
+		if e.single && strings.Contains(e.text, "$instance") {
+			selections = nil
+			for _, n := range w.Nodes {
+				if len(n.Validators) > 0 {
+					selections = append(selections, n.Name)
+				}
 			}
 		}
-	}
-	for expr, reason := range noData {
-		if !asked[expr] {
-			t.Errorf("listed as one without data, and asked by nothing: %s", expr)
+		for _, selection := range selections {
+			if numbers(e.where, inGrafana(e.text, selection, rateInterval)) == 0 {
+				nodes = append(nodes, selection)
+			}
 		}
-		// A busy machine may have made a block late: that is over after a minute.
-		what := fmt.Sprintf("no data (%s) for %s", reason, expr)
-		w.prometheus.await(t, 2*time.Minute, what, func() (bool, string) {
-			return numbers("no-data.yml", inGrafana(expr, "1m")) == 0, "there is, on a network that is well"
-		})
+		return nodes
 	}
-	fmt.Fprintf(&w.report, "expressions evaluated: %d of panels (%d listed as empty), %d of alerts with %d selectors, %d of runbooks\n",
-		count[ofPanel], len(noData), count[ofRule], count["part"], count[ofRunbook])
+	noData, count := readNoData(t), map[string]int{}
+	for _, e := range slices.Concat(readDashboards(t), w.readRules(t), readRunbooks(t)) {
+		count[e.kind]++
+		reason, listed := noData[e.text]
+		if e.kind == ofPanel && listed {
+			count["listed"]++
+			// A busy machine may have made a block late: that is over after a minute.
+			what := fmt.Sprintf("%s to have no data (%s): %s", e.where, reason, e.text)
+			w.prometheus.await(t, 2*time.Minute, what, func() (bool, string) { return len(without(e, "1m")) > 0, "it has" })
+			continue
+		}
+		missing := without(e, "5m") // what happened at the start is in there
+		if e.kind == ofPanel {
+			if len(missing) > 0 {
+				t.Errorf("%s: no data for %s on a network that is well: %s", e.where, missing, e.text)
+			}
+			continue
+		}
+		if e.kind == ofRule && len(missing) == 0 {
+			t.Errorf("%s is raised on a network that is well", e.where)
+		}
+		for _, s := range e.selectors() {
+			if count["selector"]++; numbers(e.where, inGrafana(s, ".+", "5m")) == 0 {
+				t.Errorf("%s: there is no %s", e.where, s)
+			}
+		}
+		if e.kind == ofRule && len(e.selectors()) == 0 {
+			t.Errorf("%s asks for no metric: %s", e.where, e.text)
+		}
+	}
+	fmt.Fprintf(&w.report, "expressions evaluated: %d of panels (%d listed as empty), %d of alerts and %d of runbooks with %d selectors\n",
+		count[ofPanel], count["listed"], count[ofRule], count[ofRunbook], count["selector"])
 }
 
 // fault is something that goes wrong, and what is to be said of it.
