@@ -111,24 +111,32 @@ func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *promet
 	return p
 }
 
-// await asks once a second whether something has come about, and what is there
-// instead.
+// await waits until something has come about. What is there instead is for the
+// message.
 func (p *prometheus) await(t *testing.T, timeout time.Duration, what string, ok func() (bool, string)) {
 	t.Helper()
-	deadline := time.NewTimer(timeout)
+	if instead := p.wait(timeout, ok); instead != "" {
+		t.Fatalf("waiting for %s: %s", what, instead)
+	}
+}
+
+// wait asks once a second whether something has come about, and returns what is there
+// instead if it does not.
+func (p *prometheus) wait(timeout time.Duration, ok func() (bool, string)) string {
+	deadline, again := time.NewTimer(timeout), time.NewTicker(time.Second)
 	defer deadline.Stop()
-	for again := time.NewTicker(time.Second); ; {
+	defer again.Stop()
+	for {
 		done, instead := ok()
 		if done {
-			again.Stop()
-			return
+			return ""
 		}
 		select {
 		case <-again.C:
 		case <-p.exited:
-			t.Fatalf("Prometheus ended while waiting for %s", what)
+			return "Prometheus ended"
 		case <-deadline.C:
-			t.Fatalf("waited %s for %s: %s", timeout, what, instead)
+			return fmt.Sprintf("%s, after %s", instead, timeout)
 		}
 	}
 }
