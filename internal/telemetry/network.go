@@ -208,6 +208,9 @@ func setByName(gauge *prometheus.GaugeVec, names []string, total int, byName map
 
 // PeerConnection counts the attempt. A failure is a line at debug: whoever dials logs the first of a row.
 func (o *Observer) PeerConnection(e PeerConnection) {
+	if o == nil {
+		return
+	}
 	if directions.has(e.Direction) && connectionResults.has(e.Result) {
 		o.m.connections.WithLabelValues(e.Direction, e.Result).Inc()
 	}
@@ -221,6 +224,9 @@ func (o *Observer) PeerConnection(e PeerConnection) {
 
 // PeerDisconnection counts the disconnection by reason.
 func (o *Observer) PeerDisconnection(e PeerDisconnection) {
+	if o == nil {
+		return
+	}
 	if directions.has(e.Direction) && disconnectReasons.has(e.Reason) {
 		o.m.disconnections.WithLabelValues(e.Direction, e.Reason).Inc()
 	}
@@ -231,6 +237,9 @@ func (o *Observer) PeerDisconnection(e PeerDisconnection) {
 
 // PeerFault counts and logs what a peer did wrong.
 func (o *Observer) PeerFault(e PeerFault) {
+	if o == nil {
+		return
+	}
 	o.m.faults.Inc()
 	if debugs(o.p2p) {
 		write(o.p2p, slog.LevelDebug, "peer at fault", Peer(e.PeerID), Reason(e.Reason),
@@ -240,12 +249,18 @@ func (o *Observer) PeerFault(e PeerFault) {
 
 // PeerBanned counts and logs the ban.
 func (o *Observer) PeerBanned(e PeerBanned) {
+	if o == nil {
+		return
+	}
 	o.m.bans.Inc()
 	write(o.p2p, slog.LevelWarn, "peer banned", Peer(e.PeerID), Reason(e.Reason))
 }
 
 // GossipReceived counts the size of the message.
 func (o *Observer) GossipReceived(e GossipReceived) {
+	if o == nil {
+		return
+	}
 	switch size := float64(e.Bytes); e.Kind {
 	case GossipBlock:
 		o.m.gossipBlock.Observe(size)
@@ -257,10 +272,18 @@ func (o *Observer) GossipReceived(e GossipReceived) {
 }
 
 // MeshPeers sets the number of peers in the mesh.
-func (o *Observer) MeshPeers(e MeshPeers) { setByName(o.m.meshPeers, o.m.peerNames, e.Count, e.ByName) }
+func (o *Observer) MeshPeers(e MeshPeers) {
+	if o == nil {
+		return
+	}
+	setByName(o.m.meshPeers, o.m.peerNames, e.Count, e.ByName)
+}
 
 // GossipJudged counts the verdict. What could not be decoded is a block or a vote that was rejected.
 func (o *Observer) GossipJudged(e GossipJudged) {
+	if o == nil {
+		return
+	}
 	if !gossipKinds.has(e.Kind) || !verdicts.has(e.Verdict) {
 		return
 	}
@@ -280,6 +303,9 @@ func (o *Observer) GossipJudged(e GossipJudged) {
 
 // Request counts a request, and times those of this node.
 func (o *Observer) Request(e Request) {
+	if o == nil {
+		return
+	}
 	if !protocols.has(e.Protocol) || !directions.has(e.Direction) || !requestResults.has(e.Result) {
 		return
 	}
@@ -291,6 +317,9 @@ func (o *Observer) Request(e Request) {
 
 // Agreement sets the number of peers in each relation.
 func (o *Observer) Agreement(e Agreement) {
+	if o == nil {
+		return
+	}
 	for _, relation := range headRelations {
 		o.m.peersByHead.WithLabelValues(relation).Set(float64(e.Heads[relation]))
 	}
@@ -301,6 +330,9 @@ func (o *Observer) Agreement(e Agreement) {
 
 // AttestationCommittee sets the number of committees and this node's subnet.
 func (o *Observer) AttestationCommittee(e AttestationCommittee) {
+	if o == nil {
+		return
+	}
 	o.m.committeeSubnet.Set(float64(e.Subnet))
 	o.m.committeeCount.Set(float64(e.Count))
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -731,6 +732,15 @@ func TestEventsMoveExactlyTheirMetrics(t *testing.T) {
 	}
 }
 
+// TestNilObserver: whoever wants no telemetry gives none.
+func TestNilObserver(t *testing.T) {
+	none := reflect.ValueOf((*Observer)(nil))
+	for i := range none.NumMethod() {
+		method := none.Method(i)
+		method.Call([]reflect.Value{reflect.Zero(method.Type().In(0))})
+	}
+}
+
 // TestEveryMetricMoves holds that no metric is registered which no event moves.
 func TestEveryMetricMoves(t *testing.T) {
 	fixed := []string{
@@ -822,7 +832,9 @@ func BenchmarkBlockImported(b *testing.B) {
 		b.Run(format, func(b *testing.B) {
 			log, _ := NewLogger(LogOptions{Format: format, Writer: io.Discard})
 			o := NewObserver(newTestMetrics(), log)
-			e := BlockImported{Slot: 3, PeerID: "peer", Attestations: 2, Participants: 5, Stages: Stages{Total: time.Millisecond}}
+			d := time.Millisecond
+			e := BlockImported{Slot: 3, PeerID: "peer", Gossip: true, Slots: 1, Attestations: 2, Participants: 5, Delay: d, Stages: Stages{
+				Wait: d, SignatureVerification: d, StateTransition: d, Slots: d, Block: d, Attestations: d, ForkChoice: d, Save: d, Total: d, Elapsed: d}}
 			b.ReportAllocs()
 			for b.Loop() {
 				o.BlockImported(e)

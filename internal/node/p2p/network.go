@@ -150,9 +150,6 @@ func New(cfg Config) (*Network, error) {
 	if cfg.StatusInterval <= 0 {
 		cfg.StatusInterval = DefaultStatusInterval
 	}
-	if cfg.Observer == nil {
-		cfg.Observer = telemetry.NewObserver(nil, nil)
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}

@@ -158,6 +158,8 @@ func headRelation(snap *lstar.Snapshot, theirs lstar.Checkpoint) string {
 	switch {
 	case theirs.Root == ours.Root:
 		return telemetry.RelationSame
+	case theirs == (lstar.Checkpoint{}): // leanSpec's node says so before it has a store
+		return telemetry.RelationBehind
 	case theirs.Slot < ours.Slot && snap.HeadState.HistoricalBlockHash(theirs.Slot) == theirs.Root:
 		return telemetry.RelationBehind
 	case theirs.Slot > ours.Slot && snap.Block(theirs.Root) == nil:

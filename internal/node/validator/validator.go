@@ -136,7 +136,11 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) interval(ctx context.Context, i lstar.Interval) {
 	slot := i.Slot()
 	s.reportWindows(slot)
-	s.missed(slot)
+	if i.InSlot() == 0 || slot == s.started {
+		s.missed(slot, slot)
+	} else {
+		s.missed(slot, slot+1)
+	}
 	if i.InSlot() == 0 {
 		s.blockDuty(ctx, slot)
 		// A slow proposal must not cost the vote.
@@ -185,15 +189,15 @@ func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
 	}
 }
 
-// missed reports the duties of slots that went by while the node did something
-// else, or nothing at all.
-func (s *Service) missed(slot lstar.Slot) {
-	if slot > s.votesDue {
-		lost := int(slot - s.votesDue)
-		s.duty(telemetry.DutyAttestation, slot-1, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, lost*len(s.order))
-		s.votesDue = slot
+// missed reports the votes and the blocks before two slots that went by while the
+// node did something else, or nothing at all.
+func (s *Service) missed(votes, blocks lstar.Slot) {
+	if votes > s.votesDue {
+		lost := int(votes - s.votesDue)
+		s.duty(telemetry.DutyAttestation, votes-1, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, lost*len(s.order))
+		s.votesDue = votes
 	}
-	for ; s.blockDue < slot; s.blockDue++ {
+	for ; s.blockDue < blocks; s.blockDue++ {
 		if _, ours := s.proposer(s.blockDue); ours {
 			s.duty(telemetry.DutyBlock, s.blockDue, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, 1)
 		}

@@ -206,19 +206,59 @@ func TestDuties(t *testing.T) {
 			"leanspec_blocks_imported_total": 11,
 			// By gossip, and again in the blocks; the vote for genesis justifies nothing
 			// and is in every block until it is behind finality.
-			"leanspec_attestations_processed_total": 12*3 + 11*3 + 3*3,
-			"lean_attestations_invalid_total":       0,
-			"leanspec_duties_skipped_total":         0,
-			"lean_validators_count":                 0, // Run was not called
+			"leanspec_attestations_processed_total":       12*3 + 11*3 + 3*3,
+			"lean_attestations_invalid_total":             0,
+			"lean_validators_count":                       0, // Run was not called
+			"lean_state_transition_slots_processed_total": 11,
 		} {
 			if got := n.metric(t, name); got != want {
 				t.Errorf("%s is %v, want %v", name, got, want)
+			}
+		}
+		for outcome, want := range map[string]float64{
+			// A block a slot but the first, and in each slot three votes and an aggregation.
+			telemetry.OutcomeMade: 11 + 12*3 + 12, telemetry.OutcomeLate: 0, telemetry.OutcomeMissed: 0, telemetry.OutcomeSkipped: 0,
+		} {
+			if got := n.metric(t, "leanspec_duties_total", outcome); got != want {
+				t.Errorf("%v duties %s, want %v", got, outcome, want)
 			}
 		}
 		if t.Failed() {
 			t.Log(n.lines.String())
 		}
 	})
+}
+
+// TestMissedAndLate: a node that was away has missed what was due, and one that is
+// slow is late.
+func TestMissedAndLate(t *testing.T) {
+	n := newNetwork(t, 2)
+	s := n.service(n.keys...)
+	at := func(slot lstar.Slot, interval lstar.Interval) {
+		n.setTo(t, slot.Interval()+interval)
+		s.interval(t.Context(), slot.Interval()+interval)
+	}
+	at(0, 1)
+	at(1, 0)
+	// Away from here on: two votes of slot 1, all of slot 2 and 3, a block in each.
+	at(4, 3)
+	for _, want := range []struct {
+		labels []string
+		count  float64
+	}{
+		{[]string{telemetry.DutyAttestation, telemetry.OutcomeMade}, 2},
+		{[]string{telemetry.DutyBlock, telemetry.OutcomeMade}, 1},
+		{[]string{telemetry.DutyAttestation, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped}, 6},
+		{[]string{telemetry.DutyBlock, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped}, 3}, // that of slot 4 as well
+		{[]string{telemetry.DutyAttestation, telemetry.OutcomeLate}, 2},
+	} {
+		if got := n.metric(t, "leanspec_duties_total", want.labels...); got != want.count {
+			t.Errorf("%v: %v, want %v", want.labels, got, want.count)
+		}
+	}
+	if t.Failed() {
+		t.Log(n.lines.String())
+	}
 }
 
 // TestRun: the service wakes by itself, in the middle of a slot too.
