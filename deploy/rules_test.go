@@ -113,14 +113,21 @@ func TestAlertsAreTested(t *testing.T) {
 	}
 }
 
+func needPromtool(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("promtool"); err == nil {
+		return
+	}
+	const problem = "no promtool, which Debian's package prometheus has"
+	if os.Getenv("CI") != "" {
+		t.Fatal(problem)
+	}
+	t.Skip(problem)
+}
+
 // TestPromtool has Prometheus' own tool check the rules and run their tests.
 func TestPromtool(t *testing.T) {
-	if _, err := exec.LookPath("promtool"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("no promtool, which Debian's package prometheus has")
-		}
-		t.Skip("no promtool, which Debian's package prometheus has")
-	}
+	needPromtool(t)
 	tests := slices.DeleteFunc(glob(t, "prometheus/tests/*.yml"), func(path string) bool { return strings.HasSuffix(path, "no-data.yml") })
 	for _, args := range [][]string{
 		append([]string{"check", "rules"}, glob(t, "prometheus/rules/*.yml")...),
@@ -134,9 +141,7 @@ func TestPromtool(t *testing.T) {
 
 // TestExpressionsParse has promtool parse the queries of dashboards and runbooks, as the rules of a file.
 func TestExpressionsParse(t *testing.T) {
-	if _, err := exec.LookPath("promtool"); err != nil {
-		t.Skip("no promtool, which Debian's package prometheus has")
-	}
+	needPromtool(t)
 	var file strings.Builder
 	file.WriteString("groups: [{name: queries, rules: [\n")
 	asked := 0
