@@ -57,11 +57,11 @@ func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *promet
 	for _, n := range nodes {
 		targets = append(targets, object{
 			"targets": []string{strings.TrimSuffix(strings.TrimPrefix(n.MetricsURL(), "http://"), "/metrics")},
-			"labels":  object{"instance": n.Name},
+			"labels":  object{"instance": n.Name, "network": "devnet"},
 		})
 	}
 	config, err := json.Marshal(object{ // which is YAML as well
-		"global":         object{"scrape_interval": scrapeInterval.String(), "scrape_timeout": "1s", "evaluation_interval": scrapeInterval.String()},
+		"global":         object{"scrape_interval": scrapeInterval.String(), "scrape_timeout": scrapeInterval.String(), "evaluation_interval": scrapeInterval.String()},
 		"rule_files":     rules,
 		"scrape_configs": []object{{"job_name": "leanspec-node", "static_configs": targets}},
 	})
