@@ -8,7 +8,7 @@ FUZZTIME ?= 60s
 
 export CGO_ENABLED = 0
 
-.PHONY: build devnet test crashtest memtest race check bench fuzz clean
+.PHONY: build devnet test crashtest memtest race check bench docs fuzz clean
 
 build:
 	$(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/leanspec-node
@@ -43,6 +43,10 @@ check:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Writes docs/metrics.md, which is made of the definitions in the code.
+docs:
+	$(GO) test -count=1 -run '^TestMetricsDocument$$' ./internal/telemetry -update
 
 # Runs every fuzz target of every package, one after the other.
 fuzz:

@@ -79,6 +79,9 @@ func (c *runCmd) Run(ctx context.Context, console *console) error {
 		return badInput(err)
 	}
 	cfg.Log = log
+	if cfg.PeerNames, err = config.LoadPeerNames(filepath.Dir(c.Genesis)); err != nil { // other tools' file
+		log.Warn("peers have no names in metrics", telemetry.Err(err))
+	}
 	n, err := node.New(ctx, *cfg)
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO):

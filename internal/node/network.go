@@ -41,9 +41,15 @@ func (p *publisher) publishAggregates(made []*lstar.SignedAggregatedAttestation)
 		select {
 		case p.aggregates <- a:
 		default:
-			p.observer.QueueDropped(telemetry.QueueDropped{Queue: "publish_aggregates"})
+			p.observer.QueueDropped(telemetry.QueueDropped{Queue: telemetry.QueuePublishAggregates})
 		}
 	}
+}
+
+func (p *publisher) queues() []telemetry.Queue {
+	return []telemetry.Queue{{
+		Name: telemetry.QueuePublishAggregates, Capacity: publishQueue, Length: func() int { return len(p.aggregates) },
+	}}
 }
 
 // run sends aggregates until ctx is done.

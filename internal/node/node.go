@@ -7,10 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	stdsync "sync"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
@@ -42,6 +46,8 @@ type Config struct {
 	NetworkName        string
 	Committees         uint64
 	AggregateSubnetIDs []uint64
+	// PeerNames are the names that peers have in metrics, where they are known.
+	PeerNames map[peer.ID]string
 	// CheckpointSyncURL is where to get the state to start from, genesis if empty.
 	CheckpointSyncURL string
 	// DataDir is the folder for what the node keeps; empty keeps it in memory.
@@ -83,10 +89,12 @@ type server struct {
 // one that the operator can act upon. Close a node that is not run.
 func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{
-		cfg:     cfg,
-		clock:   clock.Clock{SlotClock: clock.SlotClock{GenesisTime: cfg.Genesis.GenesisTime}, Time: cfg.Time},
-		metrics: telemetry.NewMetrics(telemetry.Info{Name: "leanspec-node", Version: cfg.Version, StartTime: cfg.StartTime}),
-		health:  new(telemetry.Health),
+		cfg:   cfg,
+		clock: clock.Clock{SlotClock: clock.SlotClock{GenesisTime: cfg.Genesis.GenesisTime}, Time: cfg.Time},
+		metrics: telemetry.NewMetrics(telemetry.Info{
+			Name: "leanspec-node", Version: cfg.Version, StartTime: cfg.StartTime, PeerNames: slices.Compact(slices.Sorted(maps.Values(cfg.PeerNames))),
+		}),
+		health: new(telemetry.Health),
 	}
 	slot := func() uint64 { return uint64(n.clock.Slot()) }
 	n.metrics.SetClock(slot)
@@ -130,11 +138,13 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		NodeKey: cfg.NodeKey, Listen: cfg.Listen, Bootnodes: cfg.Bootnodes, NetworkName: cfg.NetworkName,
 		Committees: cfg.Committees, Subnets: subnets(&cfg), IsAggregator: cfg.IsAggregator, Scheme: cfg.Scheme,
 		Handler: n.sync, Observer: n.observer, Log: cfg.Log, Version: cfg.Version,
+		PeerNames: cfg.PeerNames,
 	}); err != nil {
 		return nil, err
 	}
 	n.sync.SetNetwork(n.network)
 	n.publisher.network, n.publisher.sync = n.network, n.sync
+	n.metrics.Watch(slices.Concat(n.chain.Queues(), n.sync.Queues(), n.network.Queues(), n.publisher.queues())...)
 	if err := n.listen(); err != nil {
 		return nil, err
 	}
@@ -256,13 +266,24 @@ func (n *Node) Run(ctx context.Context) error {
 	return cause
 }
 
-// watchDisk ends the node when the disk fails.
+// diskInterval is how often the sizes of the disk are read.
+const diskInterval = 10 * time.Second
+
+// watchDisk ends the node when the disk fails, and reports how full it is.
 func (n *Node) watchDisk(ctx context.Context) error {
-	select {
-	case <-n.db.Failed():
-		return n.db.Err()
-	case <-ctx.Done():
-		return nil
+	ticker := time.NewTicker(diskInterval)
+	defer ticker.Stop()
+	for {
+		if used, free, err := n.db.Space(); err == nil {
+			n.observer.Disk(telemetry.Disk{Used: used, Free: free})
+		}
+		select {
+		case <-n.db.Failed():
+			return n.db.Err()
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
 	}
 }
 

@@ -110,11 +110,11 @@ func TestEventLinesHaveTheirFields(t *testing.T) {
 	}{
 		{"block imported", func(o *Observer) { o.BlockImported(BlockImported{PeerID: "p"}) }, []string{
 			"slot", "epoch", "validator", "root", "parent_root", "attestations", "participants", "own", "peer_id", "duration_ms",
-			"signature_verification_ms", "state_transition_ms", "fork_choice_ms",
+			"wait_ms", "signature_verification_ms", "state_transition_ms", "fork_choice_ms", "save_ms",
 		}},
 		{"own block imported", func(o *Observer) { o.BlockImported(BlockImported{Own: true}) }, []string{
 			"slot", "epoch", "validator", "root", "parent_root", "attestations", "participants", "own", "duration_ms",
-			"signature_verification_ms", "state_transition_ms", "fork_choice_ms",
+			"wait_ms", "signature_verification_ms", "state_transition_ms", "fork_choice_ms", "save_ms",
 		}},
 		{"block rejected", func(o *Observer) { o.BlockRejected(BlockRejected{PeerID: "p", Reason: "r", Err: errTest}) }, []string{
 			"slot", "epoch", "root", "peer_id", "reason", "error",

@@ -43,7 +43,7 @@ func (n *Network) connected(conn network.Conn) {
 		PeerID: c.id.String(), Address: conn.RemoteMultiaddr().String(),
 		Direction: direction(conn), Result: telemetry.ResultSuccess,
 	})
-	n.observer.Peers(telemetry.Peers{Connected: n.peers.len()})
+	n.reportPeers()
 	// The one who dialed speaks first.
 	//
 	// leanSpec: node/networking/client/event_source/live.py, dial
@@ -61,7 +61,7 @@ func (n *Network) disconnected(conn network.Conn) {
 	n.observer.PeerDisconnection(telemetry.PeerDisconnection{
 		PeerID: c.id.String(), Direction: direction(conn), Reason: reason, Detail: detail,
 	})
-	n.observer.Peers(telemetry.Peers{Connected: n.peers.len()})
+	n.reportPeers()
 	if last {
 		c.handler.Lock()
 		defer c.handler.Unlock()

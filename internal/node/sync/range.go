@@ -8,6 +8,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
@@ -251,7 +252,7 @@ func (s *Service) importBlocks(ctx context.Context, b *batch) (imported int, err
 		case !connected:
 			return imported, errUnconnected
 		}
-		err := s.importBlock(ctx, block, root, b.from)
+		err := s.importBlock(ctx, block, root, chain.Origin{PeerID: b.from.String()})
 		switch {
 		case err == nil:
 			imported++
