@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -36,6 +37,7 @@ type Info struct {
 type Metrics struct {
 	registry *prometheus.Registry
 	clock    atomic.Pointer[func() uint64]
+	log      atomic.Pointer[LogControl]
 	queues   firstComers
 
 	// leanspec_*: this node's own.
@@ -179,6 +181,10 @@ func NewMetrics(info Info) *Metrics {
 	m.saveTime = d.histogram("leanspec_storage_save_time_seconds",
 		"Time until a change of the chain is on the disk, which everybody who sees it waits for.",
 		0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+	for _, level := range logLevels {
+		d.NewCounterFunc(prometheus.CounterOpts{Name: "leanspec_log_lines_total", Help: "Lines logged, by level.",
+			ConstLabels: prometheus.Labels{"level": levelName(level)}}, func() float64 { return m.logLines(level) })
+	}
 	m.storeBlocks = d.gauge("leanspec_store_blocks", "Blocks in the fork-choice store.")
 	m.storeStates = d.gauge("leanspec_store_states", "States in the fork-choice store.")
 
@@ -290,6 +296,16 @@ func NewMetrics(info Info) *Metrics {
 // SetClock gives the metrics the slot of the wall clock, which must be 0 before genesis. It is called at every
 // scrape, from any goroutine.
 func (m *Metrics) SetClock(slot func() uint64) { m.clock.Store(&slot) }
+
+// SetLog gives the metrics the log whose lines they count.
+func (m *Metrics) SetLog(c *LogControl) { m.log.Store(c) }
+
+func (m *Metrics) logLines(level slog.Level) float64 {
+	if c := m.log.Load(); c != nil {
+		return float64(c.Lines(level))
+	}
+	return 0
+}
 
 func (m *Metrics) clockSlot() uint64 {
 	if slot := m.clock.Load(); slot != nil && *slot != nil {

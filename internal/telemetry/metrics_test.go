@@ -132,8 +132,9 @@ var ownMetrics = map[string]definition{
 	"leanspec_queue_dropped_total":                {kind: counter, labels: map[string][]string{"queue": nil}},
 	"leanspec_storage_save_time_seconds": {kind: histogram,
 		buckets: []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1}},
-	"leanspec_store_blocks": {kind: gauge},
-	"leanspec_store_states": {kind: gauge},
+	"leanspec_log_lines_total": {kind: counter, labels: map[string][]string{"level": {"debug", "info", "warn", "error"}}},
+	"leanspec_store_blocks":    {kind: gauge},
+	"leanspec_store_states":    {kind: gauge},
 }
 
 func newTestMetrics() *Metrics {
