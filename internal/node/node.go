@@ -46,13 +46,16 @@ type Config struct {
 	CheckpointSyncURL string
 	// DataDir is the folder for what the node keeps; empty keeps it in memory.
 	DataDir string
-	// Ports of the three HTTP servers; 0 turns one off. The RPC port has /health
-	// alone.
+	// Ports of the three HTTP servers; 0 turns one off. The RPC port has /health,
+	// /livez and /readyz.
 	APIPort, MetricsPort, RPCPort int
 
 	Log       *slog.Logger
+	LogLevels *telemetry.LogControl // of Log; nil turns the route to change them off
 	Time      clock.Time
 	StartTime time.Time // of the process
+
+	now func() time.Time // for the pulses of the loops; time.Now but in tests
 }
 
 // Node is ready to run.
@@ -90,6 +93,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	slot := func() uint64 { return uint64(n.clock.Slot()) }
 	n.metrics.SetClock(slot)
+	n.metrics.SetLog(cfg.LogLevels)
 	n.health.SetClock(slot)
 	n.observer = telemetry.NewObserver(n.metrics, cfg.Log)
 
@@ -119,13 +123,17 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		aggregates: make(chan *lstar.SignedAggregatedAttestation, publishQueue),
 	}
 	n.chain = chain.New(chain.Config{
+		Pulse: n.pulse("chain", stuckAfter),
 		Store: store, Storage: kept, Verifier: verifier, Clock: n.clock, Observer: n.observer,
 		Log:               telemetry.Component(cfg.Log, "chain"),
 		IsAggregator:      cfg.IsAggregator,
 		PublishAggregates: n.publisher.publishAggregates,
 		OnSlotEnd:         n.slotEnds,
 	})
-	n.sync = sync.New(sync.Config{Chain: n.chain, Blocks: kept, Clock: n.clock, Observer: n.observer, Log: telemetry.Component(cfg.Log, "sync")})
+	n.sync = sync.New(sync.Config{
+		Chain: n.chain, Blocks: kept, Clock: n.clock, Observer: n.observer, Log: telemetry.Component(cfg.Log, "sync"),
+		Pulse: n.pulse("sync", stuckAfter),
+	})
 	if n.network, err = p2p.New(p2p.Config{
 		NodeKey: cfg.NodeKey, Listen: cfg.Listen, Bootnodes: cfg.Bootnodes, NetworkName: cfg.NetworkName,
 		Committees: cfg.Committees, Subnets: subnets(&cfg), IsAggregator: cfg.IsAggregator, Scheme: cfg.Scheme,
@@ -144,8 +152,10 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.validator = validator.New(validator.Config{
 		Chain: n.chain, Publisher: n.publisher, Distance: n.sync.Distance, Clock: n.clock, Crypto: crypto, Keys: keys, Observer: n.observer,
-		Log: telemetry.Component(cfg.Log, "validator"),
+		Log:   telemetry.Component(cfg.Log, "validator"),
+		Pulse: n.pulse("validator", dutiesStuckAfter),
 	})
+	n.health.AddReady(telemetry.Check{Name: "network", Run: n.network.Check})
 	return n, nil
 }
 
@@ -167,16 +177,18 @@ func registry(g *config.Genesis) *lstar.Validators {
 
 // listen opens the ports that are turned on.
 func (n *Node) listen() error {
-	health := http.NewServeMux()
-	health.Handle("/health", n.health)
+	routes := api.WithIdentity(api.Handler(n.chain, n.metrics.Handler()), n.identity)
+	if n.cfg.LogLevels != nil {
+		routes = api.WithLogLevel(routes, n.cfg.LogLevels, telemetry.Component(n.cfg.Log, "api"))
+	}
 	for _, s := range []struct {
 		flag    string
 		port    int
 		handler http.Handler
 	}{
-		{"api", n.cfg.APIPort, api.WithIdentity(api.Handler(n.chain, n.metrics.Handler()), n.identity)},
+		{"api", n.cfg.APIPort, routes},
 		{"metrics", n.cfg.MetricsPort, telemetry.NewMux(n.metrics, n.health)},
-		{"rpc", n.cfg.RPCPort, health},
+		{"rpc", n.cfg.RPCPort, telemetry.NewHealthMux(n.health)},
 	} {
 		if s.port == 0 {
 			continue
@@ -207,7 +219,8 @@ func (n *Node) Close() {
 	}
 	if n.db != nil {
 		if err := n.db.Close(); err != nil {
-			n.cfg.Log.Error("closing the database", telemetry.Err(err))
+			n.cfg.Log.Error("the database did not close", telemetry.Err(err),
+				telemetry.Advice("nothing that was shown is lost; if the next start refuses the folder, do what that says"))
 		}
 	}
 	n.guard.Close()
@@ -239,6 +252,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run("p2p", n.network.Run)
 	run("publisher", n.publisher.run)
 	run("health", n.watchHealth)
+	run("watchdog", n.watchLoops)
 	for _, s := range n.servers {
 		run(s.name, func(ctx context.Context) error { return telemetry.Serve(ctx, s.ln, s.handler) })
 	}
@@ -249,7 +263,8 @@ func (n *Node) Run(ctx context.Context) error {
 		cause = nil
 		log.Info("stopping")
 	} else {
-		log.Error("stopping: the node cannot go on", telemetry.Err(cause))
+		log.Error("stopping: the node cannot go on", telemetry.Err(cause),
+			telemetry.Advice("mend what the error says, and start again; without a change it will happen again"))
 	}
 	services.Wait()
 	log.Info("stopped")
@@ -282,10 +297,11 @@ func (n *Node) logStart(log *slog.Logger) {
 	}
 	log.Info("started", attrs...)
 	identity := n.identity()
-	log.Info("network", "peer_id", identity.PeerID, "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
+	log.Info("network", telemetry.Peer(identity.PeerID), "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
 		"bootnodes", len(n.cfg.Bootnodes), "subnets", fmt.Sprint(subnets(&n.cfg)), "enr", identity.ENR)
 	if n.db == nil {
-		log.Warn("no --data-dir: the chain is kept in memory, and starts anew with the next start")
+		log.Warn("no --data-dir: the chain is kept in memory, and starts anew with the next start",
+			telemetry.Advice("give --data-dir a folder that stays, unless this is a trial"))
 	}
 	if n.clock.BeforeGenesis() {
 		log.Info("waiting for genesis", "seconds", int(n.clock.StartOf(0).Sub(n.clock.Now()).Seconds()+0.5))

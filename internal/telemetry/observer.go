@@ -217,7 +217,8 @@ func (o *Observer) BlockProduced(e BlockProduced) {
 func (o *Observer) BlockProductionFailed(e BlockProductionFailed) {
 	o.m.blockBuildingFailures.Inc()
 	write(o.validator, slog.LevelError, "block production failed",
-		Slot(e.Slot), Validator(e.Validator), Reason(e.Reason), Err(e.Err))
+		Slot(e.Slot), Validator(e.Validator), Reason(e.Reason), Err(e.Err),
+		Advice("the slot has no block of this validator; if it goes on, look at the machine's load and disk, and at earlier errors"))
 }
 
 // AttestationProduced times a vote that was made here.
@@ -257,7 +258,8 @@ func (o *Observer) DutyGate(e DutyGate) {
 func (o *Observer) SignatureMade(e SignatureMade) {
 	if e.Err != nil {
 		write(o.validator, slog.LevelError, "signing failed", Slot(e.Slot), Validator(e.Validator),
-			slog.String("kind", e.Kind), Duration(e.Duration), Err(e.Err))
+			slog.String("kind", e.Kind), Duration(e.Duration), Err(e.Err),
+			Advice("the error says why: a key that has run out needs a new network or validator, a disk that fails needs a look"))
 		return
 	}
 	if e.Kind == SignatureAttestation {
@@ -273,7 +275,8 @@ func (o *Observer) SignatureMade(e SignatureMade) {
 func (o *Observer) SignatureRefused(e SignatureRefused) {
 	o.m.signaturesRefused.WithLabelValues(signatureKinds.label(e.Kind)).Inc()
 	write(o.validator, slog.LevelError, "signature refused", Slot(e.Slot), Validator(e.Validator),
-		slog.String("kind", e.Kind), slog.Uint64("latest_slot", e.LatestSlot), Err(e.Err))
+		slog.String("kind", e.Kind), slog.Uint64("latest_slot", e.LatestSlot), Err(e.Err),
+		Advice("make sure that the key runs on one node only, and that neither its records nor the clock were set back; docs/keys.md says more"))
 }
 
 // KeyWindow sets the slots that a key has left, and warns where it is asked to.
@@ -281,7 +284,8 @@ func (o *Observer) KeyWindow(e KeyWindow) {
 	o.m.keySlotsLeft.WithLabelValues(strconv.FormatUint(e.Validator, 10), signatureKinds.label(e.Role)).Set(float64(e.SlotsLeft))
 	if e.Low {
 		write(o.validator, slog.LevelWarn, "key runs out", Validator(e.Validator), slog.String("role", e.Role),
-			slog.Uint64("slots_left", e.SlotsLeft), slog.Uint64("last_slot", e.LastSlot))
+			slog.Uint64("slots_left", e.SlotsLeft), slog.Uint64("last_slot", e.LastSlot),
+			Advice("after its last slot the validator does no duties; a key cannot be renewed"))
 	}
 }
 
@@ -334,7 +338,8 @@ func (o *Observer) AggregateCoverageDiff(e AggregateCoverageDiff) {
 // QueueDropped counts an item that was dropped.
 func (o *Observer) QueueDropped(e QueueDropped) {
 	o.m.queueDropped.WithLabelValues(o.m.queues.label(e.Queue)).Inc()
-	write(o.node, slog.LevelWarn, "queue full, item dropped", slog.String(keyQueue, e.Queue))
+	write(o.node, slog.LevelWarn, "queue full, item dropped", slog.String(keyQueue, e.Queue),
+		Advice("this node does not keep up with its peers: look at the machine's load; a moment of it while syncing is harmless"))
 }
 
 // ChainSaved observes how long the disk took.
