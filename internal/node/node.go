@@ -55,7 +55,10 @@ type Config struct {
 	Time      clock.Time
 	StartTime time.Time // of the process
 
-	now func() time.Time // for the pulses of the loops; time.Now but in tests
+	// For tests: the time of the pulses of the loops, and what stands before the
+	// storage of the chain.
+	now     func() time.Time
+	storage func(chain.Storage) chain.Storage
 }
 
 // Node is ready to run.
@@ -117,6 +120,9 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.db = db
+	if cfg.storage == nil {
+		cfg.storage = func(s chain.Storage) chain.Storage { return s }
+	}
 	n.publisher = &publisher{
 		observer:   n.observer,
 		log:        telemetry.Component(cfg.Log, "p2p"),
@@ -124,7 +130,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.chain = chain.New(chain.Config{
 		Pulse: n.pulse("chain", stuckAfter),
-		Store: store, Storage: kept, Verifier: verifier, Clock: n.clock, Observer: n.observer,
+		Store: store, Storage: cfg.storage(kept), Verifier: verifier, Clock: n.clock, Observer: n.observer,
 		Log:               telemetry.Component(cfg.Log, "chain"),
 		IsAggregator:      cfg.IsAggregator,
 		PublishAggregates: n.publisher.publishAggregates,
@@ -261,14 +267,20 @@ func (n *Node) Run(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	if errors.Is(cause, context.Canceled) {
 		cause = nil
-		log.Info("stopping")
+		log.Info("stopping", n.where()...)
 	} else {
 		log.Error("stopping: the node cannot go on", telemetry.Err(cause),
 			telemetry.Advice("mend what the error says, and start again; without a change it will happen again"))
 	}
 	services.Wait()
-	log.Info("stopped")
+	log.Info("stopped", n.where()...)
 	return cause
+}
+
+// where says how far the chain is.
+func (n *Node) where() []any {
+	snap := n.chain.Snapshot()
+	return []any{telemetry.Slot(uint64(n.clock.Slot())), "head_slot", uint64(snap.Head.Slot), "finalized_slot", uint64(snap.LatestFinalized.Slot)}
 }
 
 // watchDisk ends the node when the disk fails.

@@ -45,7 +45,9 @@ func WithLogLevel(api http.Handler, levels LogLevels, log *slog.Logger) http.Han
 			fail(w, http.StatusBadRequest, "'level': "+err.Error())
 			return
 		}
-		log.Info("log level changed", "from", previous, "to", now)
+		// A warning, so that a log that goes quiet says why, unless it is to have
+		// errors alone.
+		log.Warn("log level changed", "from", previous, "to", now)
 		writeJSON(w, logLevelChangeBody{Level: now, Previous: previous})
 	})
 	mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
