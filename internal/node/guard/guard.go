@@ -307,7 +307,7 @@ func (k *Key) report(o *Options) {
 	k.logger(o).Debug("key", "record", k.record.String(), "file", k.places[0].path)
 	if k.record.Kind != Unused && (o.BeforeGenesis || k.record.Slot > o.Slot) {
 		k.logger(o).Warn("the key has signed for a slot that is yet to come, and signs nothing until it is over",
-			telemetry.Slot(o.Slot), "signed_slot", k.record.Slot,
+			telemetry.Slot(o.Slot), "signed_slot", k.record.Slot, "next_slot", k.record.Slot+1,
 			telemetry.Advice("is the clock behind, or are these the keys of an earlier network? genesis --force makes new ones"))
 	}
 }
