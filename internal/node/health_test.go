@@ -173,7 +173,7 @@ func TestStuckOwner(t *testing.T) {
 	}
 	ahead.Add(int64(stuckAfter + time.Second))
 	code, body := probe(t, n, "/livez")
-	if code != 503 || !strings.Contains(body, "[-]chain failed: no turn of its loop for 13s, more than 12s\n") || !strings.HasSuffix(body, "livez check failed\n") {
+	if code != 503 || !strings.Contains(body, "[-]chain failed: no turn of its loop for 13s (stuck after 12s)\n") || !strings.HasSuffix(body, "livez check failed\n") {
 		t.Errorf("/livez while the disk hangs: %d\n%s\nwant 503 for the chain", code, body)
 	}
 	if code, body := probe(t, n, "/livez?exclude=chain"); code != 200 {

@@ -117,7 +117,7 @@ func TestEventLinesHaveTheirFields(t *testing.T) {
 			"signature_verification_ms", "state_transition_ms", "fork_choice_ms",
 		}},
 		{"block rejected", func(o *Observer) { o.BlockRejected(BlockRejected{PeerID: "p", Reason: "r", Err: errTest}) }, []string{
-			"slot", "epoch", "root", "peer_id", "reason", "error",
+			"slot", "epoch", "root", "peer_id", "reason", "error", "advice",
 		}},
 		{"slot", func(o *Observer) { o.SlotSummary(SlotSummary{}) }, []string{
 			"slot", "epoch", "head_slot", "justified_slot", "finalized_slot", "safe_target_slot", "root", "peers", "votes", "block_seen", "synced",

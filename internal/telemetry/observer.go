@@ -83,7 +83,8 @@ func (o *Observer) BlockRejected(e BlockRejected) {
 		o.m.aggregatedSignaturesInvalid.Inc()
 	}
 	write(o.chain, slog.LevelWarn, "block rejected",
-		Slot(e.Slot), Root(e.Root), Reason(e.Reason), Peer(e.PeerID), Err(e.Err))
+		Slot(e.Slot), Root(e.Root), Reason(e.Reason), Peer(e.PeerID), Err(e.Err),
+		Advice("a bad block is the matter of who made it; if every block is rejected, compare genesis and version with the network's"))
 }
 
 // BlockPending logs a block that waits for its parent.
@@ -236,22 +237,22 @@ func (o *Observer) DutySkipped(e DutySkipped) {
 	if e.Duty == DutyAggregation {
 		o.m.aggregatorSkipped.WithLabelValues(aggregatorSkipReasons.label(e.Reason)).Inc()
 	}
-	level := slog.LevelWarn
+	level, advice := slog.LevelWarn, Advice("look at the lines before it, and at the machine's load; one is no harm")
 	switch e.Reason {
 	case ReasonNotSynced, ReasonNotAggregator, ReasonNoValidators, ReasonNoSignatures:
-		level = slog.LevelDebug
+		level, advice = slog.LevelDebug, slog.Attr{}
 	}
-	write(o.validator, level, "duty skipped", Slot(e.Slot), slog.String("duty", e.Duty), Reason(e.Reason))
+	write(o.validator, level, "duty skipped", Slot(e.Slot), slog.String("duty", e.Duty), Reason(e.Reason), advice)
 }
 
 // DutyGate logs that duties stop or go on.
 func (o *Observer) DutyGate(e DutyGate) {
-	level, msg := slog.LevelWarn, "duties paused"
+	level, msg, advice := slog.LevelWarn, "duties paused", Advice("they resume when the head has caught up: look for why it is behind, at peers and disk first")
 	if e.Open {
-		level, msg = slog.LevelInfo, "duties resumed"
+		level, msg, advice = slog.LevelInfo, "duties resumed", slog.Attr{}
 	}
 	write(o.validator, level, msg, Slot(e.Slot), slog.String("duty", e.Duty),
-		slog.Uint64("head_slot", e.HeadSlot), slog.Uint64("lag", e.Lag), Reason(e.Reason))
+		slog.Uint64("head_slot", e.HeadSlot), slog.Uint64("lag", e.Lag), Reason(e.Reason), advice)
 }
 
 // SignatureMade counts and times the signing of votes, and logs every failure to sign.

@@ -59,7 +59,7 @@ func (p *Pulse) Check() error {
 		return nil
 	}
 	if took := p.now().Sub(p.begin) - time.Duration(beat); took > p.limit {
-		return fmt.Errorf("no turn of its loop for %s, more than %s", took.Truncate(100*time.Millisecond), p.limit)
+		return fmt.Errorf("no turn of its loop for %s (stuck after %s)", took.Truncate(100*time.Millisecond), p.limit)
 	}
 	return nil
 }

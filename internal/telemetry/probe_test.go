@@ -79,7 +79,7 @@ func TestPulse(t *testing.T) {
 		p.Beat()
 		alive(12*time.Second, true)
 		alive(time.Second, false)
-		if got, want := p.Check().Error(), "no turn of its loop for 13s, more than 12s"; got != want {
+		if got, want := p.Check().Error(), "no turn of its loop for 13s (stuck after 12s)"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		p.Rest()
