@@ -192,19 +192,43 @@ func TestStuckOwner(t *testing.T) {
 	log.await(t, "the node goes on")
 }
 
-// TestWatchdogSpeaksOnce: a line when a loop is stuck, and one when it is not.
-func TestWatchdogSpeaksOnce(t *testing.T) {
-	var out bytes.Buffer
-	logger, _ := telemetry.NewLogger(telemetry.LogOptions{Writer: &out})
-	n := &Node{health: new(telemetry.Health)}
-	var stuck error
-	n.health.AddLive(telemetry.Check{Name: "chain", Run: func() error { return stuck }})
-	var state error
-	for _, now := range []error{nil, errors.New("stuck"), errors.New("stuck for longer"), nil, nil} {
-		stuck = now
-		state = n.noteLoops(logger, state)
-	}
-	if errs, infos := strings.Count(out.String(), " ERR "), strings.Count(out.String(), " INF "); errs != 1 || infos != 1 {
-		t.Errorf("lines\n%swant an error and its end", out.String())
+// TestWatchdog: a line when a loop is stuck, and one when it is not, but none about
+// the time in which the whole process was stopped.
+func TestWatchdog(t *testing.T) {
+	stuck := errors.New("stuck")
+	for name, test := range map[string]struct {
+		looks []error         // what it sees
+		after []time.Duration // since the look before; a second where there is none
+		lines string          // first letters
+	}{
+		"all is well":            {[]error{nil, nil, nil}, nil, ""},
+		"stuck for good":         {[]error{nil, stuck, stuck, stuck}, nil, "E"},
+		"stuck for a while":      {[]error{nil, stuck, errors.New("for longer"), nil, nil}, nil, "EI"},
+		"twice":                  {[]error{stuck, nil, stuck, nil}, nil, "EIEI"},
+		"stopped":                {[]error{nil, stuck, stuck, nil, nil}, []time.Duration{time.Second, time.Minute}, ""},
+		"stopped and stuck":      {[]error{nil, stuck, stuck, stuck, stuck, nil}, []time.Duration{time.Second, time.Minute}, "EI"},
+		"stopped while stuck":    {[]error{stuck, stuck, nil, nil, nil}, []time.Duration{time.Second, time.Minute}, "EI"},
+		"a machine that is busy": {[]error{nil, stuck, nil}, []time.Duration{2 * time.Second, 2 * time.Second, 2 * time.Second}, "EI"},
+	} {
+		var out bytes.Buffer
+		logger, _ := telemetry.NewLogger(telemetry.LogOptions{Writer: &out})
+		at := time.Unix(1, 0)
+		var now error
+		w := watchdog{log: logger, live: func() error { return now }, last: at}
+		for i, see := range test.looks {
+			step := time.Second
+			if i < len(test.after) {
+				step = test.after[i]
+			}
+			at, now = at.Add(step), see
+			w.look(at)
+		}
+		var lines string
+		for line := range strings.Lines(out.String()) {
+			lines += strings.Fields(line)[1][:1]
+		}
+		if lines != test.lines {
+			t.Errorf("%s: lines %q\n%s\nwant %q", name, lines, out.String(), test.lines)
+		}
 	}
 }

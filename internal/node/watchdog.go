@@ -31,28 +31,47 @@ func (n *Node) pulse(name string, limit time.Duration) *telemetry.Pulse {
 
 // watchLoops writes a line when a loop is stuck, and when none is any more.
 func (n *Node) watchLoops(ctx context.Context) error {
-	log := telemetry.Component(n.cfg.Log, "node")
+	w := watchdog{log: telemetry.Component(n.cfg.Log, "node"), live: n.health.Live, last: time.Now()}
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	var stuck error
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			stuck = n.noteLoops(log, stuck)
+			w.look(time.Now())
 		}
 	}
 }
 
-func (n *Node) noteLoops(log *slog.Logger, before error) error {
-	now := n.health.Live()
+// watchdog remembers what it said.
+type watchdog struct {
+	log   *slog.Logger
+	live  func() error
+	last  time.Time // when it looked
+	after int       // looks to let pass
+	stuck error
+}
+
+// look is called every watchEvery. Where that did not happen, the process was
+// stopped, as by SIGSTOP, and the loops are given a moment to notice.
+func (w *watchdog) look(at time.Time) {
+	if at.Sub(w.last) > 3*watchEvery {
+		w.after = 3
+	}
+	w.last = at
+	if w.after > 0 {
+		w.after--
+		return
+	}
+	now := w.live()
+	before := w.stuck
+	w.stuck = now
 	switch {
 	case now != nil && before == nil:
-		log.Error("a part of the node is stuck", telemetry.Err(now),
+		w.log.Error("a part of the node is stuck", telemetry.Err(now),
 			telemetry.Advice("is the disk of the data folder slow or hung? If it does not end, restart the node: nothing that was shown is lost"))
 	case now == nil && before != nil:
-		log.Info("the node goes on", "was", before.Error())
+		w.log.Info("the node goes on", "was", before.Error())
 	}
-	return now
 }
