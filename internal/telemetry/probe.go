@@ -18,7 +18,8 @@ type Check struct {
 }
 
 // Pulse tells whether a loop turns. The loop calls Beat with every turn, which costs an atomic store; whoever asks
-// learns how long the turn has lasted. A nil Pulse takes no notice.
+// learns how long the turn has lasted. A process that was stopped and goes on counts as stuck until the loop's next turn.
+// A nil Pulse takes no notice.
 type Pulse struct {
 	limit time.Duration
 	now   func() time.Time
