@@ -66,7 +66,8 @@ func (p *publisher) run(ctx context.Context) error {
 
 func (p *publisher) report(err error, kind string, slot lstar.Slot) {
 	if err != nil && p.ctx.Err() == nil {
-		p.log.Warn("publishing failed", "kind", kind, telemetry.Slot(uint64(slot)), telemetry.Err(err))
+		p.log.Warn("publishing failed", "kind", kind, telemetry.Slot(uint64(slot)), telemetry.Err(err),
+			telemetry.Advice("peers did not get it from this node; if it goes on, restart the node"))
 	}
 }
 

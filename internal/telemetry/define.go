@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"log/slog"
 	"slices"
 	"time"
 
@@ -95,6 +96,18 @@ func (d *definer) gaugeVec(name, help string, labels ...Label) *prometheus.Gauge
 func (d *definer) gaugeFunc(name, help string, value func() float64) {
 	d.define("gauge", name, help, nil, nil)
 	d.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+}
+
+// counterFuncs defines a counter that is read where it is counted, with a label for each of the levels.
+func (d *definer) counterFuncs(name, help string, levels []slog.Level, value func(slog.Level) float64) {
+	var values []string
+	for _, level := range levels {
+		values = append(values, levelName(level))
+		d.NewCounterFunc(prometheus.CounterOpts{
+			Name: name, Help: help, ConstLabels: prometheus.Labels{"level": levelName(level)},
+		}, func() float64 { return value(level) })
+	}
+	d.define("counter", name, help, nil, []Label{fixed("level", values...)})
 }
 
 // histogramOpts gives a histogram native buckets beside the classic ones: who scrapes with protobuf gets a

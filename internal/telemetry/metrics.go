@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -40,6 +41,7 @@ type Info struct {
 type Metrics struct {
 	registry *prometheus.Registry
 	clock    atomic.Pointer[func() uint64]
+	log      atomic.Pointer[LogControl]
 	queues   queues
 
 	// leanspec_*: this node's own.
@@ -197,6 +199,8 @@ func (m *Metrics) defineOwn(d *definer, startTime float64) {
 	m.syncDistance = d.gauge("leanspec_sync_distance",
 		"Slots between the best head known from peers and ours, 0 when synced.")
 	d.gauge("leanspec_process_start_time_seconds", "Unix time at which the process started.").Set(startTime)
+
+	d.counterFuncs("leanspec_log_lines_total", "Lines logged, by level.", logLevels[:], m.logLines)
 
 	d.section = "The chain"
 	d.gaugeFunc("leanspec_finality_lag_slots", "Slots between the wall clock and the finalized checkpoint.", m.finalityLag)
@@ -375,6 +379,16 @@ func (m *Metrics) defineLean(d *definer, info Info, startTime float64) {
 // SetClock gives the metrics the slot of the wall clock, which must be 0 before genesis. It is called at every
 // scrape, from any goroutine.
 func (m *Metrics) SetClock(slot func() uint64) { m.clock.Store(&slot) }
+
+// SetLog gives the metrics the log whose lines they count.
+func (m *Metrics) SetLog(c *LogControl) { m.log.Store(c) }
+
+func (m *Metrics) logLines(level slog.Level) float64 {
+	if c := m.log.Load(); c != nil {
+		return float64(c.Lines(level))
+	}
+	return 0
+}
 
 func (m *Metrics) clockSlot() uint64 {
 	if slot := m.clock.Load(); slot != nil && *slot != nil {

@@ -253,7 +253,8 @@ func (o *Observer) PeerBanned(e PeerBanned) {
 		return
 	}
 	o.m.bans.Inc()
-	write(o.p2p, slog.LevelWarn, "peer banned", Peer(e.PeerID), Reason(e.Reason))
+	write(o.p2p, slog.LevelWarn, "peer banned", Peer(e.PeerID), Reason(e.Reason),
+		Advice("nothing to do, unless it is a node of yours: then look at its log and version"))
 }
 
 // GossipReceived counts the size of the message.

@@ -129,7 +129,8 @@ func (o *Observer) BlockRejected(e BlockRejected) {
 		o.m.aggregatedSignaturesInvalid.Inc()
 	}
 	write(o.chain, slog.LevelWarn, "block rejected",
-		Slot(e.Slot), Root(e.Root), Reason(e.Reason), Peer(e.PeerID), Err(e.Err))
+		Slot(e.Slot), Root(e.Root), Reason(e.Reason), Peer(e.PeerID), Err(e.Err),
+		Advice("a bad block is the matter of who made it; if every block is rejected, compare genesis and version with the network's"))
 }
 
 // BlockPending logs a block that waits for its parent.
@@ -301,7 +302,8 @@ func (o *Observer) BlockProductionFailed(e BlockProductionFailed) {
 	o.m.blockBuildingFailures.Inc()
 	o.m.duties.WithLabelValues(DutyBlock, OutcomeMissed, dutyReason(OutcomeMissed, e.Reason)).Inc()
 	write(o.validator, slog.LevelError, "block production failed",
-		Slot(e.Slot), Validator(e.Validator), Reason(e.Reason), Err(e.Err))
+		Slot(e.Slot), Validator(e.Validator), Reason(e.Reason), Err(e.Err),
+		Advice("the slot has no block of this validator; if it goes on, look at the machine's load and disk, and at earlier errors"))
 }
 
 // AttestationProduced times a vote that was made here.
@@ -325,22 +327,22 @@ func (o *Observer) Duty(e Duty) {
 		return
 	}
 	add(o.m.duties.WithLabelValues(e.Duty, e.Outcome, dutyReason(e.Outcome, e.Reason)), max(e.Count, 1))
-	level := slog.LevelWarn
+	level, advice := slog.LevelWarn, Advice("look at the lines before it, and at the machine's load; one is no harm")
 	switch e.Outcome {
 	case OutcomeMade:
 		return
 	case OutcomeLate:
-		level = slog.LevelInfo
+		level, advice = slog.LevelInfo, slog.Attr{}
 	case OutcomeSkipped:
 		if e.Duty == DutyAggregation {
 			o.m.aggregatorSkipped.WithLabelValues(aggregatorSkipReasons.label(e.Reason)).Inc()
 		}
 		switch e.Reason {
 		case ReasonNotSynced, ReasonNotAggregator, ReasonNoValidators, ReasonNoSignatures:
-			level = slog.LevelDebug
+			level, advice = slog.LevelDebug, slog.Attr{}
 		}
 	}
-	write(o.validator, level, "duty "+e.Outcome, Slot(e.Slot), slog.String("duty", e.Duty), slog.Int("count", max(e.Count, 1)), Reason(e.Reason))
+	write(o.validator, level, "duty "+e.Outcome, Slot(e.Slot), slog.String("duty", e.Duty), slog.Int("count", max(e.Count, 1)), Reason(e.Reason), advice)
 }
 
 // DutyGate logs that duties stop or go on.
@@ -348,12 +350,12 @@ func (o *Observer) DutyGate(e DutyGate) {
 	if o == nil {
 		return
 	}
-	level, msg := slog.LevelWarn, "duties paused"
+	level, msg, advice := slog.LevelWarn, "duties paused", Advice("they resume when the head has caught up: look for why it is behind, at peers and disk first")
 	if e.Open {
-		level, msg = slog.LevelInfo, "duties resumed"
+		level, msg, advice = slog.LevelInfo, "duties resumed", slog.Attr{}
 	}
 	write(o.validator, level, msg, Slot(e.Slot), slog.String("duty", e.Duty),
-		slog.Uint64("head_slot", e.HeadSlot), slog.Uint64("lag", e.Lag), Reason(e.Reason))
+		slog.Uint64("head_slot", e.HeadSlot), slog.Uint64("lag", e.Lag), Reason(e.Reason), advice)
 }
 
 // SignatureMade counts and times the signing of votes, and logs every failure to sign.
@@ -363,7 +365,8 @@ func (o *Observer) SignatureMade(e SignatureMade) {
 	}
 	if e.Err != nil {
 		write(o.validator, slog.LevelError, "signing failed", Slot(e.Slot), Validator(e.Validator),
-			slog.String("kind", e.Kind), Duration(e.Duration), Err(e.Err))
+			slog.String("kind", e.Kind), Duration(e.Duration), Err(e.Err),
+			Advice("the error says why: a key that has run out needs a new network or validator, a disk that fails needs a look"))
 		return
 	}
 	if e.Kind == SignatureAttestation {
@@ -382,7 +385,8 @@ func (o *Observer) SignatureRefused(e SignatureRefused) {
 	}
 	o.m.signaturesRefused.WithLabelValues(signatureKinds.label(e.Kind)).Inc()
 	write(o.validator, slog.LevelError, "signature refused", Slot(e.Slot), Validator(e.Validator),
-		slog.String("kind", e.Kind), slog.Uint64("latest_slot", e.LatestSlot), Err(e.Err))
+		slog.String("kind", e.Kind), slog.Uint64("latest_slot", e.LatestSlot), Err(e.Err),
+		Advice("make sure that the key runs on one node only, and that neither its records nor the clock were set back; docs/keys.md says more"))
 }
 
 // KeyWindow sets the slots that a key has left, and warns where it is asked to.
@@ -393,7 +397,8 @@ func (o *Observer) KeyWindow(e KeyWindow) {
 	o.m.keySlotsLeft.WithLabelValues(strconv.FormatUint(e.Validator, 10), signatureKinds.label(e.Role)).Set(float64(e.SlotsLeft))
 	if e.Low {
 		write(o.validator, slog.LevelWarn, "key runs out", Validator(e.Validator), slog.String("role", e.Role),
-			slog.Uint64("slots_left", e.SlotsLeft), slog.Uint64("last_slot", e.LastSlot))
+			slog.Uint64("slots_left", e.SlotsLeft), slog.Uint64("last_slot", e.LastSlot),
+			Advice("after its last slot the validator does no duties; a key cannot be renewed"))
 	}
 }
 
@@ -465,7 +470,8 @@ func (o *Observer) QueueDropped(e QueueDropped) {
 		return
 	}
 	o.m.queueDropped.WithLabelValues(queueNames.label(e.Queue)).Inc()
-	write(o.node, slog.LevelWarn, "queue full, item dropped", slog.String(keyQueue, e.Queue))
+	write(o.node, slog.LevelWarn, "queue full, item dropped", slog.String(keyQueue, e.Queue),
+		Advice("this node does not keep up with its peers: look at the machine's load; a moment of it while syncing is harmless"))
 }
 
 // ChainSaved observes how long the disk took.

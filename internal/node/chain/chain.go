@@ -26,6 +26,10 @@ import (
 // in line.
 const queueSize = 256
 
+// beatEvery is how often the owner turns if nothing else turns it: before genesis
+// there are no intervals.
+const beatEvery = time.Second
+
 // ErrStopped is what requests get once the chain has stopped.
 var ErrStopped = errors.New("the chain has stopped")
 
@@ -44,6 +48,8 @@ type Config struct {
 	// happened in a slot. Both are called by the owner and must not block.
 	PublishAggregates func([]*lstar.SignedAggregatedAttestation)
 	OnSlotEnd         func(telemetry.SlotSummary)
+	// Pulse beats with every turn of the owner. It may be nil.
+	Pulse *telemetry.Pulse
 }
 
 // Storage keeps what a chain must not forget.
@@ -128,6 +134,7 @@ func (c *Chain) SetAggregator(enabled bool) (previous bool) {
 func (c *Chain) Run(ctx context.Context) error {
 	defer close(c.stopped)
 	store := c.cfg.Store
+	c.cfg.Pulse.Beat()
 	c.cfg.Observer.AggregatorRole(telemetry.AggregatorRole{Enabled: c.IsAggregator()})
 	c.cfg.Observer.ChainLoaded(telemetry.ChainLoaded{
 		HeadSlot: uint64(c.shown.head.Slot), JustifiedSlot: uint64(c.shown.justified.Slot),
@@ -156,7 +163,10 @@ func (c *Chain) Run(ctx context.Context) error {
 			}
 		})
 	}()
+	idle := time.NewTicker(beatEvery)
+	defer idle.Stop()
 	for {
+		c.cfg.Pulse.Beat()
 		var r request
 		select {
 		case <-ctx.Done():
@@ -171,6 +181,8 @@ func (c *Chain) Run(ctx context.Context) error {
 				c.begins(store, i)
 			case r = <-c.requests:
 				r.do(store)
+			case <-idle.C:
+				continue
 			}
 		}
 		if err := c.publish(store); err != nil {
@@ -228,7 +240,8 @@ func (c *Chain) tick(s *lstar.Store, to lstar.Interval) {
 	started := time.Now()
 	made, err := s.OnTick(to, false, c.IsAggregator())
 	if err != nil {
-		c.cfg.Log.Warn("some votes could not be aggregated", telemetry.Slot(uint64(to.Slot())), telemetry.Err(err))
+		c.cfg.Log.Warn("some votes could not be aggregated", telemetry.Slot(uint64(to.Slot())), telemetry.Err(err),
+			telemetry.Advice("those votes are lost to this node's aggregates; if it goes on, please report it with this line"))
 	}
 	c.aggregatesMade(made, time.Since(started), late)
 	if to.InSlot() == 2 {

@@ -159,7 +159,8 @@ func (n *Network) keepBootnode(ctx context.Context, b Bootnode) {
 			})
 			if backoff == firstBackoff {
 				n.log.Warn("bootnode cannot be reached, trying again", telemetry.Peer(b.ID.String()),
-					"address", b.Addr.String(), telemetry.Err(err))
+					"address", b.Addr.String(), telemetry.Err(err),
+					telemetry.Advice("is that node up, the address right, and UDP open between the two?"))
 			}
 		}
 		// Nodes that start or lose each other together should not dial together.

@@ -118,6 +118,7 @@ func (n *Network) joinTopics() error {
 			[]protocol.ID{pubsub.GossipSubID_v12, pubsub.GossipSubID_v11, pubsub.GossipSubID_v10},
 			pubsub.GossipSubDefaultFeatures),
 		pubsub.WithGossipSubParams(params),
+		pubsub.WithLogger(libraryLogger(n.cfg.Log).With("logger", "pubsub")),
 		pubsub.WithFloodPublish(false),
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
 		pubsub.WithNoAuthor(),

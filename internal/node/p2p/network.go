@@ -273,6 +273,18 @@ func (n *Network) ListenAddrs() []ma.Multiaddr {
 	return full
 }
 
+// Check says why the node is not in the network, nil if it is: it lets peers in,
+// and listens if it was told to.
+func (n *Network) Check() error {
+	switch {
+	case !n.open.Load():
+		return errors.New("not started")
+	case n.cfg.Listen != "" && len(n.host.Network().ListenAddresses()) == 0:
+		return fmt.Errorf("not listening on %s", n.cfg.Listen)
+	}
+	return nil
+}
+
 // ENR returns the signed record of this node with the port that it listens on. Of
 // an address for all interfaces, the record has that of the first interface that
 // others can reach. It is empty for a node that does not listen on IPv4.
@@ -290,7 +302,8 @@ func (n *Network) ENR() string {
 		ForkDigest: digest, IsAggregator: n.cfg.IsAggregator,
 	})
 	if err != nil {
-		n.log.Error("no node record", telemetry.Err(err))
+		n.log.Error("no node record", telemetry.Err(err),
+			telemetry.Advice("others cannot find this node by its ENR; give them its multiaddr, which is in p2p_addresses of /lean/v0/node/identity"))
 		return ""
 	}
 	return record

@@ -28,6 +28,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 const (
@@ -145,7 +146,7 @@ func Open(dir string, id Identity, o Options) (*DB, error) {
 	options := &pebble.Options{
 		FS: disk{o.FS, d.fail}, CacheSize: cacheBytes, MemTableSize: memTableBytes, MaxOpenFiles: maxOpenFiles,
 		FormatMajorVersion: pebble.FormatValueSeparation,
-		Logger:             logger{o.Log, d.fail},
+		Logger:             logger{telemetry.Component(o.Log, "pebble"), d.fail},
 		EventListener:      d.events(),
 	}
 	options.WithFSDefaults() // which watches for a disk that hangs

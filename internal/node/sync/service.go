@@ -81,6 +81,8 @@ type Config struct {
 	Blocks   Blocks // to serve
 	// Network may be given later, by SetNetwork.
 	Network p2p.Requester
+	// Pulse beats while the service looks at what it waits for. It may be nil.
+	Pulse *telemetry.Pulse
 }
 
 // Service is a p2p.Handler.
@@ -201,6 +203,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.cfg.Network == nil {
 		return errors.New("sync: no network")
 	}
+	s.cfg.Pulse.Rest()
 	var running stdsync.WaitGroup
 	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -233,6 +236,8 @@ func (s *Service) wake() { kick(s.planned) }
 
 // tick is called with every interval.
 func (s *Service) tick(i lstar.Interval) {
+	s.cfg.Pulse.Beat()
+	defer s.cfg.Pulse.Rest()
 	s.mu.Lock()
 	now := s.cfg.Clock.Now()
 	paused := s.ticked && i > s.lastInterval+pauseIntervals

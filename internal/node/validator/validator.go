@@ -66,6 +66,8 @@ type Config struct {
 	Distance func() uint64
 	Observer *telemetry.Observer
 	Log      *slog.Logger
+	// Pulse beats while duties are done. It may be nil.
+	Pulse *telemetry.Pulse
 }
 
 // Service does duties.
@@ -114,6 +116,7 @@ func (s *Service) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	s.stop = stop
+	s.Pulse.Rest()
 	s.Observer.ValidatorsLoaded(telemetry.ValidatorsLoaded{Count: len(s.order)})
 	if len(s.order) == 0 {
 		<-ctx.Done()
@@ -134,6 +137,8 @@ func (s *Service) Run(ctx context.Context) error {
 //
 // leanSpec: node/validator/service.py, run
 func (s *Service) interval(ctx context.Context, i lstar.Interval) {
+	s.Pulse.Beat()
+	defer s.Pulse.Rest()
 	slot := i.Slot()
 	s.reportWindows(slot)
 	if i.InSlot() == 0 || slot == s.started {
@@ -328,8 +333,8 @@ func (s *Service) vote(ctx context.Context, v *validator, data lstar.Attestation
 	})
 	vote := &lstar.SignedAttestation{ValidatorIndex: v.index, Data: data, Signature: signature}
 	if err := s.Chain.AddAttestation(ctx, vote, chain.Origin{Own: true}); err != nil && ctx.Err() == nil {
-		s.Log.Warn("own vote was not accepted", telemetry.Slot(uint64(data.Slot)),
-			telemetry.Validator(uint64(v.index)), telemetry.Err(err))
+		s.Log.Warn("own vote was not accepted", telemetry.Slot(uint64(data.Slot)), telemetry.Validator(uint64(v.index)), telemetry.Err(err),
+			telemetry.Advice("it was not sent; look for an earlier line about the chain, and report it if there is none"))
 		s.duty(telemetry.DutyAttestation, data.Slot, telemetry.OutcomeMissed, reason(err), 1)
 		return // others would refuse it too, and hold it against this node
 	}
