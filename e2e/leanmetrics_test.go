@@ -1,10 +1,10 @@
 package e2e
 
 import (
+	"bytes"
 	"math"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	dto "github.com/prometheus/client_model/go"
@@ -136,10 +136,10 @@ var leanspecMetrics = []leanMetric{
 }
 
 // parseMetrics reads a page with the parser that Prometheus uses.
-func parseMetrics(t *testing.T, page string) map[string]*dto.MetricFamily {
+func parseMetrics(t *testing.T, page []byte) map[string]*dto.MetricFamily {
 	t.Helper()
 	parser := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(page))
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(page))
 	if err != nil {
 		t.Fatalf("/metrics: %v", err)
 	}

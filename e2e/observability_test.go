@@ -134,9 +134,9 @@ func (w *watched) staysCalm(t *testing.T, since time.Time, hold time.Duration) {
 func (w *watched) checkMetrics(t *testing.T) {
 	t.Helper()
 	for _, n := range w.Nodes {
-		status, page := get(t, n.MetricsURL())
-		if status != 200 {
-			t.Fatalf("%s: /metrics is %d", n.Name, status)
+		status, page, err := fetch(t.Context(), n.MetricsURL())
+		if status != 200 || err != nil {
+			t.Fatalf("%s: /metrics: %d %v", n.Name, status, err)
 		}
 		checkWithPromtool(t, n.Name, page)
 		families := parseMetrics(t, page)
@@ -181,12 +181,12 @@ func (w *watched) checkSeries(t *testing.T) {
 }
 
 // checkWithPromtool has Prometheus' own linter look at a page.
-func checkWithPromtool(t *testing.T, node, page string) {
+func checkWithPromtool(t *testing.T, node string, page []byte) {
 	t.Helper()
 	// It takes these two for parts of histograms. The names are leanMetrics'.
 	fixed := []string{"lean_attestation_committee_count", "lean_validators_count"}
 	cmd := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
-	cmd.Stdin = strings.NewReader(page)
+	cmd.Stdin = bytes.NewReader(page)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -496,8 +496,8 @@ func (w *watched) checkFaults(t *testing.T) {
 				alert("LeanNotSynced{" + follower.Name + "}"), "LeanHeadsDiverge",
 			},
 			holds: func() {
-				if status, _ := get(t, follower.HealthURL()); status != 503 {
-					t.Errorf("/health of a node that is cut off and has no validators: %d, want 503", status)
+				if status, _, err := fetch(t.Context(), follower.HealthURL()); status != 503 {
+					t.Errorf("/health of a node that is cut off and has no validators: %d %v, want 503", status, err)
 				}
 			},
 			undo: func() { cut("del") },

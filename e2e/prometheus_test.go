@@ -30,7 +30,6 @@ const scrapeInterval = 2 * time.Second
 type prometheus struct {
 	base    string // of its pages
 	started time.Time
-	client  *http.Client
 	exited  chan struct{}
 }
 
@@ -78,7 +77,7 @@ func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *promet
 	cmd := exec.Command("prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--log.level=warn")
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &log, &log, diesWithUs()
-	p := &prometheus{base: "http://" + address, started: time.Now(), client: &http.Client{}, exited: make(chan struct{})}
+	p := &prometheus{base: "http://" + address, started: time.Now(), exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // it must outlive the process
@@ -141,22 +140,28 @@ func (p *prometheus) wait(timeout time.Duration, ok func() (bool, string)) strin
 	}
 }
 
-// page reads one of its pages.
-func (p *prometheus) page(ctx context.Context, path string) ([]byte, error) {
+// fetch reads a page that must come in time.
+func fetch(ctx context.Context, url string) (status int, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	response, err := p.client.Do(request)
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", response.Status, bytes.TrimSpace(body))
+	body, err = io.ReadAll(response.Body)
+	return response.StatusCode, body, err
+}
+
+// page reads one of its pages.
+func (p *prometheus) page(ctx context.Context, path string) ([]byte, error) {
+	status, body, err := fetch(ctx, p.base+path)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("status %d: %s", status, bytes.TrimSpace(body))
 	}
 	return body, err
 }
