@@ -340,6 +340,8 @@ func (o *Observer) Duty(e Duty) {
 		switch e.Reason {
 		case ReasonNotSynced, ReasonNotAggregator, ReasonNoValidators, ReasonNoSignatures:
 			level, advice = slog.LevelDebug, slog.Attr{}
+		case ReasonNoTarget:
+			level, advice = slog.LevelInfo, slog.Attr{}
 		}
 	}
 	write(o.validator, level, "duty "+e.Outcome, Slot(e.Slot), slog.String("duty", e.Duty), slog.Int("count", max(e.Count, 1)), Reason(e.Reason), advice)

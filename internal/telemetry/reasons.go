@@ -14,6 +14,7 @@ const (
 	ReasonSigningFailed     = "signing_failed"
 	ReasonDuplicate         = "duplicate"
 	ReasonClockSkipped      = "clock_skipped"
+	ReasonNoTarget          = "no_target" // what is justified is past what can be voted for
 	ReasonAggregationFailed = "aggregation_failed"
 	ReasonProductionFailed  = "production_failed"
 )
@@ -136,7 +137,7 @@ var (
 	missedReasons = names{
 		ReasonSigningFailed, ReasonAlreadySigned, ReasonClockSkipped, ReasonProductionFailed, ReasonAggregationFailed, labelOther,
 	}
-	skippedReasons = names{ReasonNotSynced, ReasonNotAggregator, ReasonNoSignatures, ReasonDuplicate, ReasonAlreadySigned, labelOther}
+	skippedReasons = names{ReasonNotSynced, ReasonNotAggregator, ReasonNoSignatures, ReasonNoTarget, ReasonDuplicate, ReasonAlreadySigned, labelOther}
 )
 
 // dutyReason returns the label of why a duty was not done, none where it was.

@@ -292,7 +292,12 @@ func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
 	s.awaitBlock(ctx, slot)
 	data, err := s.Chain.AttestationData(ctx, slot)
 	if err != nil {
-		if ctx.Err() == nil {
+		var nothing *lstar.Rejection // to vote for, as leanSpec has it: for some slots after a time without votes
+		switch {
+		case ctx.Err() != nil:
+		case errors.As(err, &nothing) && nothing.Reason == lstar.SourceAfterTarget:
+			s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeSkipped, telemetry.ReasonNoTarget, len(s.order))
+		default:
 			s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeMissed, reason(err), len(s.order))
 		}
 		return
