@@ -335,7 +335,7 @@ func (o *Observer) Duty(e Duty) {
 		level, advice = slog.LevelInfo, slog.Attr{}
 	case OutcomeSkipped:
 		if e.Duty == DutyAggregation {
-			o.m.aggregatorSkipped.WithLabelValues(aggregatorSkipReasons.label(e.Reason)).Inc()
+			add(o.m.aggregatorSkipped.WithLabelValues(aggregatorSkipReasons.label(e.Reason)), max(e.Count, 1))
 		}
 		switch e.Reason {
 		case ReasonNotSynced, ReasonNotAggregator, ReasonNoValidators, ReasonNoSignatures:
