@@ -108,7 +108,7 @@ func (o *Observer) Seen(e Seen) {
 	case GossipAggregation:
 		observeDelay(o.m.aggregateSeen, e.Delay)
 	}
-	o.m.drift.add(e.PeerID, e.Offset)
+	o.m.drift.add(time.Now(), e.PeerID, e.Offset)
 }
 
 // Early takes a message that is too far ahead of the clock to be judged: it says nothing but what the clocks are.
@@ -116,7 +116,7 @@ func (o *Observer) Early(e Seen) {
 	if o == nil {
 		return
 	}
-	o.m.drift.add(e.PeerID, e.Offset)
+	o.m.drift.add(time.Now(), e.PeerID, e.Offset)
 }
 
 // BlockRejected counts the rejection by reason and source.
