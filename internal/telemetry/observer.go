@@ -294,12 +294,14 @@ func (o *Observer) BlockProduced(e BlockProduced) {
 	}
 }
 
-// BlockProductionFailed counts a block that could not be built, and a duty that was missed.
+// BlockProductionFailed counts a duty that was missed, and the block if it could not be built.
 func (o *Observer) BlockProductionFailed(e BlockProductionFailed) {
 	if o == nil {
 		return
 	}
-	o.m.blockBuildingFailures.Inc()
+	if !e.Built {
+		o.m.blockBuildingFailures.Inc()
+	}
 	o.m.duties.WithLabelValues(DutyBlock, OutcomeMissed, dutyReason(OutcomeMissed, e.Reason)).Inc()
 	write(o.validator, slog.LevelError, "block production failed",
 		Slot(e.Slot), Validator(e.Validator), Reason(e.Reason), Err(e.Err),
@@ -338,7 +340,7 @@ func (o *Observer) Duty(e Duty) {
 			add(o.m.aggregatorSkipped.WithLabelValues(aggregatorSkipReasons.label(e.Reason)), max(e.Count, 1))
 		}
 		switch e.Reason {
-		case ReasonNotSynced, ReasonNotAggregator, ReasonNoValidators, ReasonNoSignatures:
+		case ReasonNotSynced, ReasonNotAggregator, ReasonNoSignatures:
 			level, advice = slog.LevelDebug, slog.Attr{}
 		}
 	}
