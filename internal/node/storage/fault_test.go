@@ -154,8 +154,9 @@ func (f hungFS) GetDiskUsage(path string) (vfs.DiskUsage, error) {
 // TestSpaceOfAFailedDisk: who asks how full the disk is hears of its failure, and does
 // not wait for what never comes.
 func TestSpaceOfAFailedDisk(t *testing.T) {
-	fs := hungFS{vfs.NewMem(), make(chan struct{}), make(chan struct{})}
-	db, _ := start(t, fs, "chain", 1)
+	db, _ := start(t, vfs.NewMem(), "chain", 1)
+	fs := hungFS{db.fs, make(chan struct{}), make(chan struct{})}
+	db.fs = fs
 	failed := make(chan error)
 	go func() {
 		_, _, err := db.Space()
