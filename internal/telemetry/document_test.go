@@ -72,35 +72,44 @@ func document(definitions []Definition) string {
 // TestDrift: every peer has one voice, however much it sends.
 func TestDrift(t *testing.T) {
 	var d drift
-	if got := d.median(); got != 0 {
+	now := time.Unix(1, 0)
+	if got := d.median(now); got != 0 {
 		t.Errorf("drift without messages is %v, want 0", got)
 	}
 	for i := range 10_000 {
-		d.add("liar", -30*time.Second)
+		d.add(now, "liar", -30*time.Second)
 		if i < 3 {
-			d.add("honest", 100*time.Millisecond)
-			d.add("also honest", 200*time.Millisecond)
+			d.add(now, "honest", 100*time.Millisecond)
+			d.add(now, "also honest", 200*time.Millisecond)
 		}
 	}
-	if got := d.median(); got != 0.1 {
+	if got := d.median(now); got != 0.1 {
 		t.Errorf("drift with one liar of three is %v, want 0.1", got)
 	}
 	for range driftMessages {
-		d.add("honest", -2*time.Second)
-		d.add("also honest", -3*time.Second)
+		d.add(now, "honest", -2*time.Second)
+		d.add(now, "also honest", -3*time.Second)
 	}
-	if got := d.median(); got != -3 {
+	if got := d.median(now); got != -3 {
 		t.Errorf("drift after the clock was set is %v, want -3: the median of the latest messages", got)
 	}
-	d.forget("liar")
-	d.forget("also honest")
-	if got := d.median(); got != -2 {
-		t.Errorf("drift with one peer left is %v, want -2", got)
+	now = now.Add(driftTime)
+	d.add(now, "honest", -2*time.Second)
+	now = now.Add(time.Second)
+	if got := d.median(now); got != -2 {
+		t.Errorf("drift with one peer left is %v, want -2: the others were not heard lately", got)
 	}
 	for i := range 2 * driftPeers {
-		d.add(fmt.Sprint(i), 0)
+		d.add(now, fmt.Sprint(i), 0)
 	}
 	if len(d.peers) > driftPeers {
 		t.Errorf("%d peers are remembered, want at most %d", len(d.peers), driftPeers)
+	}
+	// Messages are judged after their peers are gone as well: what is left of those
+	// must not keep the others out.
+	now = now.Add(driftTime + time.Second)
+	d.add(now, "another", time.Second)
+	if got := d.median(now); got != 1 {
+		t.Errorf("drift with one peer after many is %v, want 1", got)
 	}
 }

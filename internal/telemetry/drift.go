@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -12,6 +13,9 @@ const (
 	driftMessages = 16
 	// driftPeers bounds the number of peers.
 	driftPeers = 256
+	// driftTime is for how long a peer has a voice that is not heard any more: gone, or
+	// with nothing to say that others had not said before.
+	driftTime = 2 * time.Minute
 	// maxDrift is beyond what a message can be late by because of a clock.
 	maxDrift = time.Minute
 )
@@ -29,10 +33,11 @@ type offsets struct {
 	list [driftMessages]time.Duration
 	next int
 	n    int
+	last time.Time // when it was heard
 }
 
 // add takes the time from the interval in which a message is sent until it came from a peer.
-func (d *drift) add(peer string, offset time.Duration) {
+func (d *drift) add(now time.Time, peer string, offset time.Duration) {
 	if offset > maxDrift || offset < -maxDrift {
 		return
 	}
@@ -40,6 +45,9 @@ func (d *drift) add(peer string, offset time.Duration) {
 	defer d.mu.Unlock()
 	o := d.peers[peer]
 	if o == nil {
+		if len(d.peers) >= driftPeers {
+			d.forget(now)
+		}
 		if len(d.peers) >= driftPeers {
 			return
 		}
@@ -52,18 +60,18 @@ func (d *drift) add(peer string, offset time.Duration) {
 	o.list[o.next] = offset
 	o.next = (o.next + 1) % driftMessages
 	o.n = min(o.n+1, driftMessages)
+	o.last = now
 }
 
-// forget drops a peer that is gone.
-func (d *drift) forget(peer string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.peers, peer)
+// forget drops the peers that were not heard lately. The caller holds the lock.
+func (d *drift) forget(now time.Time) {
+	maps.DeleteFunc(d.peers, func(_ string, o *offsets) bool { return now.Sub(o.last) > driftTime })
 }
 
 // median returns the median over the peers in seconds, 0 without any.
-func (d *drift) median() float64 {
+func (d *drift) median(now time.Time) float64 {
 	d.mu.Lock()
+	d.forget(now)
 	medians := make([]time.Duration, 0, len(d.peers))
 	for _, o := range d.peers {
 		medians = append(medians, median(slices.Clone(o.list[:o.n])))

@@ -165,8 +165,10 @@ type BlockProduced struct {
 // BlockProductionFailed reports a proposal that this node owed and could not make.
 type BlockProductionFailed struct {
 	Slot, Validator uint64
-	Reason          string
-	Err             error
+	// Built says that there was a block, a BlockProduced, which the chain did not take.
+	Built  bool
+	Reason string
+	Err    error
 }
 
 // AttestationProduced reports a vote that this node made and signed.

@@ -98,6 +98,9 @@ func (h *limitHandler) Handle(ctx context.Context, r slog.Record) error {
 	h.limits.mu.Unlock()
 
 	for _, held := range due {
+		if !held.handler.Enabled(ctx, held.latest.Level) { // any more
+			continue
+		}
 		summary := held.latest
 		summary.Time = now
 		summary.AddAttrs(slog.Int("suppressed", held.count))

@@ -373,6 +373,30 @@ func (l *limited) lines() []map[string]any {
 	return lines
 }
 
+// TestHeldBackLinesHaveALevel: what was held back is not written after the level was
+// raised above it.
+func TestHeldBackLinesHaveALevel(t *testing.T) {
+	var out bytes.Buffer
+	log, control := NewLogger(LogOptions{Format: FormatJSON, Writer: &out})
+	start := time.Date(2026, 6, 26, 3, 0, 0, 0, time.UTC)
+	write := func(at time.Time, level slog.Level, msg string) {
+		if err := log.Handler().Handle(t.Context(), slog.NewRecord(at, level, msg, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range limitBurst + 1 {
+		write(start, slog.LevelWarn, "again")
+	}
+	if _, _, err := control.SetLogLevel("error"); err != nil {
+		t.Fatal(err)
+	}
+	out.Reset()
+	write(start.Add(limitWindow), slog.LevelError, "other")
+	if lines := parseLines(t, out.Bytes()); len(lines) != 1 || lines[0]["msg"] != "other" {
+		t.Errorf("at level error, %v is written, want the error alone", lines)
+	}
+}
+
 func TestRepeatedWarningsAreLimited(t *testing.T) {
 	l := newLimited(t)
 	for i := range 100 {

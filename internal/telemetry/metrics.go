@@ -238,9 +238,9 @@ func (m *Metrics) defineOwn(d *definer, startTime float64) {
 		"Time from the start of its slot until an aggregated vote came by gossip. Valid ones only.", delays...)
 	d.gaugeFunc("leanspec_clock_drift_seconds",
 		"How long after the interval they belong to the gossip messages of peers come: the median over the peers of the median of "+
-			"their last 16. Negative where this clock is behind theirs; above a second where it is ahead, or messages come late. "+
+			"their last 16, of the peers heard in the last two minutes. Negative where this clock is behind theirs; above a second where it is ahead, or messages come late. "+
 			"0 without messages.",
-		m.drift.median)
+		func() float64 { return m.drift.median(time.Now()) })
 
 	d.section = "Validators"
 	m.duties = d.counterVec("leanspec_duties_total",

@@ -428,6 +428,17 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 }
 
+// TestPeerCalledUnknown: a node may have the name that stands for all who have none.
+func TestPeerCalledUnknown(t *testing.T) {
+	m := NewMetrics(Info{PeerNames: []string{"a", unknownPeer}})
+	NewObserver(m, nil).Peers(Peers{Connected: 4, ByName: map[string]int{"a": 1, unknownPeer: 1}})
+	for series, want := range map[string]float64{`lean_connected_peers{client="a"}`: 1, `lean_connected_peers{client="unknown"}`: 3} {
+		if got := values(t, m)[series]; got != want {
+			t.Errorf("%s is %v, want %v", series, got, want)
+		}
+	}
+}
+
 // BenchmarkScrape is a scrape of a node with 256 validators, all series in use. The aim is 10 ms.
 func BenchmarkScrape(b *testing.B) {
 	m := newTestMetrics()

@@ -156,6 +156,7 @@ var (
 const unknownPeer = "unknown"
 
 func newNetworkMetrics(d *definer, peerNames []string) networkMetrics {
+	peerNames = slices.DeleteFunc(slices.Clone(peerNames), func(name string) bool { return name == unknownPeer })
 	client := Label{Name: "client", Values: append(slices.Clone(peerNames), unknownPeer),
 		Note: "a name of validator-config.yaml, or " + unknownPeer}
 	m := networkMetrics{peerNames: peerNames}
@@ -230,7 +231,6 @@ func (o *Observer) PeerDisconnection(e PeerDisconnection) {
 	if directions.has(e.Direction) && disconnectReasons.has(e.Reason) {
 		o.m.disconnections.WithLabelValues(e.Direction, e.Reason).Inc()
 	}
-	o.m.drift.forget(e.PeerID)
 	write(o.p2p, slog.LevelInfo, "peer disconnected", Peer(e.PeerID), slog.String("direction", e.Direction),
 		Reason(e.Reason), optional("detail", e.Detail))
 }

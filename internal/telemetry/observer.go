@@ -108,7 +108,7 @@ func (o *Observer) Seen(e Seen) {
 	case GossipAggregation:
 		observeDelay(o.m.aggregateSeen, e.Delay)
 	}
-	o.m.drift.add(e.PeerID, e.Offset)
+	o.m.drift.add(time.Now(), e.PeerID, e.Offset)
 }
 
 // Early takes a message that is too far ahead of the clock to be judged: it says nothing but what the clocks are.
@@ -116,7 +116,7 @@ func (o *Observer) Early(e Seen) {
 	if o == nil {
 		return
 	}
-	o.m.drift.add(e.PeerID, e.Offset)
+	o.m.drift.add(time.Now(), e.PeerID, e.Offset)
 }
 
 // BlockRejected counts the rejection by reason and source.
@@ -294,12 +294,14 @@ func (o *Observer) BlockProduced(e BlockProduced) {
 	}
 }
 
-// BlockProductionFailed counts a block that could not be built, and a duty that was missed.
+// BlockProductionFailed counts a duty that was missed, and the block if it could not be built.
 func (o *Observer) BlockProductionFailed(e BlockProductionFailed) {
 	if o == nil {
 		return
 	}
-	o.m.blockBuildingFailures.Inc()
+	if !e.Built {
+		o.m.blockBuildingFailures.Inc()
+	}
 	o.m.duties.WithLabelValues(DutyBlock, OutcomeMissed, dutyReason(OutcomeMissed, e.Reason)).Inc()
 	write(o.validator, slog.LevelError, "block production failed",
 		Slot(e.Slot), Validator(e.Validator), Reason(e.Reason), Err(e.Err),
@@ -335,10 +337,10 @@ func (o *Observer) Duty(e Duty) {
 		level, advice = slog.LevelInfo, slog.Attr{}
 	case OutcomeSkipped:
 		if e.Duty == DutyAggregation {
-			o.m.aggregatorSkipped.WithLabelValues(aggregatorSkipReasons.label(e.Reason)).Inc()
+			add(o.m.aggregatorSkipped.WithLabelValues(aggregatorSkipReasons.label(e.Reason)), max(e.Count, 1))
 		}
 		switch e.Reason {
-		case ReasonNotSynced, ReasonNotAggregator, ReasonNoValidators, ReasonNoSignatures:
+		case ReasonNotSynced, ReasonNotAggregator, ReasonNoSignatures:
 			level, advice = slog.LevelDebug, slog.Attr{}
 		case ReasonNoTarget:
 			level, advice = slog.LevelInfo, slog.Attr{}

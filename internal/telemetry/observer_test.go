@@ -379,6 +379,14 @@ var eventCases = []eventCase{
 		level: "error",
 	},
 	{
+		name: "own block refused",
+		send: func(o *Observer) {
+			o.BlockProductionFailed(BlockProductionFailed{Slot: 9, Built: true, Reason: ReasonProductionFailed, Err: errTest})
+		},
+		want:  deltas{`leanspec_duties_total{duty="block",outcome="missed",reason="production_failed"}`: 1},
+		level: "error",
+	},
+	{
 		name: "vote produced",
 		send: func(o *Observer) {
 			o.AttestationProduced(AttestationProduced{Slot: 9, Validator: 1, Duration: 500 * time.Millisecond})

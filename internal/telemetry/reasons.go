@@ -7,7 +7,6 @@ const (
 	ReasonNotSynced         = "not_synced"
 	ReasonNotAggregator     = "not_aggregator"
 	ReasonNoSignatures      = "no_signatures"
-	ReasonNoValidators      = "no_validators"
 	ReasonMissingState      = "missing_state"
 	ReasonSpawnFailed       = "spawn_failed"
 	ReasonAlreadySigned     = "already_signed"

@@ -71,6 +71,7 @@ type Chain struct {
 	shown    view
 	summary  slotSummary
 	lastTick time.Time
+	due      lstar.Interval // the first that is not accounted for
 }
 
 // request is something to do with the store. Done is closed when it is done and
@@ -142,9 +143,12 @@ func (c *Chain) Run(ctx context.Context) error {
 	})
 
 	// The clock first: a store that is still at its anchor's slot would refuse what
-	// peers send as being far ahead.
+	// peers send as being far ahead. What was due until now was not this run's.
 	if !c.cfg.Clock.BeforeGenesis() {
-		c.tick(store, c.cfg.Clock.Interval())
+		now := c.cfg.Clock.Interval()
+		c.advance(store, now)
+		c.due = now + 1
+		c.reportFingerprint(store, now.Slot())
 		if err := c.publish(store); err != nil {
 			return err
 		}
@@ -230,29 +234,44 @@ func (c *Chain) begins(s *lstar.Store, i lstar.Interval) {
 	c.tick(s, i)
 }
 
-// tick advances the store to an interval. A node that fell behind by more than a
-// slot skips to the last one.
-//
-// leanSpec: node/chain/service.py, _tick_to
+// tick does what is due at an interval, and reports what became of it and of what
+// was due since the one before.
 func (c *Chain) tick(s *lstar.Store, to lstar.Interval) {
-	late := c.catchUp(s, to) // at start, or after a pause: its aggregates are stale
-	c.reportSizes(s)         // before the interval empties a pool
-	started := time.Now()
-	made, err := s.OnTick(to, false, c.IsAggregator())
-	if err != nil {
-		c.cfg.Log.Warn("some votes could not be aggregated", telemetry.Slot(uint64(to.Slot())), telemetry.Err(err),
-			telemetry.Advice("those votes are lost to this node's aggregates; if it goes on, please report it with this line"))
-	}
-	c.aggregatesMade(made, time.Since(started), late)
-	if to.InSlot() == 2 {
-		c.aggregationDue(to, len(made), late, err)
-	}
-	if to.InSlot() == 0 {
+	first := c.due
+	c.due = to + 1
+	c.aggregationDue(first, to, c.advance(s, to))
+	if first <= to.Slot().Interval() {
 		c.reportFingerprint(s, to.Slot())
 	}
 	if to.InSlot() == lstar.IntervalsPerSlot-1 {
 		c.slotEnds(s, to.Slot())
 	}
+}
+
+// aggregation is what became of the aggregation of the last interval for it.
+type aggregation struct {
+	made       int
+	late       bool // at start, or after a pause: the aggregates are stale
+	aggregator bool
+	err        error
+}
+
+// advance moves the store to an interval. A node that fell behind by more than a
+// slot skips to the last one.
+//
+// leanSpec: node/chain/service.py, _tick_to
+func (c *Chain) advance(s *lstar.Store, to lstar.Interval) aggregation {
+	a := aggregation{late: c.catchUp(s, to), aggregator: c.IsAggregator()}
+	c.reportSizes(s) // before the interval empties a pool
+	started := time.Now()
+	made, err := s.OnTick(to, false, a.aggregator)
+	if err != nil {
+		c.cfg.Log.Warn("some votes could not be aggregated", telemetry.Slot(uint64(to.Slot())), telemetry.Err(err),
+			telemetry.Advice("those votes are lost to this node's aggregates; if it goes on, please report it with this line"))
+	}
+	c.aggregatesMade(made, time.Since(started), a.late)
+	a.made, a.err = len(made), err
+	return a
 }
 
 func (c *Chain) aggregatesMade(made []*lstar.SignedAggregatedAttestation, took time.Duration, late bool) {
@@ -267,24 +286,44 @@ func (c *Chain) aggregatesMade(made []*lstar.SignedAggregatedAttestation, took t
 	}
 }
 
-// aggregationDue reports what became of the aggregation of a slot.
-func (c *Chain) aggregationDue(due lstar.Interval, made int, late bool, err error) {
-	duty := telemetry.Duty{Duty: telemetry.DutyAggregation, Slot: uint64(due.Slot()), Outcome: telemetry.OutcomeSkipped}
-	switch {
-	case !c.IsAggregator():
-		duty.Reason = telemetry.ReasonNotAggregator
-	case err != nil:
-		duty.Outcome, duty.Reason = telemetry.OutcomeMissed, telemetry.ReasonAggregationFailed
-	case late:
-		duty.Outcome, duty.Reason = telemetry.OutcomeMissed, telemetry.ReasonClockSkipped
-	case made == 0:
-		duty.Reason = telemetry.ReasonNoSignatures
-	case c.cfg.Clock.Interval() > due:
-		duty.Outcome = telemetry.OutcomeLate
-	default:
-		duty.Outcome = telemetry.OutcomeMade
+// aggregationInterval is the one of a slot in which aggregators aggregate.
+const aggregationInterval = 2
+
+// aggregationDue reports what became of the aggregations of the intervals from
+// first to last, of which a is the latest.
+func (c *Chain) aggregationDue(first, last lstar.Interval, a aggregation) {
+	before := func(i lstar.Interval) int { // how many there were
+		return int((i + lstar.IntervalsPerSlot - 1 - aggregationInterval) / lstar.IntervalsPerSlot)
 	}
-	c.cfg.Observer.Duty(duty)
+	n := before(last+1) - before(first)
+	if n <= 0 {
+		return
+	}
+	slot := lstar.Slot(before(last+1) - 1)
+	report := func(slot lstar.Slot, outcome, reason string, count int) {
+		c.cfg.Observer.Duty(telemetry.Duty{
+			Duty: telemetry.DutyAggregation, Slot: uint64(slot), Outcome: outcome, Reason: reason, Count: count,
+		})
+	}
+	if !a.aggregator {
+		report(slot, telemetry.OutcomeSkipped, telemetry.ReasonNotAggregator, n)
+		return
+	}
+	if n > 1 { // gone by while the node did something else, or nothing at all
+		report(slot-1, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, n-1)
+	}
+	switch {
+	case a.err != nil:
+		report(slot, telemetry.OutcomeMissed, telemetry.ReasonAggregationFailed, 1)
+	case a.late:
+		report(slot, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, 1)
+	case a.made == 0:
+		report(slot, telemetry.OutcomeSkipped, telemetry.ReasonNoSignatures, 1)
+	case c.cfg.Clock.Interval() > slot.Interval()+aggregationInterval:
+		report(slot, telemetry.OutcomeLate, "", 1)
+	default:
+		report(slot, telemetry.OutcomeMade, "", 1)
+	}
 }
 
 // catchUp skips what a store that is behind by more than a slot need not tick

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type fixture struct {
 	keys    []*xmss.SecretKey // attestation keys
 	props   []*xmss.SecretKey
 	stop    func()
+	ended   int // slots, of the chain's owner
 
 	storage *disk
 }
@@ -49,7 +51,14 @@ func (d *disk) Save(c *lstar.Changes) error {
 
 func newFixture(t *testing.T, validators int) *fixture {
 	t.Helper()
-	f := &fixture{fake: clocktest.New(time.Unix(genesis, 0)), metrics: telemetry.NewMetrics(telemetry.Info{})}
+	return newFixtureAt(t, validators, 0, false)
+}
+
+// newFixtureAt starts a chain in an interval.
+func newFixtureAt(t *testing.T, validators int, start lstar.Interval, aggregator bool) *fixture {
+	t.Helper()
+	begin := clock.SlotClock{GenesisTime: genesis}.StartOf(start)
+	f := &fixture{fake: clocktest.New(begin), metrics: telemetry.NewMetrics(telemetry.Info{})}
 	list := make([]lstar.Validator, validators)
 	key := func() *xmss.SecretKey {
 		k, err := xmss.Test.GenerateKey(t.Context(), xmss.KeyGenOptions{NumActiveSlots: 32, Short: true})
@@ -75,7 +84,8 @@ func newFixture(t *testing.T, validators int) *fixture {
 	f.Chain = New(Config{
 		Store: store, Storage: f.storage, Verifier: verifier, Log: log,
 		Clock:    clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: f.fake},
-		Observer: telemetry.NewObserver(f.metrics, log), OnSlotEnd: func(telemetry.SlotSummary) {},
+		Observer: telemetry.NewObserver(f.metrics, log), OnSlotEnd: func(telemetry.SlotSummary) { f.ended++ },
+		IsAggregator: aggregator,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -227,6 +237,108 @@ func TestFingerprint(t *testing.T) {
 		}
 	}
 	t.Error("there is no fingerprint")
+}
+
+// metric returns the sum of a counter over the series that have all of the label
+// values.
+func (f *fixture) metric(t *testing.T, name string, values ...string) (sum float64) {
+	t.Helper()
+	families, err := f.metrics.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.Metric {
+			has := make(map[string]bool)
+			for _, l := range m.Label {
+				has[l.GetValue()] = true
+			}
+			if !slices.ContainsFunc(values, func(v string) bool { return !has[v] }) {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// TestAggregationsAreCountedOnce: every slot whose aggregation began while the node
+// ran is counted, whatever interval the node started in and however late the clock's
+// ticks come.
+func TestAggregationsAreCountedOnce(t *testing.T) {
+	const slot = lstar.Interval(lstar.IntervalsPerSlot)
+	for name, tt := range map[string]struct {
+		start           lstar.Interval
+		aggregator      bool
+		ticks           []lstar.Interval
+		ended           int
+		missed, skipped float64
+	}{
+		"started at the aggregation":      {7*slot + 2, true, []lstar.Interval{7*slot + 3}, 0, 0, 0},
+		"started at the end of a slot":    {7*slot + 4, true, []lstar.Interval{8 * slot}, 1, 0, 0},
+		"every interval":                  {7*slot + 1, true, []lstar.Interval{7*slot + 2, 7*slot + 3, 7*slot + 4, 8 * slot}, 1, 0, 1},
+		"a late tick":                     {7*slot + 1, true, []lstar.Interval{7*slot + 3}, 0, 0, 1},
+		"away for three slots":            {7 * slot, true, []lstar.Interval{10*slot + 1}, 0, 3, 0},
+		"away, and no aggregator":         {7 * slot, false, []lstar.Interval{10*slot + 1}, 0, 0, 3},
+		"away until the aggregation":      {7 * slot, true, []lstar.Interval{9*slot + 2}, 0, 3, 0},
+		"away for no more than two slots": {7*slot + 3, true, []lstar.Interval{8*slot + 3}, 0, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixtureAt(t, 1, tt.start, tt.aggregator)
+			f.await(t, func(s *lstar.Snapshot) bool { return s.Time >= tt.start })
+			<-f.fake.Waiting() // for the next interval
+			for _, i := range tt.ticks {
+				f.setTo(t, i)
+				<-f.fake.Waiting()
+			}
+			f.stop()
+			if f.ended != tt.ended {
+				t.Errorf("the end of %d slots was reported, want %d", f.ended, tt.ended)
+			}
+			for outcome, want := range map[string]float64{
+				telemetry.OutcomeMade: 0, telemetry.OutcomeLate: 0, telemetry.OutcomeMissed: tt.missed, telemetry.OutcomeSkipped: tt.skipped,
+			} {
+				if got := f.metric(t, "leanspec_duties_total", telemetry.DutyAggregation, outcome); got != want {
+					t.Errorf("%v aggregations %s, want %v", got, outcome, want)
+				}
+			}
+			if got := f.metric(t, "lean_aggregator_skipped_total"); got != tt.skipped {
+				t.Errorf("lean_aggregator_skipped_total is %v, want %v", got, tt.skipped)
+			}
+		})
+	}
+}
+
+// BenchmarkFingerprint looks for the canonical block before a gap of days.
+func BenchmarkFingerprint(b *testing.B) {
+	list := lstar.NewValidators([]lstar.Validator{{}})
+	state := lstar.GenesisState(genesis, list)
+	crypto := lstar.Crypto{Signatures: xmss.Test, Proofs: proof.NewSigList(xmss.Test, func([]xmss.Verification) bool { return true })}
+	store, err := lstar.NewStore(crypto, lstar.NetworkRules, state, lstar.GenesisBlock(state))
+	if err != nil {
+		b.Fatal(err)
+	}
+	const slot = 200_000
+	store.SkipTo(lstar.Slot(slot).Interval())
+	p, err := store.ProduceBlock(slot, 0, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	task, err := store.PrepareBlock(&lstar.SignedBlock{Block: *p.Block})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := task.Transition(nil); err != nil {
+		b.Fatal(err)
+	}
+	if err := store.ImportBlock(task); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		canonicalAt(store, slot-4)
+	}
 }
 
 func TestVotes(t *testing.T) {

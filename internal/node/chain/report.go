@@ -97,12 +97,17 @@ func (c *Chain) reportFingerprint(s *lstar.Store, now lstar.Slot) {
 }
 
 // canonicalAt returns the root of the canonical block at a slot, or the last
-// before it.
+// before it. It goes from block to block: after a long time without any, slots are
+// many and blocks few.
 func canonicalAt(s *lstar.Store, slot lstar.Slot) lstar.Root {
-	head := s.Head()
-	if head.Slot <= slot {
-		return head.Root
+	root := s.Head().Root
+	for block := s.Block(root); block != nil; block = s.Block(root) {
+		if block.Slot <= slot {
+			return root
+		}
+		root = block.ParentRoot
 	}
+	// Before the block that the store began with only the history is known.
 	for state := s.HeadState(); ; slot-- {
 		if root := state.HistoricalBlockHash(slot); !root.IsZero() || slot == 0 {
 			return root

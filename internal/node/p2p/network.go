@@ -112,6 +112,7 @@ type Network struct {
 	blocks  *rate.Limiter
 	// validating counts the messages that are being judged.
 	validating map[wire.TopicKind]*atomic.Int64
+	reporting  sync.Mutex // of reportPeers
 
 	// ctx ends with Close, which waits for the goroutines counted in wg.
 	ctx    context.Context
@@ -354,8 +355,10 @@ func (n *Network) byName(ids iter.Seq[peer.ID]) map[string]int {
 	return counts
 }
 
-// reportPeers reports who is connected.
+// reportPeers reports who is connected. What is counted last is reported last.
 func (n *Network) reportPeers() {
+	n.reporting.Lock()
+	defer n.reporting.Unlock()
 	ids := n.peers.ids()
 	n.observer.Peers(telemetry.Peers{Connected: len(ids), ByName: n.byName(slices.Values(ids))})
 }

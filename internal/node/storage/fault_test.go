@@ -3,8 +3,10 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -135,4 +137,40 @@ func (r *faultyRun) check(t *testing.T, what string, fs vfs.FS) {
 	if f := store.LatestFinalized(); f != r.acknowledged.LatestFinalized && f != r.tried.LatestFinalized {
 		t.Errorf("%s: finalized %s, want %s or %s", what, f, r.acknowledged.LatestFinalized, r.tried.LatestFinalized)
 	}
+}
+
+// hungFS does not say how full it is until it is told to.
+type hungFS struct {
+	vfs.FS
+	hung, goOn chan struct{}
+}
+
+func (f hungFS) GetDiskUsage(path string) (vfs.DiskUsage, error) {
+	close(f.hung)
+	<-f.goOn
+	return f.FS.GetDiskUsage(path)
+}
+
+// TestSpaceOfAFailedDisk: who asks how full the disk is hears of its failure, and does
+// not wait for what never comes.
+func TestSpaceOfAFailedDisk(t *testing.T) {
+	db, _ := start(t, vfs.NewMem(), "chain", 1)
+	fs := hungFS{db.fs, make(chan struct{}), make(chan struct{})}
+	db.fs = fs
+	failed := make(chan error)
+	go func() {
+		_, _, err := db.Space()
+		failed <- err
+	}()
+	<-fs.hung
+	db.fail.is(errors.New("it burns"))
+	select {
+	case err := <-failed:
+		if err == nil || !strings.Contains(err.Error(), "it burns") {
+			t.Errorf("the space of a disk that failed: %v, want what failed", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the space of a disk that failed is waited for")
+	}
+	close(fs.goOn)
 }

@@ -535,10 +535,24 @@ func (d *DB) Err() error { return d.explain(d.fail.err) }
 func (d *DB) Written() (batches, disk uint64) { return d.written, d.db.Metrics().DiskSpaceUsage() }
 
 // Space returns the bytes that the folder takes, as pebble counts them, and those
-// that are free on its disk.
+// that are free on its disk. pebble counts under a lock that it holds while it
+// writes, for ever where that fails, so what counts is given up then.
 func (d *DB) Space() (used, free uint64, err error) {
-	usage, err := d.fs.GetDiskUsage(d.dir)
-	return d.db.Metrics().DiskSpaceUsage(), usage.AvailBytes, err
+	type space struct {
+		used, free uint64
+		err        error
+	}
+	counted := make(chan space, 1)
+	go func() {
+		usage, err := d.fs.GetDiskUsage(d.dir)
+		counted <- space{d.db.Metrics().DiskSpaceUsage(), usage.AvailBytes, err}
+	}()
+	select {
+	case s := <-counted:
+		return s.used, s.free, s.err
+	case <-d.fail.happened:
+		return 0, 0, d.Err()
+	}
 }
 
 // Close closes the database. One whose disk failed, as is known, is left as it is.

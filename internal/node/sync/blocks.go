@@ -24,11 +24,13 @@ func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBloc
 		s.cfg.Observer.Early(s.seen(telemetry.GossipBlock, from, b.Block.Slot, 0, came))
 		return p2p.Ignore
 	}
-	if lstar.CheckBody(&b.Block.Body) != nil {
+	var rejection *lstar.Rejection
+	if err := lstar.CheckBody(&b.Block.Body); errors.As(err, &rejection) {
+		s.rejected(from, b, lstar.Root{}, rejection.Reason, err) // its root would be much work
 		return p2p.Reject
 	}
 	root := b.Block.Root()
-	verdict, parked := s.admit(from, b, root)
+	verdict, parked := s.admit(from, b, root, came)
 	switch {
 	case parked:
 		s.cfg.Observer.BlockPending(telemetry.BlockPending{
@@ -50,6 +52,13 @@ func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBloc
 	return p2p.Accept
 }
 
+// rejected reports a block that came by gossip and that the chain need not see.
+func (s *Service) rejected(from peer.ID, b *lstar.SignedBlock, root lstar.Root, reason lstar.RejectionReason, err error) {
+	s.cfg.Observer.BlockRejected(telemetry.BlockRejected{
+		Slot: uint64(b.Block.Slot), Root: root, Reason: string(reason), Gossip: true, PeerID: from.String(), Err: err,
+	})
+}
+
 // seen describes when a message came that is sent at an interval of its slot.
 func (s *Service) seen(kind string, from peer.ID, slot lstar.Slot, interval lstar.Interval, came time.Time) telemetry.Seen {
 	start := came
@@ -68,7 +77,7 @@ const maxSlot = 1 << 40
 
 // admit decides about a block without importing it. Where it accepts the block,
 // the import has begun.
-func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root) (v p2p.Verdict, parked bool) {
+func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root, came time.Time) (v p2p.Verdict, parked bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	snap := s.cfg.Chain.Snapshot()
@@ -80,7 +89,7 @@ func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root) (v 
 		return p2p.Ignore, false
 	}
 	if s.importing[root] > 0 { // in case that copy is a forged one
-		s.addOrphan(&orphan{block: b, root: root, from: from})
+		s.addOrphan(&orphan{block: b, root: root, from: from, came: came})
 		return p2p.Ignore, false
 	}
 	if s.bad.has(root) || s.bad.has(block.ParentRoot) {
@@ -90,9 +99,7 @@ func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root) (v 
 	// The registry never changes, so the proposer is known before the parent is.
 	if proposer, err := lstar.ProposerForSlot(block.Slot, snap.HeadState.Validators.Len()); err != nil || block.ProposerIndex != proposer {
 		s.bad.add(root)
-		s.cfg.Observer.BlockRejected(telemetry.BlockRejected{
-			Slot: uint64(block.Slot), Root: root, Reason: string(lstar.WrongProposer), Gossip: true, PeerID: from.String(), Err: err,
-		})
+		s.rejected(from, b, root, lstar.WrongProposer, err)
 		return p2p.Reject, false
 	}
 	if snap.Block(block.ParentRoot) != nil {
@@ -103,7 +110,7 @@ func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root) (v 
 		s.shelve(root, until)
 		return p2p.Ignore, false
 	}
-	s.addOrphan(&orphan{block: b, root: root, from: from})
+	s.addOrphan(&orphan{block: b, root: root, from: from, came: came})
 	return p2p.Ignore, true
 }
 
@@ -138,30 +145,26 @@ func forever(err error) bool {
 // importBlock gives a block to the chain, and what waits for it to importReady
 // and replay. The caller has counted the import in s.importing.
 func (s *Service) importBlock(ctx context.Context, b *lstar.SignedBlock, root lstar.Root, origin chain.Origin) error {
+	s.awaitStore(ctx, b.Block.Slot)
 	err := s.cfg.Chain.ImportBlock(ctx, b, origin)
-	var rejection *lstar.Rejection
-	if errors.As(err, &rejection) && rejection.Reason == lstar.BlockTooFarInFuture && s.awaitStore(ctx, b.Block.Slot) {
-		err = s.cfg.Chain.ImportBlock(ctx, b, origin)
-	}
 	s.imported(root, b, err)
 	return err
 }
 
 // awaitStore waits until the store's clock, which may be behind after a pause,
 // admits a block that the wall clock admits.
-func (s *Service) awaitStore(ctx context.Context, slot lstar.Slot) bool {
+func (s *Service) awaitStore(ctx context.Context, slot lstar.Slot) {
 	for slot <= s.cfg.Clock.Slot()+1 {
 		snap, newer := s.cfg.Chain.Watch()
 		if slot <= snap.Time.Slot()+1 {
-			return true
+			return
 		}
 		select {
 		case <-newer:
 		case <-ctx.Done():
-			return false
+			return
 		}
 	}
-	return false
 }
 
 // imported does what follows from an import.
@@ -240,9 +243,15 @@ func (s *Service) importOrphans(ctx context.Context) bool {
 		if !waiting {
 			continue
 		}
-		if err := s.importBlock(ctx, o.block, o.root, chain.Origin{Gossip: o.depth == 0, PeerID: o.from.String()}); invalid(err) {
+		gossip := o.depth == 0
+		err := s.importBlock(ctx, o.block, o.root, chain.Origin{Gossip: gossip, PeerID: o.from.String()})
+		switch {
+		case err == nil && gossip:
+			s.cfg.Observer.Seen(s.seen(telemetry.GossipBlock, o.from, o.block.Block.Slot, 0, o.came))
+		case invalid(err):
 			s.cfg.Network.Penalize(o.from, "invalid block: "+err.Error())
-		} else if ctx.Err() != nil {
+		}
+		if ctx.Err() != nil {
 			break
 		}
 	}

@@ -3,14 +3,18 @@ package sync
 import (
 	"context"
 	"runtime"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -105,7 +109,76 @@ func TestGossipOrder(t *testing.T) {
 	f.wantVerdict("first", f.OnBlock(t.Context(), "a", c.at(1)), p2p.Accept)
 	f.await("all of them", hasHead(c))
 	f.await("an empty cache", func(*lstar.Snapshot) bool { return f.orphaned() == 0 })
+	f.await("the arrival of all blocks", func(*lstar.Snapshot) bool { return f.count("leanspec_block_seen_delay_seconds") == 40 })
 	f.wantNoPenalty("a")
+}
+
+// count returns the sum of a counter over all of its series, or the number of what a
+// histogram has seen.
+func (f *fixture) count(name string, labels ...string) (sum float64) {
+	f.t.Helper()
+	families, err := f.metrics.Registry().Gather()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.Metric {
+			matches := 0
+			for _, l := range m.Label {
+				if slices.Contains(labels, l.GetValue()) {
+					matches++
+				}
+			}
+			if matches == len(labels) {
+				sum += m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return sum
+}
+
+// TestRejectedUnseen: what is refused before the chain sees it is counted too.
+func TestRejectedUnseen(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 3, true)
+	f := newFixture(t, validators, 3)
+	twice := *c.at(3)
+	vote := twice.Block.Body.Attestations
+	if len(vote) == 0 {
+		t.Fatal("block 3 has no votes, want some to double")
+	}
+	twice.Block.Body.Attestations = append(slices.Clone(vote), vote[0])
+	f.wantVerdict("the same votes twice", f.OnBlock(t.Context(), "a", &twice), p2p.Reject)
+	if got := f.count("leanspec_blocks_rejected_total", string(lstar.DuplicateAttestationData), telemetry.SourceGossip); got != 1 {
+		t.Errorf("%v blocks with doubled votes rejected, want 1", got)
+	}
+}
+
+// TestStoreBehind: a block that has to wait until the store's clock is where the
+// wall clock is was not rejected.
+func TestStoreBehind(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 1, true).grow(8, 8, true)
+	f := newFixture(t, validators, 5)
+	cfg := f.cfg
+	cfg.Clock.Time = clocktest.New(f.cfg.Clock.StartOf(lstar.Slot(8).Interval()))
+	ahead := New(cfg)
+	f.wantVerdict("a block", ahead.OnBlock(t.Context(), "a", c.at(1)), p2p.Accept)
+	verdict := make(chan p2p.Verdict)
+	go func() { verdict <- ahead.OnBlock(t.Context(), "a", c.at(8)) }()
+	select {
+	case v := <-verdict:
+		t.Errorf("verdict %v while the store is behind, want none yet", v)
+	case <-time.After(20 * time.Millisecond): // waiting is no event
+	}
+	f.fake.Advance(3 * lstar.SecondsPerSlot * time.Second)
+	f.wantVerdict("a block that had to wait", <-verdict, p2p.Accept)
+	if got := f.count("leanspec_blocks_rejected_total"); got != 0 {
+		t.Errorf("%v blocks rejected, want none", got)
+	}
 }
 
 // TestGossipGap gets one block and fetches those before it.

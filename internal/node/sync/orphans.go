@@ -3,6 +3,7 @@ package sync
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -25,7 +26,8 @@ type orphan struct {
 	block *lstar.SignedBlock
 	root  lstar.Root
 	from  peer.ID
-	depth int // 0 for one that came by gossip, else one more than the child it was fetched for
+	depth int       // 0 for one that came by gossip, else one more than the child it was fetched for
+	came  time.Time // by gossip
 }
 
 // orphanKey is one peer's copy of a block. The root says nothing about the proof,

@@ -180,7 +180,7 @@ func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
 		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, telemetry.ReasonDuplicate, 1)
 		return
 	}
-	err := s.propose(ctx, slot, proposer)
+	built, err := s.propose(ctx, slot, proposer)
 	switch {
 	case err == nil:
 		s.duty(telemetry.DutyBlock, slot, s.madeBy(slot.Interval()), "", 1)
@@ -189,7 +189,7 @@ func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
 		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, reason(err), 1)
 	default:
 		s.Observer.BlockProductionFailed(telemetry.BlockProductionFailed{
-			Slot: uint64(slot), Validator: uint64(proposer.index), Reason: reason(err), Err: err,
+			Slot: uint64(slot), Validator: uint64(proposer.index), Built: built, Reason: reason(err), Err: err,
 		})
 	}
 }
@@ -253,36 +253,35 @@ func (s *Service) allowed(slot lstar.Slot, duty string) bool {
 	return g.open
 }
 
-// propose builds, signs and imports a block.
+// propose builds, signs and imports a block, and reports whether it was built.
 //
 // leanSpec: node/validator/service.py, _maybe_produce_block
-func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) error {
+func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) (built bool, err error) {
 	started := time.Now()
 	p, payloads, err := s.Chain.ProduceBlock(ctx, slot, v.index)
 	if err != nil {
-		return err
+		return false, err
 	}
 	signature, err := s.sign(ctx, v, &v.proposal, telemetry.SignatureProposal, slot, p.Root)
 	if err != nil {
-		return err
+		return false, err
 	}
 	merged, err := s.Crypto.MergeBlockProof(p.Block, p.Proofs, p.Validators, signature)
 	if err != nil {
-		return err
+		return false, err
 	}
-	built := time.Since(started)
+	s.Observer.BlockProduced(telemetry.BlockProduced{
+		Slot: uint64(slot), Validator: uint64(v.index), Root: p.Root,
+		Attestations: len(p.Block.Body.Attestations), Payloads: payloads, Duration: time.Since(started),
+	})
 	block := &lstar.SignedBlock{Block: *p.Block, Proof: merged}
 	if err := s.Chain.ImportBlock(ctx, block, chain.Origin{Own: true}); err != nil {
-		return err
+		return true, err
 	}
 	if s.Publisher != nil {
 		s.Publisher.PublishBlock(block)
 	}
-	s.Observer.BlockProduced(telemetry.BlockProduced{
-		Slot: uint64(slot), Validator: uint64(v.index), Root: p.Root,
-		Attestations: len(p.Block.Body.Attestations), Payloads: payloads, Duration: built,
-	})
-	return nil
+	return true, nil
 }
 
 // attest casts the votes of all our validators for a slot.
@@ -384,14 +383,25 @@ func (s *Service) sign(ctx context.Context, v *validator, key *Key, kind string,
 		})
 		return nil, err
 	}
+	if err != nil && errors.Is(err, ctx.Err()) {
+		return nil, err // we are stopping
+	}
 	s.Observer.SignatureMade(telemetry.SignatureMade{
 		Kind: kind, Slot: uint64(slot), Validator: uint64(v.index), Duration: time.Since(started), Err: err,
 	})
 	if errors.As(err, &failure) {
 		s.stop(failure)
 	}
-	return signature, err
+	if err != nil {
+		return nil, signingError{err}
+	}
+	return signature, nil
 }
+
+// signingError is why there is no signature.
+type signingError struct{ error }
+
+func (e signingError) Unwrap() error { return e.error }
 
 // doneBefore reports whether the error is that an earlier run signed in the slot in
 // which this one started: nothing to alarm anybody.
@@ -423,12 +433,15 @@ func reason(err error) string {
 	var (
 		rejection *lstar.Rejection
 		refused   *guard.RefusedError
+		unsigned  signingError
 	)
 	switch {
 	case errors.As(err, &rejection):
 		return string(rejection.Reason)
 	case errors.As(err, &refused):
 		return telemetry.ReasonAlreadySigned
+	case errors.As(err, &unsigned):
+		return telemetry.ReasonSigningFailed
 	}
-	return telemetry.ReasonSigningFailed
+	return telemetry.ReasonProductionFailed
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/guard"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
@@ -164,7 +165,6 @@ func (n *network) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
 	}
 }
 
-// metric returns the sum over all labels, 0 where there are no samples.
 // metric returns the sum of the series of a metric that have all of the label values.
 func (n *network) metric(t *testing.T, name string, values ...string) (sum float64) {
 	t.Helper()
@@ -336,7 +336,7 @@ func TestVoteWaitsForTheBlock(t *testing.T) {
 		defer close(voted)
 		voter.interval(t.Context(), lstar.Slot(1).Interval()+1)
 	}()
-	if err := proposer.propose(t.Context(), 1, proposer.order[0]); err != nil {
+	if _, err := proposer.propose(t.Context(), 1, proposer.order[0]); err != nil {
 		t.Fatal(err)
 	}
 	<-voted
@@ -346,6 +346,72 @@ func TestVoteWaitsForTheBlock(t *testing.T) {
 	}
 	if voter.order[0].attestation.Guard.Record().Message != data.Root() {
 		t.Error("the vote is not for the block of its slot")
+	}
+}
+
+// TestFailedProposals: a duty that is missed is counted once, with what was at fault,
+// and a block that was built counts as built, whatever the chain says to it.
+func TestFailedProposals(t *testing.T) {
+	for name, tt := range map[string]struct {
+		slot                   lstar.Slot
+		proofs                 proof.Scheme // of the node; nil for those of the chain
+		reason                 string
+		built, failed, refused float64
+	}{
+		"the chain refuses the block":   {1, prooftest.Trusting{Max: 8}, "other", 1, 0, 1},
+		"the key cannot sign":           {70, nil, telemetry.ReasonSigningFailed, 0, 1, 0},
+		"the slot is over by that time": {1, nil, telemetry.ReasonProductionFailed, 0, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork(t, 1)
+			s := n.service(n.keys...)
+			if tt.proofs != nil {
+				s.Crypto.Proofs = tt.proofs
+			}
+			now := tt.slot.Interval()
+			if tt.reason == telemetry.ReasonProductionFailed {
+				now = (tt.slot + 2).Interval()
+			}
+			n.setTo(t, now)
+			s.blockDuty(t.Context(), tt.slot)
+			for _, want := range []struct {
+				name   string
+				labels []string
+				value  float64
+			}{
+				{"leanspec_duties_total", []string{telemetry.DutyBlock}, 1},
+				{"leanspec_duties_total", []string{telemetry.DutyBlock, telemetry.OutcomeMissed, tt.reason}, 1},
+				{"lean_block_building_success_total", nil, tt.built},
+				{"lean_block_building_failures_total", nil, tt.failed},
+				{"leanspec_blocks_rejected_total", []string{telemetry.SourceOwn}, tt.refused},
+				{"leanspec_blocks_imported_total", nil, 0},
+			} {
+				if got := n.metric(t, want.name, want.labels...); got != want.value {
+					t.Errorf("%s %v is %v, want %v", want.name, want.labels, got, want.value)
+				}
+			}
+			if t.Failed() {
+				t.Log(n.lines)
+			}
+		})
+	}
+}
+
+// TestStoppedWhileSigning: a signature that is given up because the node stops is no
+// failure of the node.
+func TestStoppedWhileSigning(t *testing.T) {
+	n := newNetwork(t, 1)
+	s := n.service(n.keys...)
+	for range cap(s.processors) { // all are busy
+		s.processors <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.sign(ctx, s.order[0], &s.order[0].attestation, telemetry.SignatureAttestation, 5, lstar.Root{1}); !errors.Is(err, context.Canceled) {
+		t.Errorf("signing ended with %v, want context.Canceled", err)
+	}
+	if lines := n.lines.String(); strings.Contains(lines, "level=error") || strings.Contains(lines, "signing failed") {
+		t.Errorf("a failure is logged, want none:\n%s", lines)
 	}
 }
 
