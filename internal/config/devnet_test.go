@@ -101,6 +101,13 @@ func TestPeerNames(t *testing.T) {
 			t.Errorf("the peer %s is called %q, want %q", node.PeerID, got, node.Name)
 		}
 	}
+	misplaced := strings.Repeat("cd", 32)
+	if err := os.WriteFile("net/validator-config.yaml", []byte("validators:\n  - "+misplaced+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadPeerNames("net"); err == nil || strings.Contains(err.Error(), misplaced[:6]) {
+		t.Errorf("a key in the wrong place: %v, want an error without it", err)
+	}
 	secret := strings.Repeat("ab", 40)
 	for text, want := range map[string]string{
 		"validators:\n  - name: a\n":                              "validators[0].privkey",

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"path/filepath"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -24,7 +25,12 @@ func LoadPeerNames(folder string) (map[peer.ID]string, error) {
 		return nil, err
 	}
 	defer clear(data)
-	return parsePeerNames(path, data)
+	names, err := parsePeerNames(path, data)
+	var failure *Error
+	if errors.As(err, &failure) {
+		failure.Value = "" // anything in the file may be a key in the wrong place
+	}
+	return names, err
 }
 
 func parsePeerNames(path string, data []byte) (map[peer.ID]string, error) {

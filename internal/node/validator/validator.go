@@ -202,10 +202,14 @@ func (s *Service) missed(votes, blocks lstar.Slot) {
 		s.duty(telemetry.DutyAttestation, votes-1, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, lost*len(s.order))
 		s.votesDue = votes
 	}
+	lost := 0
 	for ; s.blockDue < blocks; s.blockDue++ {
 		if _, ours := s.proposer(s.blockDue); ours {
-			s.duty(telemetry.DutyBlock, s.blockDue, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, 1)
+			lost++
 		}
+	}
+	if lost > 0 {
+		s.duty(telemetry.DutyBlock, blocks-1, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, lost)
 	}
 }
 
