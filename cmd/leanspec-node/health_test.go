@@ -101,3 +101,11 @@ func TestLogLevelFlag(t *testing.T) {
 	t.Setenv("LEANSPEC_LOG_LEVEL", "p2p=loud")
 	checkFailure(t, t.Context(), 2, `--log-level: "p2p=loud": unknown log level "loud", want debug, info, warn or error`, "--genesis", "x")
 }
+
+// TestVerbose: -v shows what the node does at debug, and not how libp2p puts itself together.
+func TestVerbose(t *testing.T) {
+	_, levels, err := (&runCmd{LogLevel: "warn", LogFormat: "text", Verbose: true}).logger(&console{err: io.Discard})
+	if err != nil || levels.LogLevel() != "debug,libp2p=info" {
+		t.Errorf("got %s, %v, want debug,libp2p=info", levels.LogLevel(), err)
+	}
+}
