@@ -109,3 +109,10 @@ func TestVerbose(t *testing.T) {
 		t.Errorf("got %s, %v, want debug,libp2p=info", levels.LogLevel(), err)
 	}
 }
+
+func TestCheckpointSyncURLFlag(t *testing.T) {
+	for _, value := range []string{"foo", "192.0.2.1:5052", "ftp://192.0.2.1", "http://"} {
+		checkFailure(t, t.Context(), 2, "--checkpoint-sync-url: \""+value+"\": want the API of a node, such as http://192.0.2.1:5052",
+			"--genesis", "x", "--checkpoint-sync-url", value)
+	}
+}

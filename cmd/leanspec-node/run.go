@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
@@ -140,6 +141,9 @@ func (c *runCmd) resolve() (*node.Config, error) {
 		if _, err := p2p.ParseBootnode(b); err != nil {
 			return nil, err
 		}
+	}
+	if u, err := url.Parse(c.CheckpointSyncURL); c.CheckpointSyncURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return nil, &config.Error{File: "--checkpoint-sync-url", Value: strconv.Quote(c.CheckpointSyncURL), Problem: "want the API of a node, such as http://192.0.2.1:5052"}
 	}
 	genesis, err := config.LoadGenesis(c.Genesis)
 	if err != nil {
