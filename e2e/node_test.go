@@ -113,7 +113,7 @@ func TestOneNode(t *testing.T) {
 	// A node that starts again knows nothing newer than its head, and has nobody
 	// to ask: it is not synced until its own first block.
 	node = start(t, args...)
-	node.await(t, "start", 10*time.Second, func(l line) bool { return l["msg"] == "started" })
+	node.await(t, "start", 10*time.Second, func(l line) bool { return l["msg"] == "started" && l["component"] == "node" })
 	if status, h := getHealth(t, ports[1]); status != 503 || h.Status != "syncing" || h.Synced {
 		t.Errorf("/health with a stale head: %d %+v, want 503, syncing, not synced", status, h)
 	}
