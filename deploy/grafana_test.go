@@ -46,6 +46,7 @@ type panel struct {
 		}
 	}
 	Targets []struct{ Expr, RefID, Format string }
+	Panels  []panel // of a row that is closed
 }
 
 func readDashboard(t *testing.T, path string) dashboard {
@@ -55,6 +56,15 @@ func readDashboard(t *testing.T, path string) dashboard {
 		t.Fatalf("%s: %v", path, err)
 	}
 	return d
+}
+
+// panels returns those of closed rows too.
+func (d dashboard) panels() []panel {
+	var all []panel
+	for _, p := range d.Panels {
+		all = append(append(all, p), p.Panels...)
+	}
+	return all
 }
 
 // TestDashboards holds the dashboards to what Grafana needs and to what we want of them.
@@ -85,7 +95,7 @@ func TestDashboards(t *testing.T) {
 		for _, v := range d.Templating.List {
 			defined = append(defined, v.Name)
 		}
-		for _, want := range []string{"datasource", "job", "instance"} {
+		for _, want := range []string{"datasource", "job", "network", "instance"} {
 			if !slices.Contains(defined, want) {
 				t.Errorf("%s: no variable %s", path, want)
 			}
@@ -96,29 +106,40 @@ func TestDashboards(t *testing.T) {
 			}
 		}
 
-		ids, taken := make(map[int]bool), make(map[[2]int]string)
-		for _, p := range d.Panels {
+		checkLayout(t, path, d.Panels)
+		ids := make(map[int]bool)
+		for _, p := range d.panels() {
 			if p.ID == 0 || ids[p.ID] || p.Title == "" {
 				t.Errorf("%s: panel %d %q has no title, or no id of its own", path, p.ID, p.Title)
 			}
 			ids[p.ID] = true
-			g := p.GridPos
-			if g.W < 1 || g.H < 1 || g.X < 0 || g.X+g.W > 24 {
-				t.Errorf("%s: %s does not fit: %+v", path, p.Title, g)
-			}
-			for x := g.X; x < g.X+g.W; x++ {
-				for y := g.Y; y < g.Y+g.H; y++ {
-					if other := taken[[2]int{x, y}]; other != "" {
-						t.Errorf("%s: %s lies upon %s", path, p.Title, other)
-					}
-					taken[[2]int{x, y}] = p.Title
-				}
-			}
 			if p.Type == "row" {
 				continue
 			}
 			checkPanel(t, path, p)
 		}
+	}
+}
+
+// checkLayout holds panels to the grid of 24 columns, none upon another. A closed row has panels of its own, which move
+// what is below when it opens.
+func checkLayout(t *testing.T, path string, panels []panel) {
+	t.Helper()
+	taken := make(map[[2]int]string)
+	for _, p := range panels {
+		g := p.GridPos
+		if g.W < 1 || g.H < 1 || g.X < 0 || g.X+g.W > 24 {
+			t.Errorf("%s: %s does not fit: %+v", path, p.Title, g)
+		}
+		for x := g.X; x < g.X+g.W; x++ {
+			for y := g.Y; y < g.Y+g.H; y++ {
+				if other := taken[[2]int{x, y}]; other != "" {
+					t.Errorf("%s: %s lies upon %s", path, p.Title, other)
+				}
+				taken[[2]int{x, y}] = p.Title
+			}
+		}
+		checkLayout(t, path, p.Panels)
 	}
 }
 

@@ -63,7 +63,7 @@ func queries(t *testing.T) []query {
 	}
 	for _, path := range glob(t, "grafana/dashboards/*.json") {
 		d := readDashboard(t, path)
-		for _, p := range d.Panels {
+		for _, p := range d.panels() {
 			for _, target := range p.Targets {
 				all = append(all, query{path + ": " + p.Title, target.Expr})
 			}

@@ -101,3 +101,18 @@ func TestLogLevelFlag(t *testing.T) {
 	t.Setenv("LEANSPEC_LOG_LEVEL", "p2p=loud")
 	checkFailure(t, t.Context(), 2, `--log-level: "p2p=loud": unknown log level "loud", want debug, info, warn or error`, "--genesis", "x")
 }
+
+// TestVerbose: -v shows what the node does at debug, and not how libp2p puts itself together.
+func TestVerbose(t *testing.T) {
+	_, levels, err := (&runCmd{LogLevel: "warn", LogFormat: "text", Verbose: true}).logger(&console{err: io.Discard})
+	if err != nil || levels.LogLevel() != "debug,libp2p=info" {
+		t.Errorf("got %s, %v, want debug,libp2p=info", levels.LogLevel(), err)
+	}
+}
+
+func TestCheckpointSyncURLFlag(t *testing.T) {
+	for _, value := range []string{"foo", "192.0.2.1:5052", "ftp://192.0.2.1", "http://"} {
+		checkFailure(t, t.Context(), 2, "--checkpoint-sync-url: \""+value+"\": want the API of a node, such as http://192.0.2.1:5052",
+			"--genesis", "x", "--checkpoint-sync-url", value)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
@@ -38,7 +39,7 @@ type runCmd struct {
 	RPCPort           int      `name:"rpc-port" placeholder:"PORT" group:"Ports" help:"A port for /health, /livez and /readyz alone; off unless set."`
 	LogLevel          string   `default:"info" placeholder:"LEVEL" group:"Logs" help:"debug, info, warn or error (${default}), and levels for components: info,p2p=debug,libp2p=error. The API changes it at run time."`
 	LogFormat         string   `default:"text" placeholder:"FORMAT" group:"Logs" help:"text or json (${default})."`
-	Verbose           bool     `short:"v" group:"Logs" help:"The same as --log-level debug."`
+	Verbose           bool     `short:"v" group:"Logs" help:"The same as --log-level debug,libp2p=info."`
 	NoColor           bool     `group:"Logs" help:"No colors in text logs."`
 	Bootnode          []string `sep:"none" placeholder:"ADDR" aliases:"bootnodes" group:"Network" help:"Node to connect to, a multiaddr or an ENR; can be repeated."`
 	Listen            string   `default:"/ip4/0.0.0.0/udp/9001/quic-v1" placeholder:"ADDR" group:"Network" help:"Multiaddr to listen on; empty to only dial (${default})."`
@@ -80,6 +81,10 @@ func (c *runCmd) Run(ctx context.Context, console *console) error {
 		return badInput(err)
 	}
 	cfg.Log, cfg.LogLevels = log, levels
+	if c.ValidatorKeys != "" && len(cfg.Keys) == 0 {
+		log.Warn("validators.yaml gives this node no validators", "node", c.NodeID, "folder", c.ValidatorKeys,
+			telemetry.Advice("if it is to have some, look at --node-id: it must be a name of that file"))
+	}
 	if cfg.PeerNames, err = config.LoadPeerNames(filepath.Dir(c.Genesis)); err != nil { // other tools' file
 		log.Warn("peers have no names in metrics", telemetry.Err(err))
 	}
@@ -99,7 +104,7 @@ func (c *runCmd) logger(console *console) (*slog.Logger, *telemetry.LogControl, 
 		return nil, nil, badInput(&config.Error{File: "--log-level", Value: strconv.Quote(c.LogLevel), Problem: err.Error()})
 	}
 	if c.Verbose {
-		levels = telemetry.LevelSpec{Level: slog.LevelDebug}
+		levels = telemetry.LevelSpec{Level: slog.LevelDebug, Components: map[string]slog.Level{"libp2p": slog.LevelInfo}}
 	}
 	if c.LogFormat != telemetry.FormatText && c.LogFormat != telemetry.FormatJSON {
 		return nil, nil, badInput(&config.Error{File: "--log-format", Value: strconv.Quote(c.LogFormat), Problem: "want text or json"})
@@ -136,6 +141,9 @@ func (c *runCmd) resolve() (*node.Config, error) {
 		if _, err := p2p.ParseBootnode(b); err != nil {
 			return nil, err
 		}
+	}
+	if u, err := url.Parse(c.CheckpointSyncURL); c.CheckpointSyncURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return nil, &config.Error{File: "--checkpoint-sync-url", Value: strconv.Quote(c.CheckpointSyncURL), Problem: "want the API of a node, such as http://192.0.2.1:5052"}
 	}
 	genesis, err := config.LoadGenesis(c.Genesis)
 	if err != nil {

@@ -330,6 +330,9 @@ func (o *Observer) Duty(e Duty) {
 	}
 	add(o.m.duties.WithLabelValues(e.Duty, e.Outcome, dutyReason(e.Outcome, e.Reason)), max(e.Count, 1))
 	level, advice := slog.LevelWarn, Advice("look at the lines before it, and at the machine's load; one is no harm")
+	if e.Reason == "SOURCE_AFTER_TARGET" {
+		advice = Advice("normal for some slots after a start, and when finality comes back")
+	}
 	switch e.Outcome {
 	case OutcomeMade:
 		return

@@ -524,3 +524,17 @@ func TestSavedBeforeShown(t *testing.T) {
 		f.stop()
 	})
 }
+
+// TestSlotEndsOnce: a node that starts in the last interval of a slot has that interval twice, and one line of it.
+func TestSlotEndsOnce(t *testing.T) {
+	f := newFixture(t, 1)
+	f.stop()
+	var told []uint64
+	f.cfg.OnSlotEnd = func(s telemetry.SlotSummary) { told = append(told, s.Slot) }
+	for _, slot := range []lstar.Slot{0, 3, 3, 4} {
+		f.slotEnds(f.cfg.Store, slot)
+	}
+	if want := []uint64{0, 3, 4}; !slices.Equal(told, want) {
+		t.Errorf("told of the slots %d, want %d", told, want)
+	}
+}

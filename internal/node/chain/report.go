@@ -41,6 +41,8 @@ type slotSummary struct {
 	seen      bool       // blockSlot is set
 	voteSlot  lstar.Slot // slot that count is about
 	count     int
+	endSlot   lstar.Slot // latest slot that was told
+	ended     bool       // endSlot is set
 }
 
 func (s *slotSummary) block(slot lstar.Slot) {
@@ -66,7 +68,12 @@ func (c *Chain) reportSizes(s *lstar.Store) {
 	})
 }
 
+// slotEnds tells of a slot once: the interval in which a node starts may come twice.
 func (c *Chain) slotEnds(s *lstar.Store, slot lstar.Slot) {
+	if c.summary.ended && slot == c.summary.endSlot {
+		return
+	}
+	c.summary.endSlot, c.summary.ended = slot, true
 	summary := telemetry.SlotSummary{
 		Slot: uint64(slot), HeadSlot: uint64(s.Head().Slot), HeadRoot: s.Head().Root,
 		JustifiedSlot: uint64(s.LatestJustified().Slot), FinalizedSlot: uint64(s.LatestFinalized().Slot),

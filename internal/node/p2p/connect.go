@@ -63,6 +63,10 @@ func (n *Network) disconnected(conn network.Conn) {
 	})
 	n.reportPeers()
 	if last {
+		if n.open.Load() && len(n.peers.ids()) == 0 {
+			n.log.Warn("no peers left", telemetry.Advice("if none comes back within a minute, look at the network and the UDP port of --listen: "+
+				"with validators the node may go on alone, on a chain of its own"))
+		}
 		c.handler.Lock()
 		defer c.handler.Unlock()
 		n.cfg.Handler.OnDisconnect(c.id)

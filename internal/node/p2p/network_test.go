@@ -274,8 +274,11 @@ func TestStatusHandshake(t *testing.T) {
 	eventually(t, "the listener's log to say how the connection ended", func() bool {
 		return strings.Contains(listener.log.String(), `"reason":"remote_close"`)
 	})
-	if log := dialer.log.String(); !strings.Contains(log, `"detail":"this node stops"`) {
-		t.Errorf("the dialer's log does not say why it ended the connection:\n%s", log)
+	if log := listener.log.String(); !strings.Contains(log, `"msg":"no peers left"`) {
+		t.Errorf("the listener's log does not say that it is alone:\n%s", log)
+	}
+	if log := dialer.log.String(); !strings.Contains(log, `"detail":"this node stops"`) || strings.Contains(log, `"msg":"no peers left"`) {
+		t.Errorf("the dialer's log does not say why it ended the connection, or that of itself it is alone:\n%s", log)
 	}
 }
 
