@@ -1,0 +1,81 @@
+# The image of leanspec-node. Stages: builder, test, development, and node, which comes last so that it is what
+# "docker build ." makes. It builds with BuildKit and with Docker's older builder.
+
+# What it is built from: VERSION and REVISION end up in "leanspec-node version" and in the image's labels. They are
+# arguments because .git is not sent to the builder; "make image" sets them. The same commit with the same two
+# arguments gives the same binary, byte for byte.
+ARG VERSION=unknown
+ARG REVISION=unknown
+
+# The Go toolchain runs on the machine that builds, for whatever machine the image is for. The older builder does
+# not set BUILDPLATFORM; "linux" alone means that machine.
+FROM --platform=${BUILDPLATFORM:-linux} golang:1.26-bookworm AS builder
+WORKDIR /src
+
+# Go's own settings, for those who need others.
+ARG GOPROXY
+ARG GOFLAGS
+
+# The modules change rarely; this way they are a layer of their own.
+COPY go.mod go.sum ./
+RUN go mod download
+
+COPY cmd ./cmd
+COPY internal ./internal
+COPY xmss ./xmss
+
+# Set by BuildKit, or empty, which is the machine that builds.
+ARG TARGETOS
+ARG TARGETARCH
+ARG VERSION
+ARG REVISION
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
+    -ldflags "-s -w -X main.version=$VERSION -X main.revision=$REVISION" \
+    -o /out/usr/local/bin/leanspec-node ./cmd/leanspec-node
+
+# /app/data is for the genesis and the keys, /data for what the node keeps. Everybody may write there: whoever runs
+# the container with --user, to read key files of their own, gets a volume with these permissions.
+RUN mkdir -p /out/app/data /out/data && chmod 1777 /out/app/data /out/data
+
+# ---- test: docker run leanspec-node:test
+FROM builder AS test
+COPY . .
+CMD ["sh", "-c", "make check && go test -short ./..."]
+
+# ---- development: docker run -it -v "$PWD:/src" leanspec-node:dev
+FROM builder AS development
+COPY . .
+CMD ["bash"]
+
+# ---- node: the binary, the certificates for checkpoint sync by https, and nothing else
+FROM scratch AS node
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="leanspec-node" \
+      org.opencontainers.image.description="A Lean Ethereum consensus node" \
+      org.opencontainers.image.source="https://github.com/leanEthereum/leanspec-node" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+
+COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=builder /out /
+
+# The user of the Python image, so that folders which were made for that one fit. A number, as Kubernetes wants it
+# to see that it is not root.
+USER 1000:1000
+WORKDIR /app
+
+# The record of what the validators signed needs a place that can be written even where the keys cannot.
+ENV LEANSPEC_LOG_FORMAT=json \
+    LEANSPEC_DATA_DIR=/data
+VOLUME /data
+
+# 9001: QUIC. 9000: the same, for networks that use the Python image's port. 5052: API. 8008: metrics and health.
+EXPOSE 9000/udp 9001/udp 5052 8008
+
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["/usr/local/bin/leanspec-node", "health"]
+
+ENTRYPOINT ["/usr/local/bin/leanspec-node"]
+CMD ["--help"]
