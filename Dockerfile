@@ -13,44 +13,32 @@ FROM --platform=${BUILDPLATFORM:-linux} golang:1.26-bookworm AS builder
 WORKDIR /src
 
 # Go's own settings, for those who need others.
-ARG GOPROXY
-ARG GOFLAGS
+ARG GOPROXY GOFLAGS
 
 # The modules change rarely; this way they are a layer of their own.
 COPY go.mod go.sum ./
 RUN go mod download
 
-COPY cmd ./cmd
-COPY internal ./internal
-COPY xmss ./xmss
+COPY . .
 
-# Set by BuildKit, or empty, which is the machine that builds.
-ARG TARGETOS
-ARG TARGETARCH
-ARG VERSION
-ARG REVISION
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -X main.version=$VERSION -X main.revision=$REVISION" \
-    -o /out/usr/local/bin/leanspec-node ./cmd/leanspec-node
-
-# /app/data is for the genesis and the keys, /data for what the node keeps. Everybody may write there: whoever runs
-# the container with --user, to read key files of their own, gets a volume with these permissions.
-RUN mkdir -p /out/app/data /out/data && chmod 1777 /out/app/data /out/data
+# TARGETOS and TARGETARCH are set by BuildKit, or empty, which is the machine that builds. /app/data is for the genesis
+# and the keys, /data for what the node keeps. Everybody may write there: whoever runs the container with --user, to read
+# key files of their own, gets a volume with these permissions.
+ARG TARGETOS TARGETARCH VERSION REVISION
+RUN make image-binary OUT=/out/usr/local/bin/leanspec-node \
+        GOOS="$TARGETOS" GOARCH="$TARGETARCH" VERSION="$VERSION" REVISION="$REVISION" && \
+    mkdir -p /out/app/data /out/data && chmod 1777 /out/app/data /out/data
 
 # ---- test: docker run leanspec-node:test
 FROM builder AS test
-COPY . .
 CMD ["sh", "-c", "make check && go test -short ./..."]
 
 # ---- development: docker run -it -v "$PWD:/src" leanspec-node:dev
 FROM builder AS development
-COPY . .
-CMD ["bash"]
 
 # ---- node: the binary, the certificates for checkpoint sync by https, and nothing else
 FROM scratch AS node
-ARG VERSION
-ARG REVISION
+ARG VERSION REVISION
 LABEL org.opencontainers.image.title="leanspec-node" \
       org.opencontainers.image.description="A Lean Ethereum consensus node" \
       org.opencontainers.image.source="https://github.com/leanEthereum/leanspec-node" \
