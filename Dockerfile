@@ -27,7 +27,8 @@ COPY . .
 ARG TARGETOS TARGETARCH VERSION REVISION
 RUN make image-binary OUT=/out/usr/local/bin/leanspec-node \
         GOOS="$TARGETOS" GOARCH="$TARGETARCH" VERSION="$VERSION" REVISION="$REVISION" && \
-    mkdir -p /out/app/data /out/data && chmod 1777 /out/app/data /out/data
+    mkdir -p /out/app/data /out/data && chmod 1777 /out/app/data /out/data && \
+    install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt
 
 # ---- test: docker run leanspec-node:test
 FROM builder AS test
@@ -46,7 +47,7 @@ LABEL org.opencontainers.image.title="leanspec-node" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 
-COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+# One step, as the older builder can lose a layer between two of them.
 COPY --from=builder /out /
 
 # The user of the Python image, so that folders which were made for that one fit. A number, as Kubernetes wants it
