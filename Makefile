@@ -13,7 +13,7 @@ VERSION  ?= $(shell git describe --tags --exact-match --dirty 2>/dev/null || git
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 IMAGE    ?= leanspec-node
 
-.PHONY: build devnet image images image-binary test crashtest memtest race check bench fuzz clean
+.PHONY: build devnet image images image-binary reproduce test crashtest memtest race check bench fuzz clean
 
 build:
 	$(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/leanspec-node
@@ -39,6 +39,16 @@ OUT ?= build/image/leanspec-node
 image-binary:
 	GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -trimpath -buildvcs=false \
 	  -ldflags "-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)" -o $(OUT) ./cmd/leanspec-node
+
+# Makes it twice, in two folders and without a common cache, and wants the same bytes. What is not committed is not in it.
+reproduce:
+	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	for folder in one another; do \
+	  git clone -q . "$$tmp/$$folder/src"; \
+	  GOCACHE="$$tmp/$$folder/cache" $(MAKE) -s -C "$$tmp/$$folder/src" image-binary OUT="$$tmp/$$folder/leanspec-node"; \
+	done; \
+	sha256sum "$$tmp"/*/leanspec-node; \
+	cmp "$$tmp/one/leanspec-node" "$$tmp/another/leanspec-node"
 
 # Never from the cache, which does not know of what e2e builds and runs.
 test:
