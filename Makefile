@@ -10,10 +10,10 @@ export CGO_ENABLED = 0
 
 # What the binary of the image is built from. The tag of this commit if it has one, or its date and hash.
 VERSION  ?= $(shell git describe --tags --exact-match --dirty 2>/dev/null || git log -1 --date=format:%Y%m%d --format=v0.0.0-%cd-%h --abbrev=12 2>/dev/null || echo unknown)
-REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+REVISION ?= $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null || echo unknown)
 IMAGE    ?= leanspec-node
 
-.PHONY: build devnet image images image-binary reproduce test crashtest memtest race check bench fuzz clean
+.PHONY: build devnet image images image-binary reproduce test crashtest memtest race check bench docs fuzz clean
 
 build:
 	$(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/leanspec-node
@@ -76,6 +76,10 @@ check:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Writes docs/metrics.md, which is made of the definitions in the code.
+docs:
+	$(GO) test -count=1 -run '^TestMetricsDocument$$' ./internal/telemetry -update
 
 # Runs every fuzz target of every package, one after the other.
 fuzz:

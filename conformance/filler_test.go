@@ -63,7 +63,7 @@ func checkProduction(store *lstar.Store, want *lstar.Block) error {
 	if store.Head().Root != want.ParentRoot {
 		return nil
 	}
-	got, err := store.ProduceBlock(want.Slot, want.ProposerIndex)
+	got, err := store.ProduceBlock(want.Slot, want.ProposerIndex, nil)
 	if err != nil {
 		return fmt.Errorf("producing the block: %w", err)
 	}

@@ -168,7 +168,7 @@ func (r *rival) propose(ctx context.Context, slot lstar.Slot) error {
 		plans := [...]int{twins, lateTwin, oneBlock, lateTwin, twins, lateBlock}
 		plan = plans[int(r.turns.Add(1)-1)%len(plans)]
 	}
-	p, err := r.chain.ProduceBlock(ctx, slot, index)
+	p, _, err := r.chain.ProduceBlock(ctx, slot, index)
 	if err != nil {
 		return err
 	}

@@ -20,21 +20,22 @@ type commands struct {
 	Genesis genesisCmd `cmd:"" help:"Make a new network: its genesis, its nodes and all keys."`
 	Keygen  keygenCmd  `cmd:"" help:"Make the keys of one validator."`
 	Keys    keysCmd    `cmd:"" help:"Show what the validators' keys have signed, and move validators."`
+	Health  healthCmd  `cmd:"" help:"Ask the node on this machine whether it is well."`
 	Version versionCmd `cmd:"" help:"Show what this program is."`
 }
 
-// runFromEnvironment lets every flag of run come from an environment variable,
-// LEANSPEC_LOG_LEVEL for --log-level. Those of the other commands cannot: a
-// forgotten LEANSPEC_FORCE must not cost anybody their keys.
-func runFromEnvironment(k *kong.Kong) error {
+// fromEnvironment lets every flag of run come from an environment variable,
+// LEANSPEC_LOG_LEVEL for --log-level, and of health those that say where the node
+// is and that run has too: it finds the node that has the same environment. Flags
+// of other commands cannot come from there: a forgotten LEANSPEC_FORCE must not
+// cost anybody their keys.
+func fromEnvironment(k *kong.Kong) error {
 	for _, command := range k.Model.Children {
-		if command.Name != "run" {
-			continue
-		}
 		for _, flag := range command.Flags {
-			name := "LEANSPEC_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-			flag.Envs = []string{name}
-			flag.Value.Tag.Envs = flag.Envs
+			if command.Name == "run" || command.Name == "health" && (flag.Name == "metrics-port" || flag.Name == "rpc-port") {
+				flag.Envs = []string{"LEANSPEC_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))}
+				flag.Value.Tag.Envs = flag.Envs
+			}
 		}
 	}
 	return nil
@@ -61,7 +62,7 @@ func run(ctx context.Context, console *console, args []string) int {
 	parser, err := kong.New(&commands{},
 		kong.Name("leanspec-node"),
 		kong.Writers(console.out, console.err),
-		kong.PostBuild(runFromEnvironment),
+		kong.PostBuild(fromEnvironment),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(console),
 		kong.Exit(func(code int) { exited = code }),

@@ -34,9 +34,9 @@ type runCmd struct {
 	Scheme            string   `default:"prod" placeholder:"NAME" group:"Chain" help:"XMSS signature scheme, prod or test (${default})."`
 	ProofScheme       string   `default:"siglist" placeholder:"NAME" group:"Chain" help:"Aggregation proofs: siglist (${default})."`
 	APIPort           int      `name:"api-port" default:"5052" placeholder:"PORT" group:"Ports" help:"HTTP API, with /metrics beside it; 0 turns it off (${default})."`
-	MetricsPort       int      `default:"8008" placeholder:"PORT" group:"Ports" help:"/metrics and /health; 0 turns them off (${default})."`
-	RPCPort           int      `name:"rpc-port" placeholder:"PORT" group:"Ports" help:"A port for /health alone; off unless set."`
-	LogLevel          string   `default:"info" placeholder:"LEVEL" group:"Logs" help:"debug, info, warn or error (${default})."`
+	MetricsPort       int      `default:"8008" placeholder:"PORT" group:"Ports" help:"/metrics, /health, /livez and /readyz; 0 turns them off (${default})."`
+	RPCPort           int      `name:"rpc-port" placeholder:"PORT" group:"Ports" help:"A port for /health, /livez and /readyz alone; off unless set."`
+	LogLevel          string   `default:"info" placeholder:"LEVEL" group:"Logs" help:"debug, info, warn or error (${default}), and levels for components: info,p2p=debug,libp2p=error. The API changes it at run time."`
 	LogFormat         string   `default:"text" placeholder:"FORMAT" group:"Logs" help:"text or json (${default})."`
 	Verbose           bool     `short:"v" group:"Logs" help:"The same as --log-level debug."`
 	NoColor           bool     `group:"Logs" help:"No colors in text logs."`
@@ -58,6 +58,7 @@ Other commands, each with a --help of its own:
   leanspec-node genesis    make a new network: its genesis, its nodes and all keys
   leanspec-node keygen     make the keys of one validator
   leanspec-node keys       show what the keys have signed, and move validators
+  leanspec-node health     ask the node on this machine whether it is well
   leanspec-node version    show what this program is
 
 A network of one node:
@@ -70,7 +71,7 @@ and http://localhost:5052/lean/v0/fork_choice its view of the chain.`
 
 // Run validates everything before it starts anything.
 func (c *runCmd) Run(ctx context.Context, console *console) error {
-	log, err := c.logger(console)
+	log, levels, err := c.logger(console)
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,10 @@ func (c *runCmd) Run(ctx context.Context, console *console) error {
 	if err != nil {
 		return badInput(err)
 	}
-	cfg.Log = log
+	cfg.Log, cfg.LogLevels = log, levels
+	if cfg.PeerNames, err = config.LoadPeerNames(filepath.Dir(c.Genesis)); err != nil { // other tools' file
+		log.Warn("peers have no names in metrics", telemetry.Err(err))
+	}
 	n, err := node.New(ctx, *cfg)
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO):
@@ -89,20 +93,22 @@ func (c *runCmd) Run(ctx context.Context, console *console) error {
 	return n.Run(ctx)
 }
 
-func (c *runCmd) logger(console *console) (*slog.Logger, error) {
-	level, err := telemetry.ParseLevel(c.LogLevel)
+func (c *runCmd) logger(console *console) (*slog.Logger, *telemetry.LogControl, error) {
+	levels, err := telemetry.ParseLevels(c.LogLevel)
 	if err != nil {
-		return nil, badInput(&config.Error{File: "--log-level", Value: strconv.Quote(c.LogLevel), Problem: "want debug, info, warn or error"})
+		return nil, nil, badInput(&config.Error{File: "--log-level", Value: strconv.Quote(c.LogLevel), Problem: err.Error()})
 	}
 	if c.Verbose {
-		level = slog.LevelDebug
+		levels = telemetry.LevelSpec{Level: slog.LevelDebug}
 	}
 	if c.LogFormat != telemetry.FormatText && c.LogFormat != telemetry.FormatJSON {
-		return nil, badInput(&config.Error{File: "--log-format", Value: strconv.Quote(c.LogFormat), Problem: "want text or json"})
+		return nil, nil, badInput(&config.Error{File: "--log-format", Value: strconv.Quote(c.LogFormat), Problem: "want text or json"})
 	}
-	log, _ := telemetry.NewLogger(telemetry.LogOptions{Format: c.LogFormat, Level: level, NoColor: c.NoColor, Writer: console.err})
-	slog.SetDefault(log)
-	return log, nil
+	log, control := telemetry.NewLogger(telemetry.LogOptions{
+		Format: c.LogFormat, Level: levels.Level, Components: levels.Components, NoColor: c.NoColor, Writer: console.err,
+	})
+	telemetry.RouteStandardLog(log)
+	return log, control, nil
 }
 
 // resolve reads the files and applies the rules between flags.

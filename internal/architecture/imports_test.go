@@ -76,12 +76,13 @@ func TestRooms(t *testing.T) {
 		"internal/node/chain":     {"internal/spec", "xmss", "internal/node/clock", "internal/telemetry"},
 		"internal/node/api":       {"internal/spec/lstar"},
 		"internal/node/p2p":       {"internal/spec", "xmss", "internal/config", "internal/node/clock", "internal/telemetry", "internal/node/p2p/wire"},
-		"internal/node/storage":   {"internal/spec"},
+		"internal/node/storage":   {"internal/spec", "internal/telemetry"},
 		"internal/node/p2p/wire":  {},
 		"internal/node/sync":      {"internal/spec", "internal/node/chain", "internal/node/clock", "internal/node/p2p", "internal/telemetry"},
 		"internal/devnet":         {"internal/config", "internal/node/clock", "internal/spec/lstar", "xmss"},
 		"internal/node/validator": {"internal/spec", "xmss", "internal/node/chain", "internal/node/clock", "internal/node/guard", "internal/telemetry"},
-		"internal/node/guard":     {"internal/config", "xmss"},
+		"internal/node/guard":     {"internal/config", "xmss", "internal/telemetry"},
+		"deploy":                  {"internal/telemetry"},
 	}
 	for name, imports := range deps(t, ".Imports", "./...") {
 		allowed, listed := rooms[strings.TrimPrefix(name, module)]

@@ -80,6 +80,56 @@ func TestWriteDevnetFiles(t *testing.T) {
 	}
 }
 
+func TestPeerNames(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if names, err := LoadPeerNames("net"); err != nil || names != nil {
+		t.Errorf("without a file: %v, %v, want none", names, err)
+	}
+	devnet, err := WriteDevnet(t.Context(), testDevnet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := LoadPeerNames("net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(names) != len(devnet.Nodes) {
+		t.Errorf("names %v, want one for each of %d nodes", names, len(devnet.Nodes))
+	}
+	for _, node := range devnet.Nodes {
+		if got := names[node.key.PeerID()]; got != node.Name {
+			t.Errorf("the peer %s is called %q, want %q", node.PeerID, got, node.Name)
+		}
+	}
+	secret := strings.Repeat("ab", 40)
+	for text, want := range map[string]string{
+		"validators:\n  - name: a\n":                              "validators[0].privkey",
+		"validators:\n  - privkey: \"" + secret + "\"\n":          "validators[0].name",
+		"validators:\n  - name: a\n    privkey: " + secret + "\n": "validators[0].privkey",
+		"nodes: []\n":     "validators",
+		"validators: 3\n": "validators",
+	} {
+		names, err := parsePeerNames("validator-config.yaml", []byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%q: names %v, error %v; want an error that names %s and no secret", text, names, err, want)
+		}
+	}
+}
+
+func FuzzPeerNames(f *testing.F) {
+	f.Add([]byte("validators:\n  - name: \"zeam_0\"\n    privkey: \"" + strings.Repeat("01", 32) + "\"\n    count: 1\n"))
+	f.Add([]byte("validators: []\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		names, err := parsePeerNames("validator-config.yaml", data)
+		checkOneLine(t, err)
+		for _, name := range names {
+			if name == "" || len(name) > maxPeerName || err != nil {
+				t.Errorf("accepted the name %q, with error %v", name, err)
+			}
+		}
+	})
+}
+
 func TestWriteDevnetRoundTrip(t *testing.T) {
 	for _, dialect := range []Dialect{LeanSpec, Quickstart} {
 		for _, shuffle := range []Shuffle{RoundRobin, Contiguous} {

@@ -41,9 +41,15 @@ func (p *publisher) publishAggregates(made []*lstar.SignedAggregatedAttestation)
 		select {
 		case p.aggregates <- a:
 		default:
-			p.observer.QueueDropped(telemetry.QueueDropped{Queue: "publish_aggregates"})
+			p.observer.QueueDropped(telemetry.QueueDropped{Queue: telemetry.QueuePublishAggregates})
 		}
 	}
+}
+
+func (p *publisher) queues() []telemetry.Queue {
+	return []telemetry.Queue{{
+		Name: telemetry.QueuePublishAggregates, Capacity: publishQueue, Length: func() int { return len(p.aggregates) },
+	}}
 }
 
 // run sends aggregates until ctx is done.
@@ -60,7 +66,8 @@ func (p *publisher) run(ctx context.Context) error {
 
 func (p *publisher) report(err error, kind string, slot lstar.Slot) {
 	if err != nil && p.ctx.Err() == nil {
-		p.log.Warn("publishing failed", "kind", kind, telemetry.Slot(uint64(slot)), telemetry.Err(err))
+		p.log.Warn("publishing failed", "kind", kind, telemetry.Slot(uint64(slot)), telemetry.Err(err),
+			telemetry.Advice("peers did not get it from this node; if it goes on, restart the node"))
 	}
 }
 

@@ -7,10 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	stdsync "sync"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
@@ -42,17 +46,25 @@ type Config struct {
 	NetworkName        string
 	Committees         uint64
 	AggregateSubnetIDs []uint64
+	// PeerNames are the names that peers have in metrics, where they are known.
+	PeerNames map[peer.ID]string
 	// CheckpointSyncURL is where to get the state to start from, genesis if empty.
 	CheckpointSyncURL string
 	// DataDir is the folder for what the node keeps; empty keeps it in memory.
 	DataDir string
-	// Ports of the three HTTP servers; 0 turns one off. The RPC port has /health
-	// alone.
+	// Ports of the three HTTP servers; 0 turns one off. The RPC port has /health,
+	// /livez and /readyz.
 	APIPort, MetricsPort, RPCPort int
 
 	Log       *slog.Logger
+	LogLevels *telemetry.LogControl // of Log; nil turns the route to change them off
 	Time      clock.Time
 	StartTime time.Time // of the process
+
+	// For tests: the time of the pulses of the loops, and what stands before the
+	// storage of the chain.
+	now     func() time.Time
+	storage func(chain.Storage) chain.Storage
 }
 
 // Node is ready to run.
@@ -83,13 +95,16 @@ type server struct {
 // one that the operator can act upon. Close a node that is not run.
 func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{
-		cfg:     cfg,
-		clock:   clock.Clock{SlotClock: clock.SlotClock{GenesisTime: cfg.Genesis.GenesisTime}, Time: cfg.Time},
-		metrics: telemetry.NewMetrics(telemetry.Info{Name: "leanspec-node", Version: cfg.Version, StartTime: cfg.StartTime}),
-		health:  new(telemetry.Health),
+		cfg:   cfg,
+		clock: clock.Clock{SlotClock: clock.SlotClock{GenesisTime: cfg.Genesis.GenesisTime}, Time: cfg.Time},
+		metrics: telemetry.NewMetrics(telemetry.Info{
+			Name: "leanspec-node", Version: cfg.Version, StartTime: cfg.StartTime, PeerNames: slices.Compact(slices.Sorted(maps.Values(cfg.PeerNames))),
+		}),
+		health: new(telemetry.Health),
 	}
 	slot := func() uint64 { return uint64(n.clock.Slot()) }
 	n.metrics.SetClock(slot)
+	n.metrics.SetLog(cfg.LogLevels)
 	n.health.SetClock(slot)
 	n.observer = telemetry.NewObserver(n.metrics, cfg.Log)
 
@@ -113,28 +128,37 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.db = db
+	if cfg.storage == nil {
+		cfg.storage = func(s chain.Storage) chain.Storage { return s }
+	}
 	n.publisher = &publisher{
 		observer:   n.observer,
 		log:        telemetry.Component(cfg.Log, "p2p"),
 		aggregates: make(chan *lstar.SignedAggregatedAttestation, publishQueue),
 	}
 	n.chain = chain.New(chain.Config{
-		Store: store, Storage: kept, Verifier: verifier, Clock: n.clock, Observer: n.observer,
+		Pulse: n.pulse("chain", stuckAfter),
+		Store: store, Storage: cfg.storage(kept), Verifier: verifier, Clock: n.clock, Observer: n.observer,
 		Log:               telemetry.Component(cfg.Log, "chain"),
 		IsAggregator:      cfg.IsAggregator,
 		PublishAggregates: n.publisher.publishAggregates,
 		OnSlotEnd:         n.slotEnds,
 	})
-	n.sync = sync.New(sync.Config{Chain: n.chain, Blocks: kept, Clock: n.clock, Observer: n.observer, Log: telemetry.Component(cfg.Log, "sync")})
+	n.sync = sync.New(sync.Config{
+		Chain: n.chain, Blocks: kept, Clock: n.clock, Observer: n.observer, Log: telemetry.Component(cfg.Log, "sync"),
+		Pulse: n.pulse("sync", stuckAfter),
+	})
 	if n.network, err = p2p.New(p2p.Config{
 		NodeKey: cfg.NodeKey, Listen: cfg.Listen, Bootnodes: cfg.Bootnodes, NetworkName: cfg.NetworkName,
 		Committees: cfg.Committees, Subnets: subnets(&cfg), IsAggregator: cfg.IsAggregator, Scheme: cfg.Scheme,
 		Handler: n.sync, Observer: n.observer, Log: cfg.Log, Version: cfg.Version,
+		PeerNames: cfg.PeerNames,
 	}); err != nil {
 		return nil, err
 	}
 	n.sync.SetNetwork(n.network)
 	n.publisher.network, n.publisher.sync = n.network, n.sync
+	n.metrics.Watch(slices.Concat(n.chain.Queues(), n.sync.Queues(), n.network.Queues(), n.publisher.queues())...)
 	if err := n.listen(); err != nil {
 		return nil, err
 	}
@@ -144,8 +168,10 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.validator = validator.New(validator.Config{
 		Chain: n.chain, Publisher: n.publisher, Distance: n.sync.Distance, Clock: n.clock, Crypto: crypto, Keys: keys, Observer: n.observer,
-		Log: telemetry.Component(cfg.Log, "validator"),
+		Log:   telemetry.Component(cfg.Log, "validator"),
+		Pulse: n.pulse("validator", dutiesStuckAfter),
 	})
+	n.health.AddReady(telemetry.Check{Name: "network", Run: n.network.Check})
 	return n, nil
 }
 
@@ -167,16 +193,18 @@ func registry(g *config.Genesis) *lstar.Validators {
 
 // listen opens the ports that are turned on.
 func (n *Node) listen() error {
-	health := http.NewServeMux()
-	health.Handle("/health", n.health)
+	routes := api.WithIdentity(api.Handler(n.chain, n.metrics.Handler()), n.identity)
+	if n.cfg.LogLevels != nil {
+		routes = api.WithLogLevel(routes, n.cfg.LogLevels, telemetry.Component(n.cfg.Log, "api"))
+	}
 	for _, s := range []struct {
 		flag    string
 		port    int
 		handler http.Handler
 	}{
-		{"api", n.cfg.APIPort, api.WithIdentity(api.Handler(n.chain, n.metrics.Handler()), n.identity)},
+		{"api", n.cfg.APIPort, routes},
 		{"metrics", n.cfg.MetricsPort, telemetry.NewMux(n.metrics, n.health)},
-		{"rpc", n.cfg.RPCPort, health},
+		{"rpc", n.cfg.RPCPort, telemetry.NewHealthMux(n.health)},
 	} {
 		if s.port == 0 {
 			continue
@@ -207,7 +235,8 @@ func (n *Node) Close() {
 	}
 	if n.db != nil {
 		if err := n.db.Close(); err != nil {
-			n.cfg.Log.Error("closing the database", telemetry.Err(err))
+			n.cfg.Log.Error("the database did not close", telemetry.Err(err),
+				telemetry.Advice("nothing that was shown is lost; if the next start refuses the folder, do what that says"))
 		}
 	}
 	n.guard.Close()
@@ -239,6 +268,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run("p2p", n.network.Run)
 	run("publisher", n.publisher.run)
 	run("health", n.watchHealth)
+	run("watchdog", n.watchLoops)
 	for _, s := range n.servers {
 		run(s.name, func(ctx context.Context) error { return telemetry.Serve(ctx, s.ln, s.handler) })
 	}
@@ -247,22 +277,40 @@ func (n *Node) Run(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	if errors.Is(cause, context.Canceled) {
 		cause = nil
-		log.Info("stopping")
+		log.Info("stopping", n.where()...)
 	} else {
-		log.Error("stopping: the node cannot go on", telemetry.Err(cause))
+		log.Error("stopping: the node cannot go on", telemetry.Err(cause),
+			telemetry.Advice("mend what the error says, and start again; without a change it will happen again"))
 	}
 	services.Wait()
-	log.Info("stopped")
+	log.Info("stopped", n.where()...)
 	return cause
 }
 
-// watchDisk ends the node when the disk fails.
+// where says how far the chain is.
+func (n *Node) where() []any {
+	snap := n.chain.Snapshot()
+	return []any{telemetry.Slot(uint64(n.clock.Slot())), "head_slot", uint64(snap.Head.Slot), "finalized_slot", uint64(snap.LatestFinalized.Slot)}
+}
+
+// diskInterval is how often the sizes of the disk are read.
+const diskInterval = 10 * time.Second
+
+// watchDisk ends the node when the disk fails, and reports how full it is.
 func (n *Node) watchDisk(ctx context.Context) error {
-	select {
-	case <-n.db.Failed():
-		return n.db.Err()
-	case <-ctx.Done():
-		return nil
+	ticker := time.NewTicker(diskInterval)
+	defer ticker.Stop()
+	for {
+		if used, free, err := n.db.Space(); err == nil {
+			n.observer.Disk(telemetry.Disk{Used: used, Free: free})
+		}
+		select {
+		case <-n.db.Failed():
+			return n.db.Err()
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
 	}
 }
 
@@ -282,10 +330,11 @@ func (n *Node) logStart(log *slog.Logger) {
 	}
 	log.Info("started", attrs...)
 	identity := n.identity()
-	log.Info("network", "peer_id", identity.PeerID, "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
+	log.Info("network", telemetry.Peer(identity.PeerID), "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
 		"bootnodes", len(n.cfg.Bootnodes), "subnets", fmt.Sprint(subnets(&n.cfg)), "enr", identity.ENR)
 	if n.db == nil {
-		log.Warn("no --data-dir: the chain is kept in memory, and starts anew with the next start")
+		log.Warn("no --data-dir: the chain is kept in memory, and starts anew with the next start",
+			telemetry.Advice("give --data-dir a folder that stays, unless this is a trial"))
 	}
 	if n.clock.BeforeGenesis() {
 		log.Info("waiting for genesis", "seconds", int(n.clock.StartOf(0).Sub(n.clock.Now()).Seconds()+0.5))

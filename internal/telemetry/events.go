@@ -13,15 +13,25 @@ import "time"
 
 // Stages are the parts of a block's import.
 type Stages struct {
+	// Wait is the time spent waiting, for the chain's owner and for a processor.
+	Wait time.Duration
 	// SignatureVerification is the check of the block's proof; zero for an own block.
 	SignatureVerification time.Duration
-	// StateTransition is the whole state transition: empty slots, header, attestations, state root.
-	StateTransition time.Duration
+	// StateTransition is the whole state transition; Slots, Block and Attestations are parts of it: process_slots,
+	// process_block, and of that process_attestations.
+	StateTransition, Slots, Block, Attestations time.Duration
 	// ForkChoice is the rest: votes counted, head found.
 	ForkChoice time.Duration
-	// Total is leanSpec's on_block from start to end, without the time spent waiting in queues.
+	// Save is the time from there until the change is on the disk and everybody sees it.
+	Save time.Duration
+	// Total is leanSpec's on_block from start to end: no Wait and no Save.
 	Total time.Duration
+	// Elapsed is everything, from when the chain was given the block.
+	Elapsed time.Duration
 }
+
+// The stages of an import as metrics name them.
+var stageNames = [...]string{"wait", "signatures", "state_transition", "fork_choice", "save"}
 
 // BlockImported reports a block that was added to fork choice. It is reported once a block.
 type BlockImported struct {
@@ -29,18 +39,35 @@ type BlockImported struct {
 	Root, ParentRoot    [32]byte
 	// Attestations counts the aggregated attestations of the body, Participants the votes in all of them.
 	Attestations, Participants int
-	Own                        bool
-	PeerID                     string
-	Stages                     Stages
+	// Slots counts the slots that the state transition went through.
+	Slots       uint64
+	Own, Gossip bool
+	PeerID      string
+	Stages      Stages
+	// Delay runs from the start of the slot until the block was in. It is looked at for own blocks and those of
+	// gossip.
+	Delay time.Duration
+}
+
+// Seen reports a gossip message of a peer.
+type Seen struct {
+	// Kind is one of the Gossip constants.
+	Kind   string
+	Slot   uint64
+	PeerID string
+	// Delay runs from the start of the slot until the message came; negative if it came before. Offset runs from
+	// the interval of the slot in which such messages are sent.
+	Delay, Offset time.Duration
 }
 
 // BlockRejected reports a block that failed a check.
 type BlockRejected struct {
-	Slot   uint64
-	Root   [32]byte
-	Reason string
-	PeerID string
-	Err    error
+	Slot        uint64
+	Root        [32]byte
+	Reason      string
+	Own, Gossip bool
+	PeerID      string
+	Err         error
 }
 
 // BlockPending reports a block that waits for its parent.
@@ -65,6 +92,7 @@ type AttestationAccepted struct {
 type AttestationRejected struct {
 	Slot, Validator uint64
 	Reason          string
+	Own, Gossip     bool
 	PeerID          string
 	Err             error
 	// SignatureVerification is the time spent on the signature, where it was reached.
@@ -83,10 +111,11 @@ type AggregateAccepted struct {
 
 // AggregateRejected reports an aggregated vote that failed a check.
 type AggregateRejected struct {
-	Slot   uint64
-	Reason string
-	PeerID string
-	Err    error
+	Slot        uint64
+	Reason      string
+	Own, Gossip bool
+	PeerID      string
+	Err         error
 }
 
 // AggregateProduced reports an aggregate that this node made of the votes of its committee.
@@ -129,7 +158,8 @@ type BlockProduced struct {
 	Root            [32]byte
 	// Attestations counts the aggregated attestations packed into the body.
 	Attestations int
-	Duration     time.Duration
+	// Payloads is the part of Duration in which they were chosen and merged.
+	Payloads, Duration time.Duration
 }
 
 // BlockProductionFailed reports a proposal that this node owed and could not make.
@@ -145,18 +175,15 @@ type AttestationProduced struct {
 	Duration        time.Duration
 }
 
-// The duties of a validator, as they are named in events and metrics.
-const (
-	DutyBlock       = "block"
-	DutyAttestation = "attestation"
-	DutyAggregation = "aggregation"
-)
-
-// DutySkipped reports a duty that was due and not done.
-type DutySkipped struct {
-	Duty   string
-	Slot   uint64
+// Duty reports what became of a duty.
+type Duty struct {
+	// Duty is one of the Duty constants, Outcome one of the Outcome constants.
+	Duty, Outcome string
+	Slot          uint64
+	// Reason says why it was missed or skipped.
 	Reason string
+	// Count is the number of duties, such as votes of several validators; 0 counts as 1.
+	Count int
 }
 
 // DutyGate reports that the gate in front of the duties opened or closed. It is reported on change only.
@@ -224,25 +251,29 @@ type PoolSizes struct {
 	Blocks, States             int
 }
 
-// AggregateCoverage reports how many validators the aggregates of one section of the slot report covered.
-// Section is one of leanSpec's; others are ignored.
-//
-// leanSpec: node/metrics/registry.py, ATTESTATION_AGGREGATE_COVERAGE_SECTIONS
-type AggregateCoverage struct {
-	Section string
-	// BySubnet holds the number of covered validators of each attestation subnet, indexed by subnet.
-	BySubnet []int
-}
-
-// AggregateCoverageDiff reports how many validators only the block's payloads covered, and how many only the
-// payloads that were there in time.
-type AggregateCoverageDiff struct {
-	BlockOnly, TimelyOnly int
-}
-
-// QueueDropped reports one item that a full queue refused. Queue is a name from the code, never from a peer.
+// QueueDropped reports one item that a full queue refused or gave up. Queue is one of the Queue constants.
 type QueueDropped struct {
 	Queue string
+}
+
+// Tick reports that an interval began for the chain, Elapsed after the one before did.
+type Tick struct {
+	Elapsed time.Duration
+}
+
+// ChainLoaded reports what the chain starts from.
+type ChainLoaded struct {
+	HeadSlot, JustifiedSlot, FinalizedSlot, SafeTargetSlot uint64
+}
+
+// Fingerprint reports the root of the canonical block by which nodes are compared; zero before there is one.
+type Fingerprint struct {
+	Root [32]byte
+}
+
+// Disk reports the room that the chain takes, and how much is free, in bytes.
+type Disk struct {
+	Used, Free uint64
 }
 
 // ChainSaved reports that a change of the chain is on the disk.
@@ -271,4 +302,21 @@ type AggregatorRole struct {
 // Peers reports the number of peers with an open connection.
 type Peers struct {
 	Connected int
+	// ByName counts those whose names are known.
+	ByName map[string]int
+}
+
+// What the checkpoint of a peer is to ours, as metrics name it.
+const (
+	RelationSame     = "same"
+	RelationBehind   = "behind"   // an ancestor of ours
+	RelationAhead    = "ahead"    // we do not know it yet
+	RelationFork     = "fork"     // of a head: on another branch
+	RelationConflict = "conflict" // of a finalized block: on another chain
+)
+
+// Agreement reports how many of the peers whose status is known stand in which relation to us, by the Relation
+// constants. What is not named counts as zero.
+type Agreement struct {
+	Heads, Finalized map[string]int
 }

@@ -29,12 +29,13 @@ const (
 // key that is given twice keeps its last value, and nothing in a message, key or value can end the line early
 // or reach the terminal as a control character.
 type lineHandler struct {
-	out    *lineWriter
-	level  slog.Leveler
-	asJSON bool
-	color  bool
-	prefix string
-	fields []field
+	out     *lineWriter
+	control *LogControl
+	level   slog.Leveler // of the component
+	asJSON  bool
+	color   bool
+	prefix  string
+	fields  []field
 }
 
 // field is one key of a line, its value resolved and not a group.
@@ -56,8 +57,10 @@ func (l *lineWriter) write(line []byte) error {
 	return err
 }
 
-func newLineHandler(w io.Writer, level slog.Leveler, asJSON, color bool) *lineHandler {
-	return &lineHandler{out: &lineWriter{w: w}, level: level, asJSON: asJSON, color: color && !asJSON}
+func newLineHandler(w io.Writer, control *LogControl, asJSON, color bool) *lineHandler {
+	return &lineHandler{
+		out: &lineWriter{w: w}, control: control, level: control.level(defaultComponent), asJSON: asJSON, color: color && !asJSON,
+	}
 }
 
 func (h *lineHandler) Enabled(_ context.Context, level slog.Level) bool {
@@ -69,6 +72,9 @@ func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	with.fields = slices.Clip(slices.Clone(h.fields))
 	for _, a := range attrs {
 		with.fields = appendField(with.fields, h.prefix, a)
+		if a.Key == keyComponent && h.prefix == "" {
+			with.level = h.control.level(a.Value.String())
+		}
 	}
 	return &with
 }
@@ -113,6 +119,7 @@ func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 	} else {
 		l.buf = appendTextLine(l.buf[:0], r, component, l.fields, h.color)
 	}
+	h.control.wrote(r.Level)
 	return h.out.write(l.buf)
 }
 

@@ -57,11 +57,13 @@ func Evaluate(in HealthInput) (synced bool, reason string) {
 	}
 }
 
-// Health answers whether the node is synced. It is safe for concurrent use; the zero value is a node that is
-// not ready.
+// Health answers whether the node is synced, live and ready. It is safe for concurrent use; the zero value is a node
+// that is not ready.
 type Health struct {
 	input atomic.Pointer[HealthInput]
 	clock atomic.Pointer[func() uint64]
+	// live and ready are the checks of /livez, and those that /readyz has besides.
+	live, ready []Check
 }
 
 // Update replaces what is known of the node.

@@ -9,20 +9,26 @@ import (
 )
 
 const (
-	// limitBurst is how many warnings of one kind pass within limitWindow; the rest are counted.
+	// limitBurst is how many warnings, and how many errors, of one kind pass within limitWindow; the rest are
+	// counted. With a slot of 4 s, what goes wrong in every slot is 15 times in a window.
 	limitBurst  = 5
-	limitWindow = 10 * time.Second
-	// limitKinds bounds the kinds of warning that are told apart. Beyond it all others share one count.
+	limitWindow = time.Minute
+	// limitPeerBurst is the same for lines at info that are about a peer: a network of some size comes and goes, and
+	// one peer must not fill the log by doing so.
+	limitPeerBurst = 20
+	// limitKinds bounds the kinds of lines that are told apart. Beyond it all others share one count.
 	limitKinds = 256
 )
 
-// limitHandler passes on every record but keeps one kind of warning from filling the log: after limitBurst lines
-// in a window it only counts, and when the window is over the latest one comes out with suppressed=N. A kind is
-// the component, message, reason and queue of a line, so that a flood from many peers is one kind. The ends of
+// limitHandler keeps one kind of line from filling the log: after a burst in a window it only counts, and when the
+// window is over the latest one comes out with suppressed=N. While a kind goes on, that one line a window is all
+// there is of it. Limited are warnings, errors, and at info what carries a peer; all else passes. A kind is the
+// level, component, message, reason and queue of a line, so that a flood from many peers is one kind. The ends of
 // windows are noticed at the next record of any level; records carry the time, so there is no clock.
 type limitHandler struct {
 	next      slog.Handler
 	component string
+	hasPeer   bool
 	limits    *limits
 }
 
@@ -33,14 +39,22 @@ type limits struct {
 	nextDue time.Time // no window ends before
 }
 
-type limitKind struct{ component, message, reason, queue string }
+type limitKind struct {
+	level                             string
+	component, message, reason, queue string
+}
 
 type limitCount struct {
-	ends       time.Time
-	passed     int
-	suppressed int
-	handler    slog.Handler // of the latest suppressed record
-	latest     slog.Record
+	ends   time.Time
+	passed int
+	held   heldBack
+}
+
+// heldBack are the lines of a kind that did not pass.
+type heldBack struct {
+	count   int
+	handler slog.Handler // of the latest
+	latest  slog.Record
 }
 
 func newLimitHandler(next slog.Handler) *limitHandler {
@@ -55,8 +69,11 @@ func (h *limitHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	with := *h
 	with.next = h.next.WithAttrs(attrs)
 	for _, a := range attrs {
-		if a.Key == keyComponent {
+		switch a.Key {
+		case keyComponent:
 			with.component = a.Value.String()
+		case keyPeerID:
+			with.hasPeer = true
 		}
 	}
 	return &with
@@ -73,21 +90,18 @@ func (h *limitHandler) Handle(ctx context.Context, r slog.Record) error {
 	if now.IsZero() {
 		now = time.Now()
 	}
-	isWarning := r.Level >= slog.LevelWarn && r.Level < slog.LevelError
+	kind, burst := h.kind(r)
 
 	h.limits.mu.Lock()
 	due := h.limits.expire(now)
-	pass := true
-	if isWarning {
-		pass = h.limits.admit(h.kind(r), now, h.next, r)
-	}
+	pass := burst == 0 || h.limits.admit(kind, burst, now, h.next, r)
 	h.limits.mu.Unlock()
 
-	for _, count := range due {
-		summary := count.latest
+	for _, held := range due {
+		summary := held.latest
 		summary.Time = now
-		summary.AddAttrs(slog.Int("suppressed", count.suppressed))
-		if err := count.handler.Handle(ctx, summary); err != nil {
+		summary.AddAttrs(slog.Int("suppressed", held.count))
+		if err := held.handler.Handle(ctx, summary); err != nil {
 			return err
 		}
 	}
@@ -97,8 +111,13 @@ func (h *limitHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, r)
 }
 
-func (h *limitHandler) kind(r slog.Record) limitKind {
-	kind := limitKind{component: h.component, message: r.Message}
+// kind returns the kind of a record, and how many of it may pass in a window, 0 for any number.
+func (h *limitHandler) kind(r slog.Record) (kind limitKind, burst int) {
+	if r.Level < slog.LevelInfo {
+		return kind, 0
+	}
+	kind = limitKind{level: levelName(r.Level), component: h.component, message: r.Message}
+	hasPeer := h.hasPeer
 	r.Attrs(func(a slog.Attr) bool {
 		switch a.Key {
 		case keyComponent:
@@ -107,17 +126,25 @@ func (h *limitHandler) kind(r slog.Record) limitKind {
 			kind.reason = a.Value.String()
 		case keyQueue:
 			kind.queue = a.Value.String()
+		case keyPeerID:
+			hasPeer = true
 		}
 		return true
 	})
-	return kind
+	switch {
+	case r.Level >= slog.LevelWarn:
+		return kind, limitBurst
+	case hasPeer:
+		return kind, limitPeerBurst
+	}
+	return kind, 0
 }
 
-// admit counts a warning and says whether it may be written.
-func (l *limits) admit(kind limitKind, now time.Time, handler slog.Handler, r slog.Record) bool {
+// admit counts a line and says whether it may be written.
+func (l *limits) admit(kind limitKind, burst int, now time.Time, handler slog.Handler, r slog.Record) bool {
 	count := l.kinds[kind]
 	if count == nil && len(l.kinds) >= limitKinds {
-		kind = limitKind{}
+		kind = limitKind{level: kind.level}
 		count = l.kinds[kind]
 	}
 	if count == nil {
@@ -127,17 +154,18 @@ func (l *limits) admit(kind limitKind, now time.Time, handler slog.Handler, r sl
 			l.nextDue = count.ends
 		}
 	}
-	if count.passed < limitBurst {
+	if count.passed < burst {
 		count.passed++
 		return true
 	}
-	count.suppressed++
-	count.handler, count.latest = handler, r.Clone()
+	count.held.count++
+	count.held.handler, count.held.latest = handler, r.Clone()
 	return false
 }
 
-// expire forgets the windows that are over and returns those that suppressed something, oldest first.
-func (l *limits) expire(now time.Time) (due []*limitCount) {
+// expire ends the windows that are over and returns what they held back, oldest first. A kind that was held back is
+// on its way out with that, and has no line more in its next window; one that was not is forgotten.
+func (l *limits) expire(now time.Time) (due []heldBack) {
 	if len(l.kinds) == 0 || now.Before(l.nextDue) {
 		return nil
 	}
@@ -149,11 +177,14 @@ func (l *limits) expire(now time.Time) (due []*limitCount) {
 			}
 			continue
 		}
-		delete(l.kinds, kind)
-		if count.suppressed > 0 {
-			due = append(due, count)
+		if count.held.count == 0 {
+			delete(l.kinds, kind)
+			continue
 		}
+		due = append(due, count.held)
+		count.held = heldBack{}
+		count.ends = now.Add(limitWindow)
 	}
-	slices.SortFunc(due, func(a, b *limitCount) int { return a.latest.Time.Compare(b.latest.Time) })
+	slices.SortFunc(due, func(a, b heldBack) int { return a.latest.Time.Compare(b.latest.Time) })
 	return due
 }

@@ -22,25 +22,25 @@ const (
 type LogOptions struct {
 	// Format is FormatText or FormatJSON; text where it is empty.
 	Format string
-	// Level is the lowest level written.
-	Level slog.Level
+	// Level is the lowest level written, Components has those of the components that differ.
+	Level      slog.Level
+	Components map[string]slog.Level
 	// NoColor turns colors off. They are on only for text on a terminal, without NO_COLOR in the environment.
 	NoColor bool
 	// Writer takes the lines, one Write a line; standard error where it is nil.
 	Writer io.Writer
 }
 
-// NewLogger returns a logger and the variable that changes its level while it runs. Warnings that repeat are
-// limited, see limitHandler.
-func NewLogger(opts LogOptions) (*slog.Logger, *slog.LevelVar) {
-	level := new(slog.LevelVar)
-	level.Set(opts.Level)
+// NewLogger returns a logger and what changes its levels while it runs. Lines that repeat are limited, see
+// limitHandler.
+func NewLogger(opts LogOptions) (*slog.Logger, *LogControl) {
+	control := newLogControl(LevelSpec{opts.Level, opts.Components})
 	w := opts.Writer
 	if w == nil {
 		w = os.Stderr
 	}
-	handler := newLineHandler(w, level, opts.Format == FormatJSON, !opts.NoColor && colorful(w))
-	return slog.New(newLimitHandler(handler)), level
+	handler := newLineHandler(w, control, opts.Format == FormatJSON, !opts.NoColor && colorful(w))
+	return slog.New(newLimitHandler(handler)), control
 }
 
 // colorful says whether w is a terminal whose user did not ask for plain text (no-color.org).
@@ -49,9 +49,12 @@ func colorful(w io.Writer) bool {
 	return ok && os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(file.Fd()))
 }
 
+// logLevels are the levels that have names.
+var logLevels = [...]slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
+
 // ParseLevel reads debug, info, warn or error, in any case.
 func ParseLevel(s string) (slog.Level, error) {
-	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+	for _, level := range logLevels {
 		if strings.EqualFold(s, levelName(level)) {
 			return level, nil
 		}
@@ -85,9 +88,11 @@ const (
 	keyDurationMS = "duration_ms"
 	keyError      = "error"
 	keyQueue      = "queue"
+	keyAdvice     = "advice"
 )
 
-// Component returns a logger whose lines name the part of the node that they come from.
+// Component returns a logger whose lines name the part of the node that they come from, one of Components, and have
+// its level.
 func Component(log *slog.Logger, name string) *slog.Logger {
 	return log.With(slog.String(keyComponent, name))
 }
@@ -122,6 +127,9 @@ func Peer(id string) slog.Attr { return optional(keyPeerID, id) }
 
 // Reason gives a line its reason, or nothing where there is none.
 func Reason(reason string) slog.Attr { return optional(keyReason, reason) }
+
+// Advice says what the operator can do about what the line tells. Every line at level error has one.
+func Advice(text string) slog.Attr { return slog.String(keyAdvice, text) }
 
 // Validator gives a line its validator index.
 func Validator(index uint64) slog.Attr { return slog.Uint64(keyValidator, index) }

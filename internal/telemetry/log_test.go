@@ -110,14 +110,14 @@ func TestEventLinesHaveTheirFields(t *testing.T) {
 	}{
 		{"block imported", func(o *Observer) { o.BlockImported(BlockImported{PeerID: "p"}) }, []string{
 			"slot", "epoch", "validator", "root", "parent_root", "attestations", "participants", "own", "peer_id", "duration_ms",
-			"signature_verification_ms", "state_transition_ms", "fork_choice_ms",
+			"wait_ms", "signature_verification_ms", "state_transition_ms", "fork_choice_ms", "save_ms",
 		}},
 		{"own block imported", func(o *Observer) { o.BlockImported(BlockImported{Own: true}) }, []string{
 			"slot", "epoch", "validator", "root", "parent_root", "attestations", "participants", "own", "duration_ms",
-			"signature_verification_ms", "state_transition_ms", "fork_choice_ms",
+			"wait_ms", "signature_verification_ms", "state_transition_ms", "fork_choice_ms", "save_ms",
 		}},
 		{"block rejected", func(o *Observer) { o.BlockRejected(BlockRejected{PeerID: "p", Reason: "r", Err: errTest}) }, []string{
-			"slot", "epoch", "root", "peer_id", "reason", "error",
+			"slot", "epoch", "root", "peer_id", "reason", "error", "advice",
 		}},
 		{"slot", func(o *Observer) { o.SlotSummary(SlotSummary{}) }, []string{
 			"slot", "epoch", "head_slot", "justified_slot", "finalized_slot", "safe_target_slot", "root", "peers", "votes", "block_seen", "synced",
@@ -159,7 +159,7 @@ func TestHandlerContract(t *testing.T) {
 	var out bytes.Buffer
 	slogtest.Run(t, func(*testing.T) slog.Handler {
 		out.Reset()
-		return newLimitHandler(newLineHandler(&out, slog.LevelDebug, true, false))
+		return newLimitHandler(newLineHandler(&out, newLogControl(LevelSpec{Level: slog.LevelDebug}), true, false))
 	}, func(t *testing.T) map[string]any {
 		line := parseLines(t, out.Bytes())[0]
 		nested := map[string]any{}
@@ -309,9 +309,11 @@ func TestLevels(t *testing.T) {
 	}
 
 	var out bytes.Buffer
-	log, level := NewLogger(LogOptions{Format: FormatJSON, Level: slog.LevelWarn, Writer: &out})
+	log, control := NewLogger(LogOptions{Format: FormatJSON, Level: slog.LevelWarn, Writer: &out})
 	log.Info("hidden")
-	level.Set(slog.LevelDebug)
+	if _, _, err := control.SetLogLevel("debug"); err != nil {
+		t.Fatal(err)
+	}
 	log.Debug("shown")
 	log.Log(context.Background(), slog.LevelInfo+2, "between")
 	lines := parseLines(t, out.Bytes())
@@ -330,12 +332,12 @@ func TestColors(t *testing.T) {
 		t.Error("colors for a writer that is no terminal, want none")
 	}
 	var out bytes.Buffer
-	slog.New(newLineHandler(&out, slog.LevelInfo, false, true)).Error("m", "k", "v")
+	slog.New(newLineHandler(&out, newLogControl(LevelSpec{}), false, true)).Error("m", "k", "v")
 	if !strings.Contains(out.String(), colorRed+"ERR"+colorReset) {
 		t.Errorf("no red level where colors are on: %q", out.String())
 	}
 	out.Reset()
-	slog.New(newLineHandler(&out, slog.LevelInfo, true, true)).Error("m")
+	slog.New(newLineHandler(&out, newLogControl(LevelSpec{}), true, true)).Error("m")
 	if strings.Contains(out.String(), "\x1b") {
 		t.Errorf("colors in JSON: %q", out.String())
 	}
@@ -351,7 +353,7 @@ type limited struct {
 
 func newLimited(t *testing.T) *limited {
 	l := &limited{t: t, start: time.Date(2026, 6, 26, 3, 0, 0, 0, time.UTC)}
-	l.handler = newLimitHandler(newLineHandler(&l.out, slog.LevelInfo, true, false))
+	l.handler = newLimitHandler(newLineHandler(&l.out, newLogControl(LevelSpec{}), true, false))
 	return l
 }
 
@@ -380,13 +382,13 @@ func TestRepeatedWarningsAreLimited(t *testing.T) {
 		t.Fatalf("%d of 100 warnings passed, want %d", got, limitBurst)
 	}
 
-	// Another reason, and other levels, are not held back by it.
+	// Another reason, another level, and what is no warning, are not held back by it.
 	l.log(time.Second, slog.LevelWarn, "block rejected", Reason("B"))
-	for range 2 * limitBurst {
-		l.log(time.Second, slog.LevelError, "failed")
+	l.log(time.Second, slog.LevelError, "block rejected", Reason("A"))
+	for range 100 {
 		l.log(time.Second, slog.LevelInfo, "slot")
 	}
-	if got, want := len(l.lines()), 1+4*limitBurst; got != want {
+	if got, want := len(l.lines()), 102; got != want {
 		t.Fatalf("%d other lines passed, want all %d", got, want)
 	}
 
@@ -399,14 +401,70 @@ func TestRepeatedWarningsAreLimited(t *testing.T) {
 	if lines[0]["msg"] != "block rejected" || lines[0]["suppressed"] != float64(100-limitBurst) || lines[0]["slot"] != 99.0 {
 		t.Errorf("summary %v, want block rejected of slot 99 with suppressed=%d", lines[0], 100-limitBurst)
 	}
-	if lines[0]["time"] != "2026-06-26T03:00:10.000Z" {
+	if lines[0]["time"] != "2026-06-26T03:01:00.000Z" {
 		t.Errorf("summary at %v, want the time it is written", lines[0]["time"])
 	}
 
-	// And a new window starts afresh.
-	l.log(limitWindow+time.Second, slog.LevelWarn, "block rejected", Reason("A"))
+	// While it goes on, there is one line a window.
+	for i := range 3 {
+		l.log(limitWindow+time.Duration(i+1)*time.Second, slog.LevelWarn, "block rejected", Reason("A"))
+	}
+	if lines := l.lines(); len(lines) != 0 {
+		t.Errorf("in the next window %v, want nothing", lines)
+	}
+	l.log(2*limitWindow, slog.LevelInfo, "slot")
+	if lines := l.lines(); len(lines) != 2 || lines[0]["suppressed"] != 3.0 {
+		t.Errorf("after the next window %v, want a summary of 3", lines)
+	}
+
+	// And after a window without it, it starts afresh.
+	l.log(3*limitWindow, slog.LevelInfo, "slot")
+	l.lines()
+	l.log(3*limitWindow+time.Second, slog.LevelWarn, "block rejected", Reason("A"))
 	if lines := l.lines(); len(lines) != 1 || lines[0]["suppressed"] != nil {
-		t.Errorf("in the next window %v, want the plain warning", lines)
+		t.Errorf("after a window without it %v, want the plain warning", lines)
+	}
+}
+
+// TestWhatIsLimited: what fails in every slot, and peers that come and go.
+func TestWhatIsLimited(t *testing.T) {
+	const slots = 150 // ten minutes
+	for name, test := range map[string]struct {
+		level  slog.Level
+		attrs  []slog.Attr
+		lines  int // of the 150
+		counts int // how many of them with suppressed
+	}{
+		"an error in every slot":         {slog.LevelError, []slog.Attr{Validator(1)}, limitBurst + 9, 9},
+		"a warning in every slot":        {slog.LevelWarn, nil, limitBurst + 9, 9},
+		"the line of the slot":           {slog.LevelInfo, nil, slots, 0},
+		"a peer that comes every slot":   {slog.LevelInfo, []slog.Attr{Peer("p")}, slots, 0},
+		"debug, whatever there is to it": {slog.LevelDebug, []slog.Attr{Peer("p")}, slots, 0},
+	} {
+		l := newLimited(t)
+		for i := range slots {
+			l.log(time.Duration(i)*4*time.Second, test.level, "m", append([]slog.Attr{Slot(uint64(i))}, test.attrs...)...)
+		}
+		lines, counts := l.lines(), 0
+		for _, line := range lines {
+			if line["suppressed"] != nil {
+				counts++
+			}
+		}
+		if len(lines) != test.lines || counts != test.counts {
+			t.Errorf("%s: %d lines, %d of them with suppressed, want %d and %d", name, len(lines), counts, test.lines, test.counts)
+		}
+	}
+
+	// Of many peers, or of one that flaps, as much passes.
+	for _, peers := range []int{1, 1000} {
+		l := newLimited(t)
+		for i := range 1000 {
+			l.log(time.Duration(i)*time.Millisecond, slog.LevelInfo, "peer connected", Peer(fmt.Sprint(i%peers)))
+		}
+		if got := len(l.lines()); got != limitPeerBurst {
+			t.Errorf("%d of 1000 connections of %d peers passed, want %d", got, peers, limitPeerBurst)
+		}
 	}
 }
 
@@ -416,13 +474,14 @@ func TestLimitIsBounded(t *testing.T) {
 	for i := range 10 * limitKinds {
 		l.log(time.Millisecond, slog.LevelWarn, fmt.Sprint("message ", i))
 	}
-	if got := len(limits.kinds); got > limitKinds+1 {
-		t.Errorf("%d kinds are remembered, want at most %d", got, limitKinds+1)
+	if got := len(limits.kinds); got > limitKinds+len(logLevels) {
+		t.Errorf("%d kinds are remembered, want at most %d", got, limitKinds+len(logLevels))
 	}
 	if got, want := len(l.lines()), limitKinds+limitBurst; got != want {
 		t.Errorf("%d lines passed, want %d: one of each kind told apart, and a burst of all others", got, want)
 	}
 	l.log(time.Hour, slog.LevelInfo, "slot")
+	l.log(2*time.Hour, slog.LevelInfo, "slot")
 	if got := len(limits.kinds); got != 0 {
 		t.Errorf("%d kinds are remembered after their windows, want 0", got)
 	}

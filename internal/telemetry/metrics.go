@@ -1,7 +1,9 @@
 package telemetry
 
 import (
+	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -27,32 +29,47 @@ type Info struct {
 	Name, Version string
 	// StartTime is when the process started; NewMetrics takes its own time where it is zero.
 	StartTime time.Time
+	// PeerNames are the names that peers can have in metrics, beside "unknown".
+	PeerNames []string
 }
 
 // Metrics holds every metric of the node, on a registry of its own. It is safe for concurrent use.
 //
 // The fields follow leanMetrics' metrics.md, section by section. To add a metric: a field here, its definition
-// in NewMetrics, and the event that moves it in Observer; the tests list all three.
+// in NewMetrics, and the event that moves it in Observer; the tests list all three, and docs/metrics.md is made of the
+// definitions.
 type Metrics struct {
 	registry *prometheus.Registry
 	clock    atomic.Pointer[func() uint64]
-	queues   firstComers
+	log      atomic.Pointer[LogControl]
+	queues   queues
 
 	// leanspec_*: this node's own.
 	peersConnected        prometheus.Gauge
 	blocksImported        prometheus.Counter
 	attestationsProcessed prometheus.Counter
 	syncDistance          prometheus.Gauge
-	blocksRejected        *prometheus.CounterVec // reason
-	attestationsRejected  *prometheus.CounterVec // reason
-	aggregatesRejected    *prometheus.CounterVec // reason
-	dutiesSkipped         *prometheus.CounterVec // duty, reason
+	blocksRejected        *prometheus.CounterVec // reason, source
+	attestationsRejected  *prometheus.CounterVec // reason, source
+	aggregatesRejected    *prometheus.CounterVec // reason, source
+	blockSeen             prometheus.Histogram
+	blockImported         prometheus.Histogram
+	attestationSeen       prometheus.Histogram
+	aggregateSeen         prometheus.Histogram
+	importTime            prometheus.Histogram
+	importStages          [len(stageNames)]prometheus.Observer
+	duties                *prometheus.CounterVec // duty, outcome, reason
 	signaturesRefused     *prometheus.CounterVec // role
 	keySlotsLeft          *prometheus.GaugeVec   // validator, role
 	queueDropped          *prometheus.CounterVec // queue
 	saveTime              prometheus.Histogram
+	storageUsed           prometheus.Gauge
+	storageFree           *prometheus.GaugeVec // no label: it is there once it is known
 	storeBlocks           prometheus.Gauge
 	storeStates           prometheus.Gauge
+	fingerprint           prometheus.Gauge
+	finalized             atomic.Uint64 // slot
+	drift                 drift
 
 	// leanMetrics, by section of metrics.md. PQ signatures:
 	attestationSignatures        prometheus.Counter
@@ -69,6 +86,7 @@ type Metrics struct {
 
 	// Block production.
 	blockAggregatedPayloads prometheus.Histogram
+	payloadAggregationTime  prometheus.Histogram
 	blockBuildingTime       prometheus.Histogram
 	blockBuildingSuccess    prometheus.Counter
 	blockBuildingFailures   prometheus.Counter
@@ -87,9 +105,7 @@ type Metrics struct {
 	knownAggregatedPayloads   prometheus.Gauge
 	committeeAggregationTime  prometheus.Histogram
 	syncStatus                *prometheus.GaugeVec // status
-	coverageValidators        *prometheus.GaugeVec // section, subnet
-	coverageSubnets           *prometheus.GaugeVec // section
-	coverageDiffValidators    *prometheus.GaugeVec // direction
+	tickInterval              prometheus.Histogram
 
 	// State transition.
 	latestJustifiedSlot        prometheus.Gauge
@@ -98,7 +114,11 @@ type Metrics struct {
 	finalizedSlot              prometheus.Gauge
 	finalizations              *prometheus.CounterVec // result
 	stateTransitionTime        prometheus.Histogram
-	transitionAttestationsDone prometheus.Counter
+	transitionSlots            prometheus.Counter
+	transitionSlotsTime        prometheus.Histogram
+	transitionBlockTime        prometheus.Histogram
+	transitionAttestations     prometheus.Counter
+	transitionAttestationsTime prometheus.Histogram
 
 	// Validator.
 	validatorsCount           prometheus.Gauge
@@ -106,9 +126,9 @@ type Metrics struct {
 	attestationProductionTime prometheus.Histogram
 	aggregatorSkipped         *prometheus.CounterVec // reason
 
-	// Network.
-	connectedPeers prometheus.Gauge
 	networkMetrics
+
+	definitions []Definition
 }
 
 // Histogram buckets that several metrics of leanMetrics share, in seconds.
@@ -125,13 +145,15 @@ const (
 	statusSynced  = "synced"
 )
 
+var statuses = names{statusIdle, statusSyncing, statusSynced}
+
 // coverageSections are the sections of the slot report on aggregates.
 //
 // leanSpec: node/metrics/registry.py, ATTESTATION_AGGREGATE_COVERAGE_SECTIONS
-var coverageSections = set(
+var coverageSections = names{
 	"timely", "late", "block", "combined",
 	"aggregate_start_new", "proposal_payloads", "proposal_gossip", "proposal_combined",
-)
+}
 
 // subnetCombined is the value of the subnet label that stands for all subnets together.
 const subnetCombined = "combined"
@@ -148,10 +170,24 @@ func NewMetrics(info Info) *Metrics {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	d := definer{promauto.With(m.registry)}
+	d := &definer{Factory: promauto.With(m.registry)}
+	m.defineOwn(d, startTime)
+	m.defineLean(d, info, startTime)
+	m.networkMetrics = newNetworkMetrics(d, info.PeerNames)
+	m.definitions = d.definitions
+	return m
+}
 
-	// This node's own. The clock's slot is computed when it is scraped, so that it is right even where the
-	// node hangs.
+// Buckets of this node's own histograms, in seconds.
+var (
+	delays = []float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.2, 1.6, 2, 2.4, 3.2, 4, 8, 16}
+	stages = []float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5}
+)
+
+// defineOwn defines what this node has beside leanMetrics.
+func (m *Metrics) defineOwn(d *definer, startTime float64) {
+	// The clock's slot is computed when it is scraped, so that it is right even where the node hangs.
+	d.section = "The node"
 	d.gaugeFunc("leanspec_slot_current", "Slot of the wall clock, 0 before genesis.", m.currentSlot)
 	d.gaugeFunc("leanspec_epoch_current", "Slot of the wall clock divided by 3.",
 		func() float64 { return float64(Epoch(m.clockSlot())) })
@@ -163,31 +199,89 @@ func NewMetrics(info Info) *Metrics {
 	m.syncDistance = d.gauge("leanspec_sync_distance",
 		"Slots between the best head known from peers and ours, 0 when synced.")
 	d.gauge("leanspec_process_start_time_seconds", "Unix time at which the process started.").Set(startTime)
-	m.blocksRejected = d.counterVec("leanspec_blocks_rejected_total", "Blocks that failed a check.", "reason")
+
+	d.counterFuncs("leanspec_log_lines_total", "Lines logged, by level.", logLevels[:], m.logLines)
+
+	d.section = "The chain"
+	d.gaugeFunc("leanspec_finality_lag_slots", "Slots between the wall clock and the finalized checkpoint.", m.finalityLag)
+	m.fingerprint = d.gauge("leanspec_chain_fingerprint",
+		"First 48 bits of the root of the canonical block at, or last before, the latest slot that is a multiple of 16 and at "+
+			"least 4 slots behind the clock. Nodes on one chain show the same number.")
+	m.blocksRejected = d.counterVec("leanspec_blocks_rejected_total", "Blocks that failed a check.",
+		fixed("reason", blockReasons...), fixed("source", sources...))
 	m.attestationsRejected = d.counterVec("leanspec_attestations_rejected_total",
-		"Votes of one validator that failed a check.", "reason")
+		"Votes of one validator that failed a check. Those that wait for a block are not among them.",
+		fixed("reason", voteReasons...), fixed("source", sources...))
 	m.aggregatesRejected = d.counterVec("leanspec_aggregates_rejected_total",
-		"Aggregated votes that failed a check.", "reason")
-	m.dutiesSkipped = d.counterVec("leanspec_duties_skipped_total", "Duties that were due and not done.", "duty", "reason")
-	m.signaturesRefused = d.counterVec("leanspec_validator_signatures_refused_total",
-		"Signatures refused because the slot or a later one was signed already.", "role")
-	for kind := range signatureKinds {
-		m.signaturesRefused.WithLabelValues(kind)
+		"Aggregated votes that failed a check. Those that wait for a block are not among them.",
+		fixed("reason", voteReasons...), fixed("source", sources...))
+	m.importTime = d.histogram("leanspec_block_import_time_seconds",
+		"Time from when the chain is given a block until everybody sees it, waits included.", stages...)
+	importStages := d.histogramVec("leanspec_block_import_stage_time_seconds",
+		"Parts of an import: waiting for the chain's owner and for a processor, checking signatures, the state transition, "+
+			"fork choice, and saving and showing the result.",
+		stages, fixed("stage", stageNames[:]...))
+	for i, stage := range stageNames {
+		m.importStages[i] = importStages.WithLabelValues(stage)
 	}
-	m.keySlotsLeft = d.gaugeVec("leanspec_validator_key_slots_left", "Slots for which a key can still sign.", "validator", "role")
-	m.queueDropped = d.counterVec("leanspec_queue_dropped_total", "Items that a full queue refused.", "queue")
-	m.saveTime = d.histogram("leanspec_storage_save_time_seconds",
-		"Time until a change of the chain is on the disk, which everybody who sees it waits for.",
-		0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 	m.storeBlocks = d.gauge("leanspec_store_blocks", "Blocks in the fork-choice store.")
 	m.storeStates = d.gauge("leanspec_store_states", "States in the fork-choice store.")
 
-	// leanMetrics: Node Info Metrics
-	d.gaugeVec("lean_node_info", "Name and version of the node, always 1.", "name", "version").
-		WithLabelValues(info.Name, info.Version).Set(1)
+	d.section = "Time"
+	m.blockSeen = d.histogram("leanspec_block_seen_delay_seconds",
+		"Time from the start of a block's slot until the block came by gossip. Valid blocks only.", delays...)
+	m.blockImported = d.histogram("leanspec_block_imported_delay_seconds",
+		"Time from the start of a block's slot until it was in fork choice, for blocks of gossip and own ones.", delays...)
+	m.attestationSeen = d.histogram("leanspec_attestation_seen_delay_seconds",
+		"Time from the start of its slot until the vote of one validator came by gossip. Valid votes only.", delays...)
+	m.aggregateSeen = d.histogram("leanspec_aggregate_seen_delay_seconds",
+		"Time from the start of its slot until an aggregated vote came by gossip. Valid ones only.", delays...)
+	d.gaugeFunc("leanspec_clock_drift_seconds",
+		"How long after the interval they belong to the gossip messages of peers come: the median over the peers of the median of "+
+			"their last 16. Negative where this clock is behind theirs; above a second where it is ahead, or messages come late. "+
+			"0 without messages.",
+		m.drift.median)
+
+	d.section = "Validators"
+	m.duties = d.counterVec("leanspec_duties_total",
+		"Duties by what became of them: made in time, late, missed by this node's fault, or skipped on purpose. A vote counts for "+
+			"each validator. The reason is empty for those that were done.",
+		Label{Name: "duty", Values: duties}, Label{Name: "outcome", Values: outcomes},
+		Label{Name: "reason", Values: append(slices.Clone(missedReasons), skippedReasons[:len(skippedReasons)-2]...), Late: true})
+	for _, duty := range duties {
+		m.duties.WithLabelValues(duty, OutcomeMade, "")
+		m.duties.WithLabelValues(duty, OutcomeLate, "")
+		for _, reason := range missedReasons {
+			m.duties.WithLabelValues(duty, OutcomeMissed, reason)
+		}
+		for _, reason := range skippedReasons {
+			m.duties.WithLabelValues(duty, OutcomeSkipped, reason)
+		}
+	}
+	m.signaturesRefused = d.counterVec("leanspec_validator_signatures_refused_total",
+		"Signatures refused because the slot or a later one was signed already.", fixed("role", signatureKinds...))
+	m.keySlotsLeft = d.gaugeVec("leanspec_validator_key_slots_left", "Slots for which a key can still sign.",
+		open("validator", "indices of the validators run here"), fixed("role", signatureKinds...))
+
+	d.section = "Queues and storage"
+	m.queues.define(d)
+	m.registry.MustRegister(&m.queues)
+	m.queueDropped = d.counterVec("leanspec_queue_dropped_total", "Items that a full queue refused or gave up.", fixed("queue", queueNames...))
+	m.saveTime = d.histogram("leanspec_storage_save_time_seconds",
+		"Time until a change of the chain is on the disk, which everybody who sees it waits for.",
+		0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+	m.storageUsed = d.gauge("leanspec_storage_used_bytes", "Size of the database of the chain, 0 without a data folder.")
+	m.storageFree = d.gaugeVec("leanspec_storage_free_bytes", "Free space on the disk of the data folder; absent without one.")
+}
+
+// defineLean defines what leanMetrics has, but for the network.
+func (m *Metrics) defineLean(d *definer, info Info, startTime float64) {
+	d.section = "leanMetrics: Node Info Metrics"
+	d.gaugeVec("lean_node_info", "Name and version of the node, always 1.",
+		open("name", "of the program"), open("version", "of the program")).WithLabelValues(info.Name, info.Version).Set(1)
 	d.gauge("lean_node_start_time_seconds", "Unix time at which the node started.").Set(startTime)
 
-	// leanMetrics: PQ Signature Metrics
+	d.section = "leanMetrics: PQ Signature Metrics"
 	m.attestationSignatures = d.counter("lean_pq_sig_attestation_signatures_total", "Votes signed by this node.")
 	m.attestationSignaturesValid = d.counter("lean_pq_sig_attestation_signatures_valid_total",
 		"Signatures of single votes that were checked and found valid.")
@@ -210,14 +304,16 @@ func NewMetrics(info Info) *Metrics {
 	m.aggregateVerificationTime = d.histogram("lean_pq_sig_aggregated_signatures_verification_time_seconds",
 		"Time to check an aggregated signature, proofs of blocks included.", proofTimes...)
 
-	// leanMetrics: Block Production Metrics
+	d.section = "leanMetrics: Block Production Metrics"
 	m.blockAggregatedPayloads = d.histogram("lean_block_aggregated_payloads",
 		"Aggregated attestations in a block built by this node.", 1, 2, 4, 8, 16, 32, 64, 128)
+	m.payloadAggregationTime = d.histogram("lean_block_building_payload_aggregation_time_seconds",
+		"Time to choose and merge the votes of a block built by this node.", 0.1, 0.25, 0.5, 0.75, 1, 2, 3, 4)
 	m.blockBuildingTime = d.histogram("lean_block_building_time_seconds", "Time to build a block.", buildingTimes...)
 	m.blockBuildingSuccess = d.counter("lean_block_building_success_total", "Blocks built.")
 	m.blockBuildingFailures = d.counter("lean_block_building_failures_total", "Blocks that could not be built.")
 
-	// leanMetrics: Fork-Choice Metrics
+	d.section = "leanMetrics: Fork-Choice Metrics"
 	m.headSlot = d.gauge("lean_head_slot", "Slot of the head of fork choice.")
 	d.gaugeFunc("lean_current_slot", "Slot of the wall clock, 0 before genesis.", m.currentSlot)
 	m.safeTargetSlot = d.gauge("lean_safe_target_slot", "Slot of the safe target.")
@@ -238,58 +334,61 @@ func NewMetrics(info Info) *Metrics {
 		"Aggregated payloads in the store that count.")
 	m.committeeAggregationTime = d.histogram("lean_committee_signatures_aggregation_time_seconds",
 		"Time to aggregate the signatures of a committee.", 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2, 3, 4)
-	m.syncStatus = d.gaugeVec("lean_node_sync_status", "1 for the status the node is in, otherwise 0.", "status")
+	m.syncStatus = d.gaugeVec("lean_node_sync_status", "1 for the status the node is in, otherwise 0.",
+		fixed("status", statuses...))
 	m.setSyncStatus(statusIdle)
+	m.tickInterval = d.histogram("lean_tick_interval_duration_seconds", "Time between two ticks of the chain's clock, one an interval.",
+		0.4, 0.6, 0.75, 0.8, 0.805, 0.81, 0.815, 0.82, 0.825, 0.85, 0.9, 1.0, 1.2, 1.6)
 
-	// Not in metrics.md; leanSpec's own registry has them and its API vectors ask for them.
-	m.coverageValidators = d.gaugeVec("lean_attestation_aggregate_coverage_validators",
-		"Validators covered by the aggregates of a section of the slot report, by subnet and combined.", "section", "subnet")
-	m.coverageSubnets = d.gaugeVec("lean_attestation_aggregate_coverage_subnets",
-		"Subnets covered by the aggregates of a section of the slot report.", "section")
-	m.coverageDiffValidators = d.gaugeVec("lean_attestation_aggregate_coverage_diff_validators",
-		"Validators covered only by the block, or only by what was there in time.", "direction")
-	for section := range coverageSections {
-		m.coverageValidators.WithLabelValues(section, subnetCombined).Set(0)
-		m.coverageSubnets.WithLabelValues(section).Set(0)
-	}
-	m.coverageDiffValidators.WithLabelValues("block_only").Set(0)
-	m.coverageDiffValidators.WithLabelValues("timely_only").Set(0)
+	// Not in metrics.md; leanSpec's own registry has them, its API vectors ask for them, and its node moves none.
+	d.section = "leanSpec's coverage report"
+	d.gaugeVec("lean_attestation_aggregate_coverage_validators",
+		"Validators covered by the aggregates of a section of the slot report, by subnet and combined. leanSpec's node never sets it, nor does this one.",
+		fixed("section", coverageSections...), fixed("subnet", subnetCombined))
+	d.gaugeVec("lean_attestation_aggregate_coverage_subnets",
+		"Subnets covered by the aggregates of a section of the slot report. Never set, as above.", fixed("section", coverageSections...))
+	d.gaugeVec("lean_attestation_aggregate_coverage_diff_validators",
+		"Validators covered only by the block, or only by what was there in time. Never set, as above.",
+		fixed("direction", "block_only", "timely_only"))
 
-	// leanMetrics: State Transition Metrics. metrics.md names each checkpoint twice; both are the store's.
+	// metrics.md names each checkpoint twice; both are the store's.
+	d.section = "leanMetrics: State Transition Metrics"
 	m.latestJustifiedSlot = d.gauge("lean_latest_justified_slot", "Slot of the latest justified checkpoint.")
 	m.latestFinalizedSlot = d.gauge("lean_latest_finalized_slot", "Slot of the latest finalized checkpoint.")
 	m.justifiedSlot = d.gauge("lean_justified_slot", "Slot of the current justified checkpoint.")
 	m.finalizedSlot = d.gauge("lean_finalized_slot", "Slot of the current finalized checkpoint.")
-	m.finalizations = d.counterVec("lean_finalizations_total", "Advances of the finalized checkpoint.", "result")
-	m.finalizations.WithLabelValues("success")
-	m.finalizations.WithLabelValues("error")
+	m.finalizations = d.counterVec("lean_finalizations_total", "Advances of the finalized checkpoint. None can fail.",
+		fixed("result", "success", "error"))
 	m.stateTransitionTime = d.histogram("lean_state_transition_time_seconds", "Time of a whole state transition.",
 		0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4)
-	m.transitionAttestationsDone = d.counter("lean_state_transition_attestations_processed_total",
+	m.transitionSlots = d.counter("lean_state_transition_slots_processed_total", "Slots gone through by the state transitions of the blocks imported.")
+	m.transitionSlotsTime = d.histogram("lean_state_transition_slots_processing_time_seconds", "Time of process_slots.", shortTimes...)
+	m.transitionBlockTime = d.histogram("lean_state_transition_block_processing_time_seconds", "Time of process_block, attestations included.", shortTimes...)
+	m.transitionAttestations = d.counter("lean_state_transition_attestations_processed_total",
 		"Aggregated attestations processed in the blocks imported.")
+	m.transitionAttestationsTime = d.histogram("lean_state_transition_attestations_processing_time_seconds", "Time of process_attestations.", shortTimes...)
 
-	// leanMetrics: Validator Metrics
+	d.section = "leanMetrics: Validator Metrics"
 	m.validatorsCount = d.gauge("lean_validators_count", "Validators run by this node.")
 	m.isAggregator = d.gauge("lean_is_aggregator", "1 where this node aggregates, otherwise 0.")
 	m.attestationProductionTime = d.histogram("lean_attestations_production_time_seconds",
 		"Time to make a vote.", buildingTimes...)
-	m.aggregatorSkipped = d.counterVec("lean_aggregator_skipped_total", "Aggregations not done, by reason.", "reason")
-	m.aggregatorSkipped.WithLabelValues(labelOther)
-	for reason := range aggregatorSkipReasons {
-		m.aggregatorSkipped.WithLabelValues(reason)
-	}
-
-	// leanMetrics: Network Metrics. The client label would need a name that peers tell of themselves.
-	m.connectedPeers = d.gaugeVec("lean_connected_peers", "Peers with an open connection.", "client").
-		WithLabelValues("unknown")
-	m.networkMetrics = newNetworkMetrics(d)
-
-	return m
+	m.aggregatorSkipped = d.counterVec("lean_aggregator_skipped_total", "Aggregations not done, by reason.", fixed("reason", aggregatorSkipReasons...))
 }
 
 // SetClock gives the metrics the slot of the wall clock, which must be 0 before genesis. It is called at every
 // scrape, from any goroutine.
 func (m *Metrics) SetClock(slot func() uint64) { m.clock.Store(&slot) }
+
+// SetLog gives the metrics the log whose lines they count.
+func (m *Metrics) SetLog(c *LogControl) { m.log.Store(c) }
+
+func (m *Metrics) logLines(level slog.Level) float64 {
+	if c := m.log.Load(); c != nil {
+		return float64(c.Lines(level))
+	}
+	return 0
+}
 
 func (m *Metrics) clockSlot() uint64 {
 	if slot := m.clock.Load(); slot != nil && *slot != nil {
@@ -300,9 +399,17 @@ func (m *Metrics) clockSlot() uint64 {
 
 func (m *Metrics) currentSlot() float64 { return float64(m.clockSlot()) }
 
+func (m *Metrics) finalityLag() float64 {
+	return float64(m.clockSlot() - min(m.finalized.Load(), m.clockSlot()))
+}
+
+// Definitions returns what there is to know of every metric but those of the Go runtime and the process, in the
+// order of the documentation.
+func (m *Metrics) Definitions() []Definition { return slices.Clone(m.definitions) }
+
 // setSyncStatus makes status the one value of lean_node_sync_status that is 1.
 func (m *Metrics) setSyncStatus(status string) {
-	for _, s := range []string{statusIdle, statusSyncing, statusSynced} {
+	for _, s := range statuses {
 		m.syncStatus.WithLabelValues(s).Set(oneIf(s == status))
 	}
 }
@@ -318,7 +425,8 @@ func (m *Metrics) Handler() http.Handler {
 		// One broken collector must not hide all others from the operator.
 		ErrorHandling: promhttp.ContinueOnError,
 		// Text first, so that "Accept: */*" gets what a plain GET gets.
-		AcceptedFormats: []expfmt.Format{expfmt.FmtText, expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtOpenMetrics_0_0_1},
+		// Protobuf alone has the native histograms.
+		AcceptedFormats: []expfmt.Format{expfmt.FmtText, expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtProtoDelim},
 		// Any number of scrapes at once cost one collection.
 		CoalesceGather: true,
 	})
@@ -349,52 +457,4 @@ func (w plainTextType) fixType() {
 	if plain, _, found := strings.Cut(h.Get("Content-Type"), "; escaping="); found && strings.HasPrefix(plain, "text/plain") {
 		h.Set("Content-Type", plain)
 	}
-}
-
-// definer makes a definition one line.
-type definer struct{ promauto.Factory }
-
-func (d definer) counter(name, help string) prometheus.Counter {
-	return d.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
-}
-
-func (d definer) counterVec(name, help string, labels ...string) *prometheus.CounterVec {
-	return d.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-}
-
-func (d definer) gauge(name, help string) prometheus.Gauge {
-	return d.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
-}
-
-func (d definer) gaugeVec(name, help string, labels ...string) *prometheus.GaugeVec {
-	return d.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
-}
-
-func (d definer) gaugeFunc(name, help string, value func() float64) {
-	d.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
-}
-
-func (d definer) histogram(name, help string, buckets ...float64) prometheus.Histogram {
-	return d.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
-}
-
-// observe records a duration that was measured.
-func observe(h prometheus.Histogram, d time.Duration) {
-	if d > 0 {
-		h.Observe(d.Seconds())
-	}
-}
-
-// add adds a count. A negative one would make the counter panic.
-func add(c prometheus.Counter, n int) {
-	if n > 0 {
-		c.Add(float64(n))
-	}
-}
-
-func oneIf(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

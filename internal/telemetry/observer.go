@@ -2,13 +2,15 @@ package telemetry
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 // Observer turns events into metrics and log lines. Its methods are safe for concurrent use, never fail, and
-// block only for as long as the log's writer does.
+// block only for as long as the log's writer does. A nil *Observer takes all events and does nothing.
 //
 // Levels: a line a slot and changes of the node's own condition at info, single blocks, votes and checkpoints at
 // debug, rejected blocks at warn, failures of this node itself at error.
@@ -55,14 +57,29 @@ func debugs(log *slog.Logger) bool { return log.Enabled(context.Background(), sl
 
 // BlockImported counts the block, its votes and its proof, which is an aggregated signature.
 func (o *Observer) BlockImported(e BlockImported) {
-	o.m.blocksImported.Inc()
-	add(o.m.attestationsProcessed, e.Participants)
-	add(o.m.transitionAttestationsDone, e.Attestations)
-	observe(o.m.stateTransitionTime, e.Stages.StateTransition)
-	observe(o.m.blockProcessingTime, e.Stages.Total)
+	if o == nil {
+		return
+	}
+	m, stages := o.m, &e.Stages
+	m.blocksImported.Inc()
+	add(m.attestationsProcessed, e.Participants)
+	m.transitionSlots.Add(float64(e.Slots))
+	add(m.transitionAttestations, e.Attestations)
+	observe(m.transitionSlotsTime, stages.Slots)
+	observe(m.transitionBlockTime, stages.Block)
+	observe(m.transitionAttestationsTime, stages.Attestations)
+	observe(m.stateTransitionTime, stages.StateTransition)
+	observe(m.blockProcessingTime, stages.Total)
+	observe(m.importTime, stages.Elapsed)
+	for i, spent := range [...]time.Duration{stages.Wait, stages.SignatureVerification, stages.StateTransition, stages.ForkChoice, stages.Save} {
+		observe(m.importStages[i], spent)
+	}
 	if !e.Own {
-		o.m.aggregatedSignaturesValid.Inc()
-		observe(o.m.aggregateVerificationTime, e.Stages.SignatureVerification)
+		m.aggregatedSignaturesValid.Inc()
+		observe(m.aggregateVerificationTime, stages.SignatureVerification)
+	}
+	if e.Own || e.Gossip {
+		observeDelay(m.blockImported, e.Delay)
 	}
 
 	if debugs(o.chain) {
@@ -70,24 +87,57 @@ func (o *Observer) BlockImported(e BlockImported) {
 			Slot(e.Slot), Validator(e.ProposerIndex), Root(e.Root), namedRoot("parent_root", e.ParentRoot),
 			slog.Int("attestations", e.Attestations), slog.Int("participants", e.Participants),
 			slog.Bool("own", e.Own), Peer(e.PeerID), Duration(e.Stages.Total),
+			namedDuration("wait_ms", e.Stages.Wait),
 			namedDuration("signature_verification_ms", e.Stages.SignatureVerification),
 			namedDuration("state_transition_ms", e.Stages.StateTransition),
-			namedDuration("fork_choice_ms", e.Stages.ForkChoice))
+			namedDuration("fork_choice_ms", e.Stages.ForkChoice),
+			namedDuration("save_ms", e.Stages.Save))
 	}
 }
 
-// BlockRejected counts the rejection by reason.
+// Seen observes how long after its slot began a valid message came, and compares the clocks.
+func (o *Observer) Seen(e Seen) {
+	if o == nil {
+		return
+	}
+	switch e.Kind {
+	case GossipBlock:
+		observeDelay(o.m.blockSeen, e.Delay)
+	case GossipAttestation:
+		observeDelay(o.m.attestationSeen, e.Delay)
+	case GossipAggregation:
+		observeDelay(o.m.aggregateSeen, e.Delay)
+	}
+	o.m.drift.add(e.PeerID, e.Offset)
+}
+
+// Early takes a message that is too far ahead of the clock to be judged: it says nothing but what the clocks are.
+func (o *Observer) Early(e Seen) {
+	if o == nil {
+		return
+	}
+	o.m.drift.add(e.PeerID, e.Offset)
+}
+
+// BlockRejected counts the rejection by reason and source.
 func (o *Observer) BlockRejected(e BlockRejected) {
-	o.m.blocksRejected.WithLabelValues(knownReasons.label(e.Reason)).Inc()
+	if o == nil {
+		return
+	}
+	o.m.blocksRejected.WithLabelValues(blockReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
 	if isSignatureReason(e.Reason) {
 		o.m.aggregatedSignaturesInvalid.Inc()
 	}
 	write(o.chain, slog.LevelWarn, "block rejected",
-		Slot(e.Slot), Root(e.Root), Reason(e.Reason), Peer(e.PeerID), Err(e.Err))
+		Slot(e.Slot), Root(e.Root), Reason(e.Reason), Peer(e.PeerID), Err(e.Err),
+		Advice("a bad block is the matter of who made it; if every block is rejected, compare genesis and version with the network's"))
 }
 
 // BlockPending logs a block that waits for its parent.
 func (o *Observer) BlockPending(e BlockPending) {
+	if o == nil {
+		return
+	}
 	if debugs(o.sync) {
 		write(o.sync, slog.LevelDebug, "block waits for parent",
 			Slot(e.Slot), Root(e.Root), namedRoot("parent_root", e.ParentRoot), Peer(e.PeerID))
@@ -96,6 +146,9 @@ func (o *Observer) BlockPending(e BlockPending) {
 
 // AttestationAccepted counts one vote. An own vote's signature was made here, not checked.
 func (o *Observer) AttestationAccepted(e AttestationAccepted) {
+	if o == nil {
+		return
+	}
 	o.m.attestationsProcessed.Inc()
 	o.m.attestationsValid.Inc()
 	observe(o.m.attestationValidationTime, e.Duration)
@@ -111,8 +164,11 @@ func (o *Observer) AttestationAccepted(e AttestationAccepted) {
 
 // AttestationRejected counts the rejection by reason.
 func (o *Observer) AttestationRejected(e AttestationRejected) {
+	if o == nil {
+		return
+	}
 	o.m.attestationsInvalid.Inc()
-	o.m.attestationsRejected.WithLabelValues(knownReasons.label(e.Reason)).Inc()
+	o.m.attestationsRejected.WithLabelValues(voteReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
 	observe(o.m.attestationVerificationTime, e.SignatureVerification)
 	if isSignatureReason(e.Reason) {
 		o.m.attestationSignaturesInvalid.Inc()
@@ -125,6 +181,9 @@ func (o *Observer) AttestationRejected(e AttestationRejected) {
 
 // AggregateAccepted counts each participant as a vote, and the proof as one aggregated signature.
 func (o *Observer) AggregateAccepted(e AggregateAccepted) {
+	if o == nil {
+		return
+	}
 	add(o.m.attestationsProcessed, e.Participants)
 	if !e.Own {
 		o.m.aggregatedSignaturesValid.Inc()
@@ -138,7 +197,10 @@ func (o *Observer) AggregateAccepted(e AggregateAccepted) {
 
 // AggregateRejected counts the rejection by reason.
 func (o *Observer) AggregateRejected(e AggregateRejected) {
-	o.m.aggregatesRejected.WithLabelValues(knownReasons.label(e.Reason)).Inc()
+	if o == nil {
+		return
+	}
+	o.m.aggregatesRejected.WithLabelValues(voteReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
 	if isSignatureReason(e.Reason) {
 		o.m.aggregatedSignaturesInvalid.Inc()
 	}
@@ -151,6 +213,9 @@ func (o *Observer) AggregateRejected(e AggregateRejected) {
 // AggregateProduced counts an aggregate made here. One aggregate is one committee's signatures, so that both
 // metrics of leanMetrics for its duration see it.
 func (o *Observer) AggregateProduced(e AggregateProduced) {
+	if o == nil {
+		return
+	}
 	o.m.aggregatedSignatures.Inc()
 	add(o.m.attestationsInAggregates, e.Participants)
 	observe(o.m.aggregateBuildingTime, e.Duration)
@@ -164,6 +229,9 @@ func (o *Observer) AggregateProduced(e AggregateProduced) {
 // HeadChanged moves the head. A head that extends the old one is no reorg; leanSpec counts it as one of depth 0,
 // for which the histogram of leanMetrics has no bucket.
 func (o *Observer) HeadChanged(e HeadChanged) {
+	if o == nil {
+		return
+	}
 	o.m.headSlot.Set(float64(e.NewSlot))
 	level, msg := slog.LevelDebug, "head changed"
 	if e.ReorgDepth > 0 {
@@ -179,6 +247,9 @@ func (o *Observer) HeadChanged(e HeadChanged) {
 
 // Justified moves the justified checkpoint.
 func (o *Observer) Justified(e Justified) {
+	if o == nil {
+		return
+	}
 	o.setJustified(e.Slot)
 	if debugs(o.chain) {
 		write(o.chain, slog.LevelDebug, "justified", Slot(e.Slot), Root(e.Root))
@@ -187,6 +258,9 @@ func (o *Observer) Justified(e Justified) {
 
 // Finalized moves the finalized checkpoint and counts one finalization.
 func (o *Observer) Finalized(e Finalized) {
+	if o == nil {
+		return
+	}
 	o.setFinalized(e.Slot)
 	o.m.finalizations.WithLabelValues("success").Inc()
 	if debugs(o.chain) {
@@ -196,6 +270,9 @@ func (o *Observer) Finalized(e Finalized) {
 
 // SafeTarget moves the safe target.
 func (o *Observer) SafeTarget(e SafeTarget) {
+	if o == nil {
+		return
+	}
 	o.m.safeTargetSlot.Set(float64(e.Slot))
 	if debugs(o.chain) {
 		write(o.chain, slog.LevelDebug, "safe target", Slot(e.Slot), Root(e.Root))
@@ -204,8 +281,12 @@ func (o *Observer) SafeTarget(e SafeTarget) {
 
 // BlockProduced counts a block that was built here.
 func (o *Observer) BlockProduced(e BlockProduced) {
+	if o == nil {
+		return
+	}
 	o.m.blockBuildingSuccess.Inc()
 	observe(o.m.blockBuildingTime, e.Duration)
+	observe(o.m.payloadAggregationTime, e.Payloads)
 	o.m.blockAggregatedPayloads.Observe(float64(e.Attestations))
 	if debugs(o.validator) {
 		write(o.validator, slog.LevelDebug, "block produced", Slot(e.Slot), Validator(e.Validator), Root(e.Root),
@@ -213,51 +294,81 @@ func (o *Observer) BlockProduced(e BlockProduced) {
 	}
 }
 
-// BlockProductionFailed counts a block that could not be built.
+// BlockProductionFailed counts a block that could not be built, and a duty that was missed.
 func (o *Observer) BlockProductionFailed(e BlockProductionFailed) {
+	if o == nil {
+		return
+	}
 	o.m.blockBuildingFailures.Inc()
+	o.m.duties.WithLabelValues(DutyBlock, OutcomeMissed, dutyReason(OutcomeMissed, e.Reason)).Inc()
 	write(o.validator, slog.LevelError, "block production failed",
-		Slot(e.Slot), Validator(e.Validator), Reason(e.Reason), Err(e.Err))
+		Slot(e.Slot), Validator(e.Validator), Reason(e.Reason), Err(e.Err),
+		Advice("the slot has no block of this validator; if it goes on, look at the machine's load and disk, and at earlier errors"))
 }
 
 // AttestationProduced times a vote that was made here.
 func (o *Observer) AttestationProduced(e AttestationProduced) {
+	if o == nil {
+		return
+	}
 	observe(o.m.attestationProductionTime, e.Duration)
 	if debugs(o.validator) {
 		write(o.validator, slog.LevelDebug, "vote produced", Slot(e.Slot), Validator(e.Validator), Duration(e.Duration))
 	}
 }
 
-// DutySkipped counts a duty that was not done. That the node is not synced or no aggregator is told by other lines
-// already, and that there is nothing to do is no fault, so only the other reasons are worth a warning.
-func (o *Observer) DutySkipped(e DutySkipped) {
-	o.m.dutiesSkipped.WithLabelValues(knownDuties.label(e.Duty), knownReasons.label(e.Reason)).Inc()
-	if e.Duty == DutyAggregation {
-		o.m.aggregatorSkipped.WithLabelValues(aggregatorSkipReasons.label(e.Reason)).Inc()
+// Duty counts what became of a duty. That the node is not synced or no aggregator is told by other lines already, and
+// that there is nothing to do is no fault, so only the other reasons not to do it are worth a warning.
+func (o *Observer) Duty(e Duty) {
+	if o == nil {
+		return
 	}
-	level := slog.LevelWarn
-	switch e.Reason {
-	case ReasonNotSynced, ReasonNotAggregator, ReasonNoValidators, ReasonNoSignatures:
-		level = slog.LevelDebug
+	if !duties.has(e.Duty) || !outcomes.has(e.Outcome) {
+		return
 	}
-	write(o.validator, level, "duty skipped", Slot(e.Slot), slog.String("duty", e.Duty), Reason(e.Reason))
+	add(o.m.duties.WithLabelValues(e.Duty, e.Outcome, dutyReason(e.Outcome, e.Reason)), max(e.Count, 1))
+	level, advice := slog.LevelWarn, Advice("look at the lines before it, and at the machine's load; one is no harm")
+	switch e.Outcome {
+	case OutcomeMade:
+		return
+	case OutcomeLate:
+		level, advice = slog.LevelInfo, slog.Attr{}
+	case OutcomeSkipped:
+		if e.Duty == DutyAggregation {
+			o.m.aggregatorSkipped.WithLabelValues(aggregatorSkipReasons.label(e.Reason)).Inc()
+		}
+		switch e.Reason {
+		case ReasonNotSynced, ReasonNotAggregator, ReasonNoValidators, ReasonNoSignatures:
+			level, advice = slog.LevelDebug, slog.Attr{}
+		case ReasonNoTarget:
+			level, advice = slog.LevelInfo, slog.Attr{}
+		}
+	}
+	write(o.validator, level, "duty "+e.Outcome, Slot(e.Slot), slog.String("duty", e.Duty), slog.Int("count", max(e.Count, 1)), Reason(e.Reason), advice)
 }
 
 // DutyGate logs that duties stop or go on.
 func (o *Observer) DutyGate(e DutyGate) {
-	level, msg := slog.LevelWarn, "duties paused"
+	if o == nil {
+		return
+	}
+	level, msg, advice := slog.LevelWarn, "duties paused", Advice("they resume when the head has caught up: look for why it is behind, at peers and disk first")
 	if e.Open {
-		level, msg = slog.LevelInfo, "duties resumed"
+		level, msg, advice = slog.LevelInfo, "duties resumed", slog.Attr{}
 	}
 	write(o.validator, level, msg, Slot(e.Slot), slog.String("duty", e.Duty),
-		slog.Uint64("head_slot", e.HeadSlot), slog.Uint64("lag", e.Lag), Reason(e.Reason))
+		slog.Uint64("head_slot", e.HeadSlot), slog.Uint64("lag", e.Lag), Reason(e.Reason), advice)
 }
 
 // SignatureMade counts and times the signing of votes, and logs every failure to sign.
 func (o *Observer) SignatureMade(e SignatureMade) {
+	if o == nil {
+		return
+	}
 	if e.Err != nil {
 		write(o.validator, slog.LevelError, "signing failed", Slot(e.Slot), Validator(e.Validator),
-			slog.String("kind", e.Kind), Duration(e.Duration), Err(e.Err))
+			slog.String("kind", e.Kind), Duration(e.Duration), Err(e.Err),
+			Advice("the error says why: a key that has run out needs a new network or validator, a disk that fails needs a look"))
 		return
 	}
 	if e.Kind == SignatureAttestation {
@@ -271,27 +382,33 @@ func (o *Observer) SignatureMade(e SignatureMade) {
 
 // SignatureRefused counts and logs a refusal. Something has asked for what gives a key away.
 func (o *Observer) SignatureRefused(e SignatureRefused) {
+	if o == nil {
+		return
+	}
 	o.m.signaturesRefused.WithLabelValues(signatureKinds.label(e.Kind)).Inc()
 	write(o.validator, slog.LevelError, "signature refused", Slot(e.Slot), Validator(e.Validator),
-		slog.String("kind", e.Kind), slog.Uint64("latest_slot", e.LatestSlot), Err(e.Err))
+		slog.String("kind", e.Kind), slog.Uint64("latest_slot", e.LatestSlot), Err(e.Err),
+		Advice("make sure that the key runs on one node only, and that neither its records nor the clock were set back; docs/keys.md says more"))
 }
 
 // KeyWindow sets the slots that a key has left, and warns where it is asked to.
 func (o *Observer) KeyWindow(e KeyWindow) {
+	if o == nil {
+		return
+	}
 	o.m.keySlotsLeft.WithLabelValues(strconv.FormatUint(e.Validator, 10), signatureKinds.label(e.Role)).Set(float64(e.SlotsLeft))
 	if e.Low {
 		write(o.validator, slog.LevelWarn, "key runs out", Validator(e.Validator), slog.String("role", e.Role),
-			slog.Uint64("slots_left", e.SlotsLeft), slog.Uint64("last_slot", e.LastSlot))
+			slog.Uint64("slots_left", e.SlotsLeft), slog.Uint64("last_slot", e.LastSlot),
+			Advice("after its last slot the validator does no duties; a key cannot be renewed"))
 	}
 }
 
-// SlotSummary writes the line of the slot and brings the slots of the chain up to date, which no other event does
-// for a store that was loaded rather than built.
+// SlotSummary writes the line of the slot.
 func (o *Observer) SlotSummary(e SlotSummary) {
-	o.m.headSlot.Set(float64(e.HeadSlot))
-	o.m.safeTargetSlot.Set(float64(e.SafeTargetSlot))
-	o.setJustified(e.JustifiedSlot)
-	o.setFinalized(e.FinalizedSlot)
+	if o == nil {
+		return
+	}
 	write(o.chain, slog.LevelInfo, "slot", Slot(e.Slot),
 		slog.Uint64("head_slot", e.HeadSlot), slog.Uint64("justified_slot", e.JustifiedSlot),
 		slog.Uint64("finalized_slot", e.FinalizedSlot), slog.Uint64("safe_target_slot", e.SafeTargetSlot),
@@ -301,6 +418,9 @@ func (o *Observer) SlotSummary(e SlotSummary) {
 
 // PoolSizes sets the sizes of the store.
 func (o *Observer) PoolSizes(e PoolSizes) {
+	if o == nil {
+		return
+	}
 	o.m.gossipSignatures.Set(float64(e.AttestationSignatures))
 	o.m.newAggregatedPayloads.Set(float64(e.NewPayloads))
 	o.m.knownAggregatedPayloads.Set(float64(e.KnownPayloads))
@@ -308,40 +428,67 @@ func (o *Observer) PoolSizes(e PoolSizes) {
 	o.m.storeStates.Set(float64(e.States))
 }
 
-// AggregateCoverage sets the coverage of one section.
-func (o *Observer) AggregateCoverage(e AggregateCoverage) {
-	if !coverageSections.has(e.Section) {
+// Tick observes the time between two intervals.
+func (o *Observer) Tick(e Tick) {
+	if o == nil {
 		return
 	}
-	validators, subnets := 0, 0
-	for subnet, covered := range e.BySubnet {
-		o.m.coverageValidators.WithLabelValues(e.Section, "subnet_"+strconv.Itoa(subnet)).Set(float64(covered))
-		validators += covered
-		if covered > 0 {
-			subnets++
-		}
-	}
-	o.m.coverageValidators.WithLabelValues(e.Section, subnetCombined).Set(float64(validators))
-	o.m.coverageSubnets.WithLabelValues(e.Section).Set(float64(subnets))
+	observe(o.m.tickInterval, e.Elapsed)
 }
 
-// AggregateCoverageDiff sets the difference between two sections.
-func (o *Observer) AggregateCoverageDiff(e AggregateCoverageDiff) {
-	o.m.coverageDiffValidators.WithLabelValues("block_only").Set(float64(e.BlockOnly))
-	o.m.coverageDiffValidators.WithLabelValues("timely_only").Set(float64(e.TimelyOnly))
+// ChainLoaded sets the slots of the chain before anything has happened.
+func (o *Observer) ChainLoaded(e ChainLoaded) {
+	if o == nil {
+		return
+	}
+	o.m.headSlot.Set(float64(e.HeadSlot))
+	o.m.safeTargetSlot.Set(float64(e.SafeTargetSlot))
+	o.setJustified(e.JustifiedSlot)
+	o.setFinalized(e.FinalizedSlot)
+}
+
+// Fingerprint sets what nodes are compared by: 48 bits, which a float64 holds exactly.
+func (o *Observer) Fingerprint(e Fingerprint) {
+	if o == nil {
+		return
+	}
+	var b [8]byte
+	copy(b[2:], e.Root[:6])
+	o.m.fingerprint.Set(float64(binary.BigEndian.Uint64(b[:])))
+}
+
+// Disk sets the sizes.
+func (o *Observer) Disk(e Disk) {
+	if o == nil {
+		return
+	}
+	o.m.storageUsed.Set(float64(e.Used))
+	o.m.storageFree.WithLabelValues().Set(float64(e.Free))
 }
 
 // QueueDropped counts an item that was dropped.
 func (o *Observer) QueueDropped(e QueueDropped) {
-	o.m.queueDropped.WithLabelValues(o.m.queues.label(e.Queue)).Inc()
-	write(o.node, slog.LevelWarn, "queue full, item dropped", slog.String(keyQueue, e.Queue))
+	if o == nil {
+		return
+	}
+	o.m.queueDropped.WithLabelValues(queueNames.label(e.Queue)).Inc()
+	write(o.node, slog.LevelWarn, "queue full, item dropped", slog.String(keyQueue, e.Queue),
+		Advice("this node does not keep up with its peers: look at the machine's load; a moment of it while syncing is harmless"))
 }
 
 // ChainSaved observes how long the disk took.
-func (o *Observer) ChainSaved(e ChainSaved) { o.m.saveTime.Observe(e.Duration.Seconds()) }
+func (o *Observer) ChainSaved(e ChainSaved) {
+	if o == nil {
+		return
+	}
+	o.m.saveTime.Observe(e.Duration.Seconds())
+}
 
 // SyncState sets the distance to the best known head, and logs when the node falls out of sync or catches up.
 func (o *Observer) SyncState(e SyncState) {
+	if o == nil {
+		return
+	}
 	next, status := int32(syncStateSyncing), statusSyncing
 	if e.Synced {
 		next, status = syncStateSynced, statusSynced
@@ -357,20 +504,29 @@ func (o *Observer) SyncState(e SyncState) {
 
 // ValidatorsLoaded sets the number of validators run here.
 func (o *Observer) ValidatorsLoaded(e ValidatorsLoaded) {
+	if o == nil {
+		return
+	}
 	o.m.validatorsCount.Set(float64(e.Count))
 	write(o.validator, slog.LevelInfo, "validators loaded", slog.Int("count", e.Count))
 }
 
 // AggregatorRole sets whether this node aggregates.
 func (o *Observer) AggregatorRole(e AggregatorRole) {
+	if o == nil {
+		return
+	}
 	o.m.isAggregator.Set(oneIf(e.Enabled))
 	write(o.validator, slog.LevelInfo, "aggregator role", slog.Bool("enabled", e.Enabled))
 }
 
 // Peers sets the number of connected peers.
 func (o *Observer) Peers(e Peers) {
+	if o == nil {
+		return
+	}
 	o.m.peersConnected.Set(float64(e.Connected))
-	o.m.connectedPeers.Set(float64(e.Connected))
+	setByName(o.m.connectedPeers, o.m.peerNames, e.Connected, e.ByName)
 	if debugs(o.p2p) {
 		write(o.p2p, slog.LevelDebug, "peers", slog.Int("connected", e.Connected))
 	}
@@ -384,6 +540,7 @@ func (o *Observer) setJustified(slot uint64) {
 func (o *Observer) setFinalized(slot uint64) {
 	o.m.latestFinalizedSlot.Set(float64(slot))
 	o.m.finalizedSlot.Set(float64(slot))
+	o.m.finalized.Store(slot)
 }
 
 // isSignatureReason says whether an object was rejected for its signature or proof.

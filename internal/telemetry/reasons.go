@@ -1,131 +1,158 @@
 package telemetry
 
-import "sync"
+import "slices"
 
-// Reasons that belong to the node rather than to the protocol: why a duty was skipped or a node is not synced.
+// Reasons that belong to the node rather than to the protocol: why a duty was not done or a node is not synced.
 const (
-	ReasonNotSynced     = "not_synced"
-	ReasonNotAggregator = "not_aggregator"
-	ReasonNoSignatures  = "no_signatures"
-	ReasonNoValidators  = "no_validators"
-	ReasonMissingState  = "missing_state"
-	ReasonSpawnFailed   = "spawn_failed"
-	ReasonAlreadySigned = "already_signed"
-	ReasonSigningFailed = "signing_failed"
-	ReasonTooLate       = "too_late"
-	ReasonDuplicate     = "duplicate"
+	ReasonNotSynced         = "not_synced"
+	ReasonNotAggregator     = "not_aggregator"
+	ReasonNoSignatures      = "no_signatures"
+	ReasonNoValidators      = "no_validators"
+	ReasonMissingState      = "missing_state"
+	ReasonSpawnFailed       = "spawn_failed"
+	ReasonAlreadySigned     = "already_signed"
+	ReasonSigningFailed     = "signing_failed"
+	ReasonDuplicate         = "duplicate"
+	ReasonClockSkipped      = "clock_skipped"
+	ReasonNoTarget          = "no_target" // what is justified is past what can be voted for
+	ReasonAggregationFailed = "aggregation_failed"
+	ReasonProductionFailed  = "production_failed"
 )
 
-// Rejection reasons of leanSpec that move a signature metric.
+// Rejection reasons of leanSpec that telemetry itself knows.
 const (
 	reasonInvalidSignature  = "INVALID_SIGNATURE"
 	reasonInvalidBlockProof = "INVALID_BLOCK_PROOF"
+	reasonDecodeError       = "DECODE_ERROR"
 )
 
 // labelOther is the label value of everything that is not known by name. It keeps the number of time series
 // bounded, whatever arrives.
 const labelOther = "other"
 
-// knownReasons are the reasons that may become a label value.
-var knownReasons = set(
-	ReasonNotSynced, ReasonNotAggregator, ReasonNoSignatures, ReasonNoValidators, ReasonMissingState,
-	ReasonSpawnFailed, ReasonAlreadySigned, ReasonSigningFailed, ReasonTooLate, ReasonDuplicate,
+// names are values that a label may have. Anything else becomes "other", the last of them.
+type names []string
 
-	// leanSpec: spec/forks/lstar/errors.py, RejectionReason
-	"BLOCK_SLOT_NOT_IN_FUTURE",
-	"BLOCK_OLDER_THAN_LATEST_HEADER",
-	"BLOCK_SLOT_MISMATCH",
-	"PARENT_ROOT_MISMATCH",
-	"STATE_ROOT_MISMATCH",
-	"UNKNOWN_PARENT_BLOCK",
-	"PROPOSER_INDEX_OUT_OF_RANGE",
-	"EMPTY_VALIDATOR_REGISTRY",
-	"WRONG_PROPOSER",
-	"TOO_MANY_ATTESTATION_DATA",
-	"DUPLICATE_ATTESTATION_DATA",
-	"EMPTY_AGGREGATION_BITS",
-	"UNKNOWN_SOURCE_BLOCK",
-	"UNKNOWN_TARGET_BLOCK",
-	"UNKNOWN_HEAD_BLOCK",
-	"SOURCE_AFTER_TARGET",
-	"HEAD_OLDER_THAN_TARGET",
-	"SOURCE_SLOT_MISMATCH",
-	"TARGET_SLOT_MISMATCH",
-	"HEAD_SLOT_MISMATCH",
-	"SOURCE_NOT_ANCESTOR_OF_TARGET",
-	"TARGET_NOT_ANCESTOR_OF_HEAD",
-	"ATTESTATION_TOO_FAR_IN_FUTURE",
-	"ATTESTATION_SLOT_BEFORE_HEAD",
-	"VALIDATOR_NOT_IN_STATE",
-	"VALIDATOR_INDEX_OUT_OF_RANGE",
-	"JUSTIFIED_SLOT_OUT_OF_RANGE",
-	reasonInvalidSignature,
-	reasonInvalidBlockProof,
-	"ANCHOR_STATE_ROOT_MISMATCH",
-	"DECODE_ERROR",
-
-	// Reasons that leanSpec gained later (its pull requests 1178, 1179 and 1182).
-	"BLOCK_TOO_FAR_IN_FUTURE",
-	"BLOCK_SLOT_GAP_TOO_LARGE",
-	"HEAD_NOT_DESCENDANT_OF_FINALIZED",
-	"ZERO_HASH_JUSTIFICATION_ROOT",
-	"JUSTIFICATION_VOTES_LENGTH_MISMATCH",
-)
-
-// knownDuties are the duties that may become a label value.
-var knownDuties = set(DutyBlock, DutyAttestation, DutyAggregation)
-
-// signatureKinds are the kinds of signatures that may become a label value.
-var signatureKinds = set(SignatureAttestation, SignatureProposal)
-
-// aggregatorSkipReasons are the values that leanMetrics allows for lean_aggregator_skipped_total, besides "other".
-var aggregatorSkipReasons = set(ReasonNotAggregator, ReasonNotSynced, ReasonMissingState, ReasonSpawnFailed)
-
-type stringSet map[string]struct{}
-
-func set(values ...string) stringSet {
-	s := make(stringSet, len(values))
-	for _, v := range values {
-		s[v] = struct{}{}
-	}
-	return s
-}
-
-func (s stringSet) has(v string) bool {
-	_, ok := s[v]
-	return ok
-}
+func (n names) has(v string) bool { return slices.Contains(n, v) }
 
 // label returns v where it is a member, otherwise "other".
-func (s stringSet) label(v string) string {
-	if s.has(v) {
+func (n names) label(v string) string {
+	if n.has(v) {
 		return v
 	}
 	return labelOther
 }
 
-// maxQueues bounds the number of queue names that become label values.
-const maxQueues = 32
+// leanSpec: spec/forks/lstar/errors.py, RejectionReason, by what they can be about, with those that leanSpec
+// gained later (its pull requests 1178, 1179 and 1182).
+var (
+	blockReasons = names{
+		"BLOCK_SLOT_NOT_IN_FUTURE",
+		"BLOCK_OLDER_THAN_LATEST_HEADER",
+		"BLOCK_SLOT_MISMATCH",
+		"BLOCK_TOO_FAR_IN_FUTURE",
+		"BLOCK_SLOT_GAP_TOO_LARGE",
+		"PARENT_ROOT_MISMATCH",
+		"STATE_ROOT_MISMATCH",
+		"UNKNOWN_PARENT_BLOCK",
+		"PROPOSER_INDEX_OUT_OF_RANGE",
+		"EMPTY_VALIDATOR_REGISTRY",
+		"WRONG_PROPOSER",
+		"TOO_MANY_ATTESTATION_DATA",
+		"DUPLICATE_ATTESTATION_DATA",
+		"EMPTY_AGGREGATION_BITS",
+		"VALIDATOR_NOT_IN_STATE",
+		"VALIDATOR_INDEX_OUT_OF_RANGE",
+		"JUSTIFIED_SLOT_OUT_OF_RANGE",
+		"ZERO_HASH_JUSTIFICATION_ROOT",
+		"JUSTIFICATION_VOTES_LENGTH_MISMATCH",
+		"ANCHOR_STATE_ROOT_MISMATCH",
+		reasonInvalidSignature,
+		reasonInvalidBlockProof,
+		reasonDecodeError,
+		labelOther,
+	}
+	voteReasons = names{
+		"UNKNOWN_SOURCE_BLOCK",
+		"UNKNOWN_TARGET_BLOCK",
+		"UNKNOWN_HEAD_BLOCK",
+		"SOURCE_AFTER_TARGET",
+		"HEAD_OLDER_THAN_TARGET",
+		"SOURCE_SLOT_MISMATCH",
+		"TARGET_SLOT_MISMATCH",
+		"HEAD_SLOT_MISMATCH",
+		"SOURCE_NOT_ANCESTOR_OF_TARGET",
+		"TARGET_NOT_ANCESTOR_OF_HEAD",
+		"HEAD_NOT_DESCENDANT_OF_FINALIZED",
+		"ATTESTATION_TOO_FAR_IN_FUTURE",
+		"ATTESTATION_SLOT_BEFORE_HEAD",
+		"EMPTY_AGGREGATION_BITS",
+		"VALIDATOR_NOT_IN_STATE",
+		"VALIDATOR_INDEX_OUT_OF_RANGE",
+		reasonInvalidSignature,
+		reasonDecodeError,
+		labelOther,
+	}
+)
 
-// firstComers admits label values in the order they appear, up to a bound. It suits names that come from the
-// code and are not listed here, such as queue names: a mistake costs at most maxQueues time series.
-type firstComers struct {
-	mu   sync.Mutex
-	seen stringSet
+// Where a block or a vote came from.
+const (
+	SourceGossip = "gossip"
+	SourceSync   = "sync" // it was asked for
+	SourceOwn    = "own"
+)
+
+var sources = names{SourceGossip, SourceSync, SourceOwn}
+
+// sourceOf is the source of an object that was or was not made here.
+func sourceOf(own, gossip bool) string {
+	switch {
+	case own:
+		return SourceOwn
+	case gossip:
+		return SourceGossip
+	}
+	return SourceSync
 }
 
-func (f *firstComers) label(v string) string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.seen.has(v) {
-		return v
+// The duties of a validator, as they are named in events and metrics.
+const (
+	DutyBlock       = "block"
+	DutyAttestation = "attestation"
+	DutyAggregation = "aggregation"
+)
+
+var duties = names{DutyBlock, DutyAttestation, DutyAggregation}
+
+// What became of a duty.
+const (
+	OutcomeMade    = "made"    // in time
+	OutcomeLate    = "late"    // done, after the interval in which others need it
+	OutcomeMissed  = "missed"  // not done, and this node's fault
+	OutcomeSkipped = "skipped" // left on purpose
+)
+
+var (
+	outcomes      = names{OutcomeMade, OutcomeLate, OutcomeMissed, OutcomeSkipped}
+	missedReasons = names{
+		ReasonSigningFailed, ReasonAlreadySigned, ReasonClockSkipped, ReasonProductionFailed, ReasonAggregationFailed, labelOther,
 	}
-	if v == "" || len(f.seen) >= maxQueues {
-		return labelOther
+	skippedReasons = names{ReasonNotSynced, ReasonNotAggregator, ReasonNoSignatures, ReasonNoTarget, ReasonDuplicate, ReasonAlreadySigned, labelOther}
+)
+
+// dutyReason returns the label of why a duty was not done, none where it was.
+func dutyReason(outcome, reason string) string {
+	switch outcome {
+	case OutcomeMissed:
+		return missedReasons.label(reason)
+	case OutcomeSkipped:
+		return skippedReasons.label(reason)
 	}
-	if f.seen == nil {
-		f.seen = stringSet{}
-	}
-	f.seen[v] = struct{}{}
-	return v
+	return ""
 }
+
+// signatureKinds are the kinds of signatures that may become a label value.
+var signatureKinds = names{SignatureAttestation, SignatureProposal}
+
+// aggregatorSkipReasons are the values that leanMetrics has for lean_aggregator_skipped_total.
+var aggregatorSkipReasons = names{ReasonNotAggregator, ReasonNotSynced, ReasonMissingState, ReasonSpawnFailed, labelOther}

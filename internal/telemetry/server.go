@@ -5,8 +5,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -47,17 +50,32 @@ func Serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
 	return nil
 }
 
-// NewMux routes /metrics and /health, and lists them on /. More routes may be added to it.
+// NewMux routes /metrics and what NewHealthMux routes, and lists all on /.
 func NewMux(m *Metrics, h *Health) *http.ServeMux {
+	routes := healthRoutes(h)
+	routes["/metrics"] = m.Handler()
+	return newMux(routes)
+}
+
+// NewHealthMux routes /health, /livez and /readyz, and lists them on /.
+func NewHealthMux(h *Health) *http.ServeMux { return newMux(healthRoutes(h)) }
+
+func healthRoutes(h *Health) map[string]http.Handler {
+	return map[string]http.Handler{"/health": h, "/livez": h.Livez(), "/readyz": h.Readyz()}
+}
+
+func newMux(routes map[string]http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", m.Handler())
-	mux.Handle("/health", h)
+	for path, handler := range routes {
+		mux.Handle(path, handler)
+	}
+	list := strings.Join(slices.Sorted(maps.Keys(routes)), "\n") + "\n"
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
 		if !readOnly(w, r) {
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, "/health\n/metrics\n")
+		_, _ = io.WriteString(w, list)
 	})
 	return mux
 }

@@ -22,7 +22,9 @@ func TestMux(t *testing.T) {
 		status       int
 		body         string
 	}{
-		{"GET", "/", 200, "/health\n/metrics\n"},
+		{"GET", "/", 200, "/health\n/livez\n/metrics\n/readyz\n"},
+		{"GET", "/livez", 200, "ok"},
+		{"GET", "/readyz", 503, "[-]synced failed: not_ready"},
 		{"GET", "/metrics", 200, "# HELP "},
 		{"GET", "/health", 503, `{"status":"syncing"`},
 		{"GET", "/nothing", 404, ""},

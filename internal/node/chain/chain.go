@@ -26,6 +26,10 @@ import (
 // in line.
 const queueSize = 256
 
+// beatEvery is how often the owner turns if nothing else turns it: before genesis
+// there are no intervals.
+const beatEvery = time.Second
+
 // ErrStopped is what requests get once the chain has stopped.
 var ErrStopped = errors.New("the chain has stopped")
 
@@ -44,6 +48,8 @@ type Config struct {
 	// happened in a slot. Both are called by the owner and must not block.
 	PublishAggregates func([]*lstar.SignedAggregatedAttestation)
 	OnSlotEnd         func(telemetry.SlotSummary)
+	// Pulse beats with every turn of the owner. It may be nil.
+	Pulse *telemetry.Pulse
 }
 
 // Storage keeps what a chain must not forget.
@@ -62,8 +68,9 @@ type Chain struct {
 	aggregator atomic.Bool
 
 	// owner's own
-	shown   view
-	summary slotSummary
+	shown    view
+	summary  slotSummary
+	lastTick time.Time
 }
 
 // request is something to do with the store. Done is closed when it is done and
@@ -93,6 +100,13 @@ func New(cfg Config) *Chain {
 	return c
 }
 
+// Queues returns what waits here for something else.
+func (c *Chain) Queues() []telemetry.Queue {
+	return []telemetry.Queue{{
+		Name: telemetry.QueueChainRequests, Capacity: queueSize, Length: func() int { return len(c.requests) },
+	}}
+}
+
 // Snapshot returns the latest view of the store.
 func (c *Chain) Snapshot() *lstar.Snapshot { return c.shared.Load().snapshot }
 
@@ -120,7 +134,12 @@ func (c *Chain) SetAggregator(enabled bool) (previous bool) {
 func (c *Chain) Run(ctx context.Context) error {
 	defer close(c.stopped)
 	store := c.cfg.Store
+	c.cfg.Pulse.Beat()
 	c.cfg.Observer.AggregatorRole(telemetry.AggregatorRole{Enabled: c.IsAggregator()})
+	c.cfg.Observer.ChainLoaded(telemetry.ChainLoaded{
+		HeadSlot: uint64(c.shown.head.Slot), JustifiedSlot: uint64(c.shown.justified.Slot),
+		FinalizedSlot: uint64(c.shown.finalized.Slot), SafeTargetSlot: uint64(c.shown.safeTarget.Slot),
+	})
 
 	// The clock first: a store that is still at its anchor's slot would refuse what
 	// peers send as being far ahead.
@@ -144,21 +163,26 @@ func (c *Chain) Run(ctx context.Context) error {
 			}
 		})
 	}()
+	idle := time.NewTicker(beatEvery)
+	defer idle.Stop()
 	for {
+		c.cfg.Pulse.Beat()
 		var r request
 		select {
 		case <-ctx.Done():
 			return nil
 		case i := <-ticks:
-			c.tick(store, i)
+			c.begins(store, i)
 		default:
 			select {
 			case <-ctx.Done():
 				return nil
 			case i := <-ticks:
-				c.tick(store, i)
+				c.begins(store, i)
 			case r = <-c.requests:
 				r.do(store)
+			case <-idle.C:
+				continue
 			}
 		}
 		if err := c.publish(store); err != nil {
@@ -196,6 +220,16 @@ func (c *Chain) do(ctx context.Context, f func(*lstar.Store)) error {
 	}
 }
 
+// begins does what an interval brings.
+func (c *Chain) begins(s *lstar.Store, i lstar.Interval) {
+	now := c.cfg.Clock.Now()
+	if !c.lastTick.IsZero() {
+		c.cfg.Observer.Tick(telemetry.Tick{Elapsed: now.Sub(c.lastTick)})
+	}
+	c.lastTick = now
+	c.tick(s, i)
+}
+
 // tick advances the store to an interval. A node that fell behind by more than a
 // slot skips to the last one.
 //
@@ -206,13 +240,15 @@ func (c *Chain) tick(s *lstar.Store, to lstar.Interval) {
 	started := time.Now()
 	made, err := s.OnTick(to, false, c.IsAggregator())
 	if err != nil {
-		c.cfg.Log.Warn("some votes could not be aggregated", telemetry.Slot(uint64(to.Slot())), telemetry.Err(err))
+		c.cfg.Log.Warn("some votes could not be aggregated", telemetry.Slot(uint64(to.Slot())), telemetry.Err(err),
+			telemetry.Advice("those votes are lost to this node's aggregates; if it goes on, please report it with this line"))
 	}
 	c.aggregatesMade(made, time.Since(started), late)
-	if to.InSlot() == 2 && !c.IsAggregator() {
-		c.cfg.Observer.DutySkipped(telemetry.DutySkipped{
-			Duty: telemetry.DutyAggregation, Slot: uint64(to.Slot()), Reason: telemetry.ReasonNotAggregator,
-		})
+	if to.InSlot() == 2 {
+		c.aggregationDue(to, len(made), late, err)
+	}
+	if to.InSlot() == 0 {
+		c.reportFingerprint(s, to.Slot())
 	}
 	if to.InSlot() == lstar.IntervalsPerSlot-1 {
 		c.slotEnds(s, to.Slot())
@@ -229,6 +265,26 @@ func (c *Chain) aggregatesMade(made []*lstar.SignedAggregatedAttestation, took t
 	if len(made) > 0 && !late && c.cfg.PublishAggregates != nil {
 		c.cfg.PublishAggregates(made)
 	}
+}
+
+// aggregationDue reports what became of the aggregation of a slot.
+func (c *Chain) aggregationDue(due lstar.Interval, made int, late bool, err error) {
+	duty := telemetry.Duty{Duty: telemetry.DutyAggregation, Slot: uint64(due.Slot()), Outcome: telemetry.OutcomeSkipped}
+	switch {
+	case !c.IsAggregator():
+		duty.Reason = telemetry.ReasonNotAggregator
+	case err != nil:
+		duty.Outcome, duty.Reason = telemetry.OutcomeMissed, telemetry.ReasonAggregationFailed
+	case late:
+		duty.Outcome, duty.Reason = telemetry.OutcomeMissed, telemetry.ReasonClockSkipped
+	case made == 0:
+		duty.Reason = telemetry.ReasonNoSignatures
+	case c.cfg.Clock.Interval() > due:
+		duty.Outcome = telemetry.OutcomeLate
+	default:
+		duty.Outcome = telemetry.OutcomeMade
+	}
+	c.cfg.Observer.Duty(duty)
 }
 
 // catchUp skips what a store that is behind by more than a slot need not tick

@@ -23,11 +23,12 @@ const genesis = 1_000_000
 
 type fixture struct {
 	*Chain
-	fake   *clocktest.Fake
-	crypto lstar.Crypto
-	keys   []*xmss.SecretKey // attestation keys
-	props  []*xmss.SecretKey
-	stop   func()
+	fake    *clocktest.Fake
+	metrics *telemetry.Metrics
+	crypto  lstar.Crypto
+	keys    []*xmss.SecretKey // attestation keys
+	props   []*xmss.SecretKey
+	stop    func()
 
 	storage *disk
 }
@@ -48,7 +49,7 @@ func (d *disk) Save(c *lstar.Changes) error {
 
 func newFixture(t *testing.T, validators int) *fixture {
 	t.Helper()
-	f := &fixture{fake: clocktest.New(time.Unix(genesis, 0))}
+	f := &fixture{fake: clocktest.New(time.Unix(genesis, 0)), metrics: telemetry.NewMetrics(telemetry.Info{})}
 	list := make([]lstar.Validator, validators)
 	key := func() *xmss.SecretKey {
 		k, err := xmss.Test.GenerateKey(t.Context(), xmss.KeyGenOptions{NumActiveSlots: 32, Short: true})
@@ -74,7 +75,7 @@ func newFixture(t *testing.T, validators int) *fixture {
 	f.Chain = New(Config{
 		Store: store, Storage: f.storage, Verifier: verifier, Log: log,
 		Clock:    clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: f.fake},
-		Observer: telemetry.NewObserver(nil, log), OnSlotEnd: func(telemetry.SlotSummary) {},
+		Observer: telemetry.NewObserver(f.metrics, log), OnSlotEnd: func(telemetry.SlotSummary) {},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -116,7 +117,7 @@ func (f *fixture) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
 func (f *fixture) block(t *testing.T, slot lstar.Slot) *lstar.SignedBlock {
 	t.Helper()
 	proposer := lstar.ValidatorIndex(uint64(slot) % uint64(len(f.keys)))
-	p, err := f.ProduceBlock(t.Context(), slot, proposer)
+	p, _, err := f.ProduceBlock(t.Context(), slot, proposer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,6 +189,46 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// TestFingerprint: the block by which nodes are compared is the canonical one at a
+// slot that all of them have passed.
+func TestFingerprint(t *testing.T) {
+	f := newFixture(t, 3)
+	roots := map[lstar.Slot]lstar.Root{0: f.Snapshot().Head.Root}
+	for _, slot := range []lstar.Slot{1, 2, 14, 17, 18} { // none at 16
+		f.setTo(t, slot.Interval())
+		b := f.block(t, slot)
+		if err := f.ImportBlock(t.Context(), b, Origin{}); err != nil {
+			t.Fatal(err)
+		}
+		roots[slot] = b.Block.Root()
+	}
+	f.setTo(t, lstar.Slot(20).Interval())
+	f.stop()
+	for at, want := range map[lstar.Slot]lstar.Slot{0: 0, 1: 1, 3: 2, 14: 14, 16: 14, 17: 17, 18: 18, 30: 18} {
+		if got := canonicalAt(f.cfg.Store, at); got != roots[want] {
+			t.Errorf("canonical block at slot %d is %s, want that of slot %d", at, got, want)
+		}
+	}
+	families, err := f.metrics.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want uint64
+	root := roots[14]
+	for _, b := range root[:6] {
+		want = want<<8 | uint64(b)
+	}
+	for _, family := range families {
+		if family.GetName() == "leanspec_chain_fingerprint" {
+			if got := family.Metric[0].GetGauge().GetValue(); got != float64(want) {
+				t.Errorf("fingerprint at slot 20 is %v, want %d, of the block at slot 14", got, want)
+			}
+			return
+		}
+	}
+	t.Error("there is no fingerprint")
+}
+
 func TestVotes(t *testing.T) {
 	f := newFixture(t, 3)
 	f.SetAggregator(true)
@@ -253,7 +294,7 @@ func TestFallsBehind(t *testing.T) {
 	if got, want := f.Snapshot().Time, lstar.Slot(10_000).Interval()+2; got != want {
 		t.Errorf("store at interval %d, want %d", got, want)
 	}
-	if _, err := f.ProduceBlock(t.Context(), 9_999, 0); err == nil {
+	if _, _, err := f.ProduceBlock(t.Context(), 9_999, 0); err == nil {
 		t.Error("a block was built for a slot that is over")
 	}
 }

@@ -12,17 +12,36 @@ import (
 // Origin is where a block or a vote comes from.
 type Origin struct {
 	Own    bool   // made by this node
+	Gossip bool   // it came unasked
 	PeerID string // that sent it, or empty
+}
+
+// laps measures the steps of the core, which has no clock.
+type laps struct {
+	last  time.Time
+	spent [lstar.Steps]time.Duration
+}
+
+func startLaps() *laps { return &laps{last: time.Now()} }
+
+func (l *laps) end(step lstar.Step) {
+	now := time.Now()
+	l.spent[step] += now.Sub(l.last)
+	l.last = now
 }
 
 // ImportBlock adds a block to the chain. Nothing but a nil error means that it is
 // in. The error is lstar.ErrKnown, a *lstar.Rejection, ErrStopped or that of ctx.
 func (c *Chain) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from Origin) error {
-	root, stages, err := c.importBlock(ctx, b, from)
+	given := time.Now()
+	root, slots, stages, err := c.importBlock(ctx, b, from)
+	stages.Elapsed = time.Since(given)
+	stages.Wait = max(0, stages.Elapsed-stages.Total-stages.Save)
 	var rejection *lstar.Rejection
-	if errors.As(err, &rejection) && rejection.Reason != lstar.UnknownParentBlock { // that one may become valid
+	if errors.As(err, &rejection) && !mayBecomeValid(rejection) {
 		c.cfg.Observer.BlockRejected(telemetry.BlockRejected{
-			Slot: uint64(b.Block.Slot), Root: root, Reason: string(rejection.Reason), PeerID: from.PeerID, Err: err,
+			Slot: uint64(b.Block.Slot), Root: root, Reason: string(rejection.Reason),
+			Own: from.Own, Gossip: from.Gossip, PeerID: from.PeerID, Err: err,
 		})
 	}
 	if err != nil {
@@ -36,26 +55,36 @@ func (c *Chain) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 		Slot: uint64(b.Block.Slot), ProposerIndex: uint64(b.Block.ProposerIndex),
 		Root: root, ParentRoot: b.Block.ParentRoot,
 		Attestations: len(b.Block.Body.Attestations), Participants: votes,
-		Own: from.Own, PeerID: from.PeerID, Stages: stages,
+		Slots: slots, Own: from.Own, Gossip: from.Gossip, PeerID: from.PeerID, Stages: stages,
+		Delay: c.cfg.Clock.Now().Sub(c.cfg.Clock.StartOf(b.Block.Slot.Interval())),
 	})
 	return nil
 }
 
-func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Origin) (root lstar.Root, stages telemetry.Stages, err error) {
+// mayBecomeValid reports whether a block or a vote was refused only because it came before another block.
+func mayBecomeValid(r *lstar.Rejection) bool {
+	switch r.Reason {
+	case lstar.UnknownParentBlock, lstar.UnknownSourceBlock, lstar.UnknownTargetBlock, lstar.UnknownHeadBlock:
+		return true
+	}
+	return false
+}
+
+func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Origin) (root lstar.Root, slots uint64, stages telemetry.Stages, err error) {
 	if err := lstar.CheckBody(&b.Block.Body); err != nil {
-		return root, stages, err
+		return root, slots, stages, err
 	}
 	root = b.Block.Root()
 	var task *lstar.BlockTask
 	if e := c.do(ctx, func(s *lstar.Store) { task, err = s.PrepareBlockWithRoot(b, root) }); e != nil {
-		return root, stages, e
+		return root, slots, stages, e
 	}
 	if err != nil {
-		return root, stages, err
+		return root, slots, stages, err
 	}
 
 	if err := c.cfg.Verifier.acquire(ctx); err != nil {
-		return root, stages, err
+		return root, slots, stages, err
 	}
 	started := time.Now()
 	err = task.VerifySignatures()
@@ -63,16 +92,21 @@ func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 		stages.SignatureVerification = time.Since(started)
 	}
 	if err == nil {
-		transition := time.Now()
-		err = task.Transition()
+		steps := startLaps()
+		transition := steps.last
+		err = task.Transition(steps.end)
 		stages.StateTransition = time.Since(transition)
+		stages.Slots, stages.Attestations = steps.spent[lstar.StepSlots], steps.spent[lstar.StepAttestations]
+		stages.Block = steps.spent[lstar.StepHeader] + stages.Attestations
 	}
 	c.cfg.Verifier.release()
 	stages.Total = time.Since(started)
 	if err != nil {
-		return root, stages, err
+		return root, slots, stages, err
 	}
+	slots = task.Slots()
 
+	var added time.Time
 	e := c.do(ctx, func(s *lstar.Store) {
 		forkChoice := time.Now()
 		if err = s.ImportBlock(task); err == nil {
@@ -83,10 +117,14 @@ func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 				c.cfg.PublishAggregates(recovered)
 			}
 		}
-		stages.ForkChoice = time.Since(forkChoice)
+		added = time.Now()
+		stages.ForkChoice = added.Sub(forkChoice)
 		stages.Total += stages.ForkChoice
 	})
-	return root, stages, errors.Join(e, err)
+	if e == nil {
+		stages.Save = time.Since(added)
+	}
+	return root, slots, stages, errors.Join(e, err)
 }
 
 // AddAttestation takes the vote of one validator. The error is a
@@ -96,10 +134,10 @@ func (c *Chain) AddAttestation(ctx context.Context, a *lstar.SignedAttestation, 
 	verification, err := c.addAttestation(ctx, a)
 	var rejection *lstar.Rejection
 	switch {
-	case errors.As(err, &rejection):
+	case errors.As(err, &rejection) && !mayBecomeValid(rejection):
 		c.cfg.Observer.AttestationRejected(telemetry.AttestationRejected{
 			Slot: uint64(a.Data.Slot), Validator: uint64(a.ValidatorIndex), Reason: string(rejection.Reason),
-			PeerID: from.PeerID, Err: err, SignatureVerification: verification,
+			Own: from.Own, Gossip: from.Gossip, PeerID: from.PeerID, Err: err, SignatureVerification: verification,
 		})
 	case err == nil:
 		c.cfg.Observer.AttestationAccepted(telemetry.AttestationAccepted{
@@ -141,9 +179,10 @@ func (c *Chain) AddAggregate(ctx context.Context, a *lstar.SignedAggregatedAttes
 	verification, err := c.addAggregate(ctx, a)
 	var rejection *lstar.Rejection
 	switch {
-	case errors.As(err, &rejection):
+	case errors.As(err, &rejection) && !mayBecomeValid(rejection):
 		c.cfg.Observer.AggregateRejected(telemetry.AggregateRejected{
-			Slot: uint64(a.Data.Slot), Reason: string(rejection.Reason), PeerID: from.PeerID, Err: err,
+			Slot: uint64(a.Data.Slot), Reason: string(rejection.Reason),
+			Own: from.Own, Gossip: from.Gossip, PeerID: from.PeerID, Err: err,
 		})
 	case err == nil:
 		c.cfg.Observer.AggregateAccepted(telemetry.AggregateAccepted{
@@ -179,19 +218,22 @@ func (c *Chain) addAggregate(ctx context.Context, a *lstar.SignedAggregatedAttes
 }
 
 // ProduceBlock builds the block of a slot. It is not part of the chain until it
-// is signed and imported.
-func (c *Chain) ProduceBlock(ctx context.Context, slot lstar.Slot, proposer lstar.ValidatorIndex) (p *lstar.Proposal, err error) {
+// is signed and imported. Payloads is the time in which its votes were chosen and
+// merged.
+func (c *Chain) ProduceBlock(ctx context.Context, slot lstar.Slot, proposer lstar.ValidatorIndex) (p *lstar.Proposal, payloads time.Duration, err error) {
 	if e := c.do(ctx, func(s *lstar.Store) {
 		if s.Time() > slot.Interval()+lstar.IntervalsPerSlot-1 {
 			err = errors.New("the slot is over")
 			return
 		}
 		c.catchUp(s, slot.Interval())
-		p, err = s.ProduceBlock(slot, proposer)
+		steps := startLaps()
+		p, err = s.ProduceBlock(slot, proposer, steps.end)
+		payloads = steps.spent[lstar.StepPayloads]
 	}); e != nil {
-		return nil, e
+		return nil, 0, e
 	}
-	return p, err
+	return p, payloads, err
 }
 
 // AttestationData returns what to vote for at a slot.

@@ -78,3 +78,34 @@ func (c *Chain) slotEnds(s *lstar.Store, slot lstar.Slot) {
 	}
 	c.cfg.OnSlotEnd(summary)
 }
+
+// Nodes are compared by their canonical block at every fingerprintSlots-th slot,
+// once it is fingerprintAge slots old. So nodes that are asked at different
+// moments of a slot, or are a block behind, still say the same.
+const (
+	fingerprintSlots = 16
+	fingerprintAge   = 4
+)
+
+// reportFingerprint reports the block by which nodes are compared.
+func (c *Chain) reportFingerprint(s *lstar.Store, now lstar.Slot) {
+	if now < fingerprintAge {
+		return
+	}
+	at := (now - fingerprintAge) / fingerprintSlots * fingerprintSlots
+	c.cfg.Observer.Fingerprint(telemetry.Fingerprint{Root: canonicalAt(s, at)})
+}
+
+// canonicalAt returns the root of the canonical block at a slot, or the last
+// before it.
+func canonicalAt(s *lstar.Store, slot lstar.Slot) lstar.Root {
+	head := s.Head()
+	if head.Slot <= slot {
+		return head.Root
+	}
+	for state := s.HeadState(); ; slot-- {
+		if root := state.HistoricalBlockHash(slot); !root.IsZero() || slot == 0 {
+			return root
+		}
+	}
+}

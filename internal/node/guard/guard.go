@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // folder is the guard's folder in the data folder, lockName the file in it that
@@ -131,7 +132,8 @@ func (g *Guard) takeLocks(o *Options) error {
 			return &config.Error{File: path, Err: err,
 				Problem: "in use by another process" + held.holder() + ": two nodes that sign with one key give it away"}
 		case errors.Is(err, errNoLocks):
-			o.Log.Warn("a key file cannot be locked here: make sure that no other node uses it", "file", path, "error", err)
+			o.Log.Warn("a key file cannot be locked here", "file", path, telemetry.Err(err),
+				telemetry.Advice("make sure that no other node uses it: two nodes that sign with one key give it away"))
 		case err != nil:
 			return fileError(path, err)
 		}
@@ -246,7 +248,8 @@ func (k *Key) load(o *Options, unwritable *sync.Map) error {
 		other := copies[(i+1)%len(copies)] // the copy itself if there is but one
 		switch {
 		case c.torn:
-			o.Log.Warn("half of a record of signatures is damaged, as by a power cut", "file", c.path)
+			o.Log.Warn("half of a record of signatures is damaged, as by a power cut", "file", c.path,
+				telemetry.Advice("nothing to do: it is written anew, and slots that may have been signed are closed"))
 			if !(other.found && !other.torn && other.sequence >= c.sequence) {
 				// The damaged half may have had a later slot, up to the current one.
 				merged = Record{Kind: Closed, Slot: max(known.Slot, o.Slot)}
@@ -255,8 +258,9 @@ func (k *Key) load(o *Options, unwritable *sync.Map) error {
 			o.Log.Info("record of signatures is missing, taken from its copy", "file", c.path, "copy", other.path)
 		// A crash between two writes leaves one copy behind by one.
 		case c.found && behind && highest-c.sequence > 1:
-			o.Log.Warn("record of signatures is behind its copy: was the folder restored from a backup? The higher record is used",
-				"file", c.path, "record", c.record.String(), "copy", other.path, "copy_record", other.record.String())
+			o.Log.Warn("record of signatures is behind its copy, whose higher record is used",
+				"file", c.path, "record", c.record.String(), "copy", other.path, "copy_record", other.record.String(),
+				telemetry.Advice("was the folder restored from a backup? Never restore the records of signatures"))
 		}
 	}
 	sequence := highest
@@ -280,8 +284,8 @@ func (k *Key) load(o *Options, unwritable *sync.Map) error {
 				return &config.Error{File: dir, Err: err, Problem: "cannot be written, but what is signed must be recorded: give --data-dir"}
 			}
 			if _, warned := unwritable.LoadOrStore(dir, true); !warned {
-				o.Log.Warn("the folder of the keys cannot be written: what is signed is recorded in the data folder alone, so keep that",
-					"keys", dir, "data_dir", o.DataDir)
+				o.Log.Warn("the folder of the keys cannot be written", "keys", dir, "data_dir", o.DataDir,
+					telemetry.Advice("what is signed is recorded in the data folder alone, so keep that"))
 			}
 		}
 	}
@@ -302,14 +306,14 @@ func (p place) probe(fsys FS) error {
 func (k *Key) report(o *Options) {
 	k.logger(o).Debug("key", "record", k.record.String(), "file", k.places[0].path)
 	if k.record.Kind != Unused && (o.BeforeGenesis || k.record.Slot > o.Slot) {
-		k.logger(o).Warn(fmt.Sprintf("the key has signed for a slot that is yet to come, and signs nothing before slot %d: "+
-			"is the clock behind, or are these the keys of an earlier network? genesis --force makes new ones", k.record.Slot+1),
-			"signed_slot", k.record.Slot, "current_slot", o.Slot)
+		k.logger(o).Warn("the key has signed for a slot that is yet to come, and signs nothing until it is over",
+			telemetry.Slot(o.Slot), "signed_slot", k.record.Slot, "next_slot", k.record.Slot+1,
+			telemetry.Advice("is the clock behind, or are these the keys of an earlier network? genesis --force makes new ones"))
 	}
 }
 
 func (k *Key) logger(o *Options) *slog.Logger {
-	return o.Log.With("validator", k.Validator, "role", k.Role.String())
+	return o.Log.With(telemetry.Validator(k.Validator), "role", k.Role.String())
 }
 
 // notWritable: the file system or the permissions forbid it.

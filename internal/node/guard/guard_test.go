@@ -546,7 +546,7 @@ func TestAhead(t *testing.T) {
 	}
 	w.slot = 99
 	mustRefuse(t, w.mustOpen(t), 100, 2)
-	if lines := w.lines.String(); !strings.Contains(lines, "before slot 101") || !strings.Contains(lines, "genesis --force") {
+	if lines := w.lines.String(); !strings.Contains(lines, "next_slot=101") || !strings.Contains(lines, "genesis --force") {
 		t.Errorf("the log says %q, want a warning about slot 101", lines)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 const (
@@ -74,7 +75,9 @@ func (n *Network) request(ctx context.Context, id peer.ID, protocolID protocol.I
 	}
 	own, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
+	started := n.now()
 	err := n.exchange(own, id, protocolID, limit, payload, hear)
+	n.requested(ctx, protocolID, telemetry.DirectionOutbound, requestResult(own, nil, err), n.now().Sub(started))
 	switch {
 	case err == nil:
 		return nil
@@ -95,6 +98,33 @@ func (n *Network) request(ctx context.Context, id peer.ID, protocolID protocol.I
 	default:
 		return err
 	}
+}
+
+// requestResult names how a request of ours, or the answer to a peer's, ended.
+func requestResult(ctx context.Context, refused *refusal, err error) string {
+	var answer *ResponseError
+	switch {
+	case err == nil && refused == nil:
+		return telemetry.ResultSuccess
+	case refused != nil || errors.As(err, &answer) || errors.Is(err, multistream.ErrNotSupported[protocol.ID]{}):
+		return telemetry.ResultRefused
+	case ctx.Err() == context.DeadlineExceeded || isTimeout(err):
+		return telemetry.ResultTimeout
+	}
+	return telemetry.ResultError
+}
+
+// requested reports the end of a request, unless it is we who gave it up.
+func (n *Network) requested(ctx context.Context, id protocol.ID, direction, result string, took time.Duration) {
+	if ctx.Err() == context.Canceled || n.ctx.Err() != nil {
+		return
+	}
+	name := map[protocol.ID]string{
+		wire.StatusProtocol:        telemetry.RequestStatus,
+		wire.BlocksByRootProtocol:  telemetry.RequestBlocksByRoot,
+		wire.BlocksByRangeProtocol: telemetry.RequestBlocksByRange,
+	}[id]
+	n.observer.Request(telemetry.Request{Protocol: name, Direction: direction, Result: result, Duration: took})
 }
 
 func (n *Network) exchange(ctx context.Context, id peer.ID, protocolID protocol.ID, limit int, payload []byte,

@@ -43,7 +43,7 @@ func (n *Network) connected(conn network.Conn) {
 		PeerID: c.id.String(), Address: conn.RemoteMultiaddr().String(),
 		Direction: direction(conn), Result: telemetry.ResultSuccess,
 	})
-	n.observer.Peers(telemetry.Peers{Connected: n.peers.len()})
+	n.reportPeers()
 	// The one who dialed speaks first.
 	//
 	// leanSpec: node/networking/client/event_source/live.py, dial
@@ -61,7 +61,7 @@ func (n *Network) disconnected(conn network.Conn) {
 	n.observer.PeerDisconnection(telemetry.PeerDisconnection{
 		PeerID: c.id.String(), Direction: direction(conn), Reason: reason, Detail: detail,
 	})
-	n.observer.Peers(telemetry.Peers{Connected: n.peers.len()})
+	n.reportPeers()
 	if last {
 		c.handler.Lock()
 		defer c.handler.Unlock()
@@ -159,7 +159,8 @@ func (n *Network) keepBootnode(ctx context.Context, b Bootnode) {
 			})
 			if backoff == firstBackoff {
 				n.log.Warn("bootnode cannot be reached, trying again", telemetry.Peer(b.ID.String()),
-					"address", b.Addr.String(), telemetry.Err(err))
+					"address", b.Addr.String(), telemetry.Err(err),
+					telemetry.Advice("is that node up, the address right, and UDP open between the two?"))
 			}
 		}
 		// Nodes that start or lose each other together should not dial together.

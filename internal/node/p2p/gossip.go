@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -82,13 +83,10 @@ func (n *Network) inspect(blockTopic string) func(peer.ID, *pubsub.RPC) error {
 		if blocks == 0 || c == nil || c.gossiped.AllowN(time.Now(), blocks) {
 			return nil
 		}
-		n.observer.QueueDropped(telemetry.QueueDropped{Queue: queueGossip})
+		n.observer.QueueDropped(telemetry.QueueDropped{Queue: telemetry.QueueGossip})
 		return errTooManyBlocks
 	}
 }
-
-// queueGossip names the queue of messages in metrics.
-const queueGossip = "gossip_validation"
 
 // joinTopics starts gossip on the topics of the network, and subscribes to those
 // that the node has a part in.
@@ -120,6 +118,7 @@ func (n *Network) joinTopics() error {
 			[]protocol.ID{pubsub.GossipSubID_v12, pubsub.GossipSubID_v11, pubsub.GossipSubID_v10},
 			pubsub.GossipSubDefaultFeatures),
 		pubsub.WithGossipSubParams(params),
+		pubsub.WithLogger(libraryLogger(n.cfg.Log).With("logger", "pubsub")),
 		pubsub.WithFloodPublish(false),
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
 		pubsub.WithNoAuthor(),
@@ -189,8 +188,11 @@ func (n *Network) validator(kind wire.TopicKind) pubsub.ValidatorEx {
 			return pubsub.ValidationIgnore
 		}
 		defer n.wg.Done()
+		n.validating[kind].Add(1)
+		defer n.validating[kind].Add(-1)
 		n.observer.GossipReceived(telemetry.GossipReceived{Kind: string(kind), Bytes: len(m.GetData())})
 		verdict, err := n.judge(ctx, kind, from, m.GetData())
+		n.observer.GossipJudged(telemetry.GossipJudged{Kind: string(kind), Verdict: verdict.String(), Undecodable: err != nil})
 		switch {
 		case err != nil:
 			n.weighedFault(from, relayedFault, "gossip: bytes that are no "+string(kind), err)
@@ -286,7 +288,7 @@ type tracer struct {
 func (t *tracer) RejectMessage(m *pubsub.Message, reason string) {
 	switch reason {
 	case pubsub.RejectValidationQueueFull, pubsub.RejectValidationThrottled:
-		t.n.observer.QueueDropped(telemetry.QueueDropped{Queue: queueGossip})
+		t.n.observer.QueueDropped(telemetry.QueueDropped{Queue: telemetry.QueueGossip})
 	case pubsub.RejectUnexpectedSignature, pubsub.RejectUnexpectedAuthInfo:
 		t.n.fault(m.ReceivedFrom, "gossip: message is not anonymous", nil)
 	}
@@ -337,7 +339,7 @@ func (t *tracer) updateMesh(update func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	update()
-	t.n.observer.MeshPeers(telemetry.MeshPeers{Count: len(t.mesh)})
+	t.n.observer.MeshPeers(telemetry.MeshPeers{Count: len(t.mesh), ByName: t.n.byName(maps.Keys(t.mesh))})
 }
 
 func (*tracer) Join(string)                                          {}

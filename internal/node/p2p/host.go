@@ -124,10 +124,12 @@ func (g gater) InterceptSecured(d network.Direction, id peer.ID, addrs network.C
 func (g gater) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
 
 // routeLogs sends what libp2p logs to the first logger that comes: libp2p has one
-// for the process, which it takes when it writes its first line.
+// for the process, which it takes when it writes its first line. gossipsub has a
+// logger of its own, and is given libraryLogger. quic-go writes to package log,
+// which telemetry.RouteStandardLog takes care of.
 func routeLogs(log *slog.Logger) {
 	routeOnce.Do(func() {
-		gologshim.SetDefaultHandler(libraryHandler{telemetry.Component(log, "libp2p").Handler()})
+		gologshim.SetDefaultHandler(libraryLogger(log).Handler())
 		// quic-go prints this one to standard error, past every logger. Larger
 		// buffers are for faster networks than this one.
 		os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
@@ -136,16 +138,33 @@ func routeLogs(log *slog.Logger) {
 
 var routeOnce sync.Once
 
-// libraryHandler passes on warnings and errors of libp2p, both as warnings: what
-// it calls an error is a failure between it and a peer, not one of this node.
+// libraryLogger is the logger for libp2p.
+func libraryLogger(log *slog.Logger) *slog.Logger {
+	return slog.New(libraryHandler{telemetry.Component(log, "libp2p").Handler()})
+}
+
+// libraryHandler passes on what libp2p logs, one level lower: what it calls an
+// error is a failure between it and a peer, not one of this node, and what it
+// informs of are details. Warnings stay what they are.
 type libraryHandler struct{ slog.Handler }
 
+// libraryLevel is the level that a line of libp2p has here.
+func libraryLevel(level slog.Level) slog.Level {
+	switch {
+	case level >= slog.LevelWarn:
+		return slog.LevelWarn
+	case level >= slog.LevelInfo:
+		return slog.LevelDebug
+	}
+	return level
+}
+
 func (h libraryHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && h.Handler.Enabled(ctx, slog.LevelWarn)
+	return h.Handler.Enabled(ctx, libraryLevel(level))
 }
 
 func (h libraryHandler) Handle(ctx context.Context, r slog.Record) error {
-	out := slog.NewRecord(r.Time, slog.LevelWarn, r.Message, r.PC)
+	out := slog.NewRecord(r.Time, libraryLevel(r.Level), r.Message, r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		out.AddAttrs(rename(a))
 		return true

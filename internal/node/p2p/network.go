@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math"
 	"net/netip"
@@ -70,6 +71,8 @@ type Config struct {
 	Log      *slog.Logger
 	// Version stands in the user agent.
 	Version string
+	// PeerNames are the names of peers in metrics, where they are known.
+	PeerNames map[peer.ID]string
 	// MaxPeers is how many peers the node keeps; DefaultMaxPeers where 0.
 	MaxPeers int
 	// StatusInterval is the age at which a peer's status is asked for again;
@@ -107,6 +110,8 @@ type Network struct {
 	scores  *scores
 	serving chan struct{}
 	blocks  *rate.Limiter
+	// validating counts the messages that are being judged.
+	validating map[wire.TopicKind]*atomic.Int64
 
 	// ctx ends with Close, which waits for the goroutines counted in wg.
 	ctx    context.Context
@@ -145,9 +150,6 @@ func New(cfg Config) (*Network, error) {
 	if cfg.StatusInterval <= 0 {
 		cfg.StatusInterval = DefaultStatusInterval
 	}
-	if cfg.Observer == nil {
-		cfg.Observer = telemetry.NewObserver(nil, nil)
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -161,6 +163,9 @@ func New(cfg Config) (*Network, error) {
 		topics:   make(map[wire.Topic]*pubsub.Topic),
 		serving:  make(chan struct{}, maxServing),
 		blocks:   rate.NewLimiter(totalBlocksPerSecond, totalBlockBurst),
+		validating: map[wire.TopicKind]*atomic.Int64{
+			wire.TopicBlock: new(atomic.Int64), wire.TopicAttestation: new(atomic.Int64), wire.TopicAggregation: new(atomic.Int64),
+		},
 	}
 	clock := func() time.Time { return n.now() }
 	n.peers = &peers{now: clock, byID: make(map[peer.ID]*connectedPeer)}
@@ -268,6 +273,18 @@ func (n *Network) ListenAddrs() []ma.Multiaddr {
 	return full
 }
 
+// Check says why the node is not in the network, nil if it is: it lets peers in,
+// and listens if it was told to.
+func (n *Network) Check() error {
+	switch {
+	case !n.open.Load():
+		return errors.New("not started")
+	case n.cfg.Listen != "" && len(n.host.Network().ListenAddresses()) == 0:
+		return fmt.Errorf("not listening on %s", n.cfg.Listen)
+	}
+	return nil
+}
+
 // ENR returns the signed record of this node with the port that it listens on. Of
 // an address for all interfaces, the record has that of the first interface that
 // others can reach. It is empty for a node that does not listen on IPv4.
@@ -285,7 +302,8 @@ func (n *Network) ENR() string {
 		ForkDigest: digest, IsAggregator: n.cfg.IsAggregator,
 	})
 	if err != nil {
-		n.log.Error("no node record", telemetry.Err(err))
+		n.log.Error("no node record", telemetry.Err(err),
+			telemetry.Advice("others cannot find this node by its ENR; give them its multiaddr, which is in p2p_addresses of /lean/v0/node/identity"))
 		return ""
 	}
 	return record
@@ -308,6 +326,38 @@ func (n *Network) reachable() (best netip.Addr, port uint16) {
 		}
 	}
 	return best, port
+}
+
+// Queues returns what waits here for something else.
+func (n *Network) Queues() []telemetry.Queue {
+	judged := func(name string, kind wire.TopicKind, capacity int) telemetry.Queue {
+		return telemetry.Queue{Name: name, Capacity: capacity, Length: func() int { return int(n.validating[kind].Load()) }}
+	}
+	return []telemetry.Queue{
+		judged(telemetry.QueueValidatingBlocks, wire.TopicBlock, maxValidatingBlocks),
+		judged(telemetry.QueueValidatingAttestations, wire.TopicAttestation, min(maxValidating, maxValidatingVotes*int(n.cfg.Committees))),
+		judged(telemetry.QueueValidatingAggregates, wire.TopicAggregation, maxValidatingAggregates),
+	}
+}
+
+// byName counts peers by their names, where they are known.
+func (n *Network) byName(ids iter.Seq[peer.ID]) map[string]int {
+	if len(n.cfg.PeerNames) == 0 {
+		return nil
+	}
+	counts := make(map[string]int)
+	for id := range ids {
+		if name, ok := n.cfg.PeerNames[id]; ok {
+			counts[name]++
+		}
+	}
+	return counts
+}
+
+// reportPeers reports who is connected.
+func (n *Network) reportPeers() {
+	ids := n.peers.ids()
+	n.observer.Peers(telemetry.Peers{Connected: len(ids), ByName: n.byName(slices.Values(ids))})
 }
 
 // Peers describes the connected peers, ordered by id.

@@ -2,6 +2,8 @@ package p2p
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -107,6 +109,12 @@ func (p *peers) all() []*connectedPeer {
 		all = append(all, c)
 	}
 	return all
+}
+
+func (p *peers) ids() []peer.ID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.byID))
 }
 
 func (p *peers) len() int {

@@ -12,6 +12,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // Bounds on what peers may ask for. A request that finds no place is answered
@@ -61,7 +62,7 @@ func (n *Network) handleRequests() {
 			served := make(chan struct{})
 			n.spawn(func(ctx context.Context) {
 				defer close(served)
-				n.serve(ctx, s, p.limit, p.answer)
+				n.serve(ctx, s, id, p.limit, p.answer)
 			})
 			select {
 			case <-served:
@@ -72,8 +73,8 @@ func (n *Network) handleRequests() {
 	}
 }
 
-func (n *Network) serve(ctx context.Context, s network.Stream, limit int, answer answer) {
-	ctx, cancel := context.WithTimeout(ctx, n.timeout)
+func (n *Network) serve(outer context.Context, s network.Stream, id protocol.ID, limit int, answer answer) {
+	ctx, cancel := context.WithTimeout(outer, n.timeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	if err := s.SetDeadline(deadline); err != nil {
@@ -85,7 +86,9 @@ func (n *Network) serve(ctx context.Context, s network.Stream, limit int, answer
 		s.Reset()
 		return
 	}
+	started := n.now()
 	refused, err := n.respond(ctx, c, s, limit, answer)
+	n.requested(outer, id, telemetry.DirectionInbound, requestResult(ctx, refused, err), n.now().Sub(started))
 	if err == nil && refused != nil {
 		text := refused.text[:min(len(refused.text), wire.MaxErrorSize)]
 		_, err = s.Write(wire.AppendResponse(nil, refused.code, []byte(text)))

@@ -16,6 +16,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // Limits of requests and of what they return.
@@ -53,6 +54,11 @@ const (
 	// Reject drops it, and counts against the peer that sent it.
 	Reject
 )
+
+// String is the verdict's name in metrics.
+func (v Verdict) String() string {
+	return [...]string{telemetry.VerdictAccept, telemetry.VerdictIgnore, telemetry.VerdictReject}[v]
+}
 
 // Handler is the node behind the network. Its methods are called by many
 // goroutines at a time.

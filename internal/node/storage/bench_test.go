@@ -52,7 +52,7 @@ func tenThousandSlots(b *testing.B, proofSize int) {
 	for slot := lstar.Slot(1); slot <= slots; slot++ {
 		proposer, _ := lstar.ProposerForSlot(slot, validators)
 		store.SkipTo(slot.Interval())
-		p, err := store.ProduceBlock(slot, proposer)
+		p, err := store.ProduceBlock(slot, proposer, nil)
 		must(b, err)
 		must(b, store.OnBlock(&lstar.SignedBlock{Block: *p.Block}))
 		must(b, keep())

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // FolderError is what is wrong with a data folder, and what to do.
@@ -161,7 +163,8 @@ func (d *DB) events() *pebble.EventListener {
 		BackgroundError: d.fail.is,
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			if n := slow.Add(1); n&(n-1) == 0 { // 1, 2, 4, 8 …
-				d.log.Warn("the disk is slow", "operation", info.String(), "times", n)
+				d.log.Warn("the disk is slow", "operation", info.String(), "times", n,
+					telemetry.Advice("the chain waits for it: look for what else writes to that disk, or give --data-dir a faster one"))
 			}
 		},
 	}

@@ -132,7 +132,7 @@ func runSlot(t testing.TB, s *lstar.Store, slot lstar.Slot, voters int, keep fun
 	t.Helper()
 	proposer, _ := lstar.ProposerForSlot(slot, s.HeadState().Validators.Len())
 	s.SkipTo(slot.Interval())
-	p, err := s.ProduceBlock(slot, proposer)
+	p, err := s.ProduceBlock(slot, proposer, nil)
 	must(t, err)
 	must(t, s.OnBlock(&lstar.SignedBlock{Block: *p.Block, Proof: lstar.MultiMessageAggregate{Proof: []byte{byte(slot), 1}}}))
 	must(t, keep())

@@ -28,6 +28,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 const (
@@ -116,6 +117,7 @@ type Options struct {
 // but for Init, Restore and Save, which belong to the owner of the store.
 type DB struct {
 	dir     string
+	fs      vfs.FS
 	db      *pebble.DB
 	log     *slog.Logger
 	commits chan commit
@@ -138,13 +140,13 @@ func Open(dir string, id Identity, o Options) (*DB, error) {
 		o.FS = vfs.Default
 	}
 	d := &DB{
-		dir: dir, log: o.Log, fullStateSlots: cmp.Or(o.fullStateSlots, fullStateSlots), retainedSlots: cmp.Or(o.retainedSlots, retainedSlots),
+		dir: dir, fs: o.FS, log: o.Log, fullStateSlots: cmp.Or(o.fullStateSlots, fullStateSlots), retainedSlots: cmp.Or(o.retainedSlots, retainedSlots),
 		fail: newFailure(), commits: make(chan commit),
 	}
 	options := &pebble.Options{
 		FS: disk{o.FS, d.fail}, CacheSize: cacheBytes, MemTableSize: memTableBytes, MaxOpenFiles: maxOpenFiles,
 		FormatMajorVersion: pebble.FormatValueSeparation,
-		Logger:             logger{o.Log, d.fail},
+		Logger:             logger{telemetry.Component(o.Log, "pebble"), d.fail},
 		EventListener:      d.events(),
 	}
 	options.WithFSDefaults() // which watches for a disk that hangs
@@ -531,6 +533,13 @@ func (d *DB) Err() error { return d.explain(d.fail.err) }
 // Written returns the number of bytes of all batches so far, and on disk those of
 // the folder as pebble counts them.
 func (d *DB) Written() (batches, disk uint64) { return d.written, d.db.Metrics().DiskSpaceUsage() }
+
+// Space returns the bytes that the folder takes, as pebble counts them, and those
+// that are free on its disk.
+func (d *DB) Space() (used, free uint64, err error) {
+	usage, err := d.fs.GetDiskUsage(d.dir)
+	return d.db.Metrics().DiskSpaceUsage(), usage.AvailBytes, err
+}
 
 // Close closes the database. One whose disk failed, as is known, is left as it is.
 func (d *DB) Close() (err error) {

@@ -398,6 +398,73 @@ func TestOtherChain(t *testing.T) {
 	}
 }
 
+// TestAgreement: what a peer's checkpoints are to ours is counted when it tells them.
+func TestAgreement(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 30, true)
+	f := newFixture(t, validators, 30)
+	f.connect("a", &fakePeer{chain: c})
+	f.within(20, "the head", hasHead(c))
+	snap := f.chain.Snapshot()
+	at := func(slot lstar.Slot, root lstar.Root) lstar.Checkpoint {
+		return lstar.Checkpoint{Root: root, Slot: slot}
+	}
+	for name, tt := range map[string]struct {
+		finalized, head         lstar.Checkpoint
+		wantHead, wantFinalized string
+	}{
+		"the same":         {snap.LatestFinalized, snap.Head, telemetry.RelationSame, telemetry.RelationSame},
+		"a block behind":   {snap.LatestFinalized, at(29, c.at(29).Block.Root()), telemetry.RelationBehind, telemetry.RelationSame},
+		"at genesis":       {at(0, snap.HeadState.HistoricalBlockHash(0)), at(0, snap.HeadState.HistoricalBlockHash(0)), telemetry.RelationBehind, telemetry.RelationBehind},
+		"no store yet":     {lstar.Checkpoint{}, lstar.Checkpoint{}, telemetry.RelationBehind, telemetry.RelationBehind},
+		"ahead":            {at(snap.LatestFinalized.Slot+1, lstar.Root{1}), at(31, lstar.Root{1}), telemetry.RelationAhead, telemetry.RelationAhead},
+		"another head":     {snap.LatestFinalized, at(30, lstar.Root{1}), telemetry.RelationFork, telemetry.RelationSame},
+		"another old head": {snap.LatestFinalized, at(28, lstar.Root{1}), telemetry.RelationFork, telemetry.RelationSame},
+		"another chain":    {at(7, lstar.Root{1}), snap.Head, "", telemetry.RelationConflict},
+	} {
+		f.OnDisconnect("a")
+		_ = f.OnStatus("x", p2p.Status{Finalized: tt.finalized, Head: tt.head})
+		for relation, want := range map[string]string{"leanspec_peers_by_head": tt.wantHead, "leanspec_peers_by_finalized": tt.wantFinalized} {
+			if got := f.relations(relation); want != "" && (len(got) != 1 || got[want] != 1) || want == "" && len(got) != 0 {
+				t.Errorf("%s: %s is %v, want one %q", name, relation, got, want)
+			}
+		}
+		f.OnDisconnect("x")
+		f.Service.mu.Lock()
+		clear(f.conflicts)
+		f.Service.mu.Unlock()
+	}
+	if err := f.OnStatus("x", p2p.Status{Finalized: at(7, lstar.Root{1})}); err == nil {
+		t.Error("another chain was not refused")
+	}
+	f.fake.Advance(conflictTime + lstar.SecondsPerSlot*time.Second)
+	f.settle()
+	if got := f.relations("leanspec_peers_by_finalized"); len(got) != 0 {
+		t.Errorf("a peer of another chain is still counted: %v", got)
+	}
+}
+
+// relations returns the values of a gauge by its label, those that are not zero.
+func (f *fixture) relations(name string) map[string]float64 {
+	f.t.Helper()
+	families, err := f.metrics.Registry().Gather()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	got := make(map[string]float64)
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.Metric {
+			if v := m.GetGauge().GetValue(); v != 0 {
+				got[m.Label[0].GetValue()] = v
+			}
+		}
+	}
+	return got
+}
+
 func TestBackoff(t *testing.T) {
 	last := time.Duration(0)
 	for n := 1; n < 100; n++ {

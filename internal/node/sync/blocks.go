@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -18,7 +19,9 @@ import (
 func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBlock) p2p.Verdict {
 	// The clock comes first: nothing is kept of, or done for, a block that no
 	// honest node can have made yet.
+	came := s.cfg.Clock.Now()
 	if b.Block.Slot > s.cfg.Clock.Slot()+1 {
+		s.cfg.Observer.Early(s.seen(telemetry.GossipBlock, from, b.Block.Slot, 0, came))
 		return p2p.Ignore
 	}
 	if lstar.CheckBody(&b.Block.Body) != nil {
@@ -36,15 +39,32 @@ func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBloc
 	case verdict != p2p.Accept:
 		return verdict
 	}
-	err := s.importBlock(ctx, b, root, from)
+	err := s.importBlock(ctx, b, root, chain.Origin{Gossip: true, PeerID: from.String()})
 	if invalid(err) {
 		return p2p.Reject
 	}
 	if err != nil {
 		return p2p.Ignore
 	}
+	s.cfg.Observer.Seen(s.seen(telemetry.GossipBlock, from, b.Block.Slot, 0, came))
 	return p2p.Accept
 }
+
+// seen describes when a message came that is sent at an interval of its slot.
+func (s *Service) seen(kind string, from peer.ID, slot lstar.Slot, interval lstar.Interval, came time.Time) telemetry.Seen {
+	start := came
+	if slot < maxSlot {
+		start = s.cfg.Clock.StartOf(slot.Interval())
+	}
+	delay := came.Sub(start)
+	return telemetry.Seen{
+		Kind: kind, Slot: uint64(slot), PeerID: from.String(), Delay: delay,
+		Offset: delay - time.Duration(interval)*lstar.MillisecondsPerInterval*time.Millisecond,
+	}
+}
+
+// maxSlot is beyond any slot that the clock can turn into a time.
+const maxSlot = 1 << 40
 
 // admit decides about a block without importing it. Where it accepts the block,
 // the import has begun.
@@ -71,7 +91,7 @@ func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root) (v 
 	if proposer, err := lstar.ProposerForSlot(block.Slot, snap.HeadState.Validators.Len()); err != nil || block.ProposerIndex != proposer {
 		s.bad.add(root)
 		s.cfg.Observer.BlockRejected(telemetry.BlockRejected{
-			Slot: uint64(block.Slot), Root: root, Reason: string(lstar.WrongProposer), PeerID: from.String(), Err: err,
+			Slot: uint64(block.Slot), Root: root, Reason: string(lstar.WrongProposer), Gossip: true, PeerID: from.String(), Err: err,
 		})
 		return p2p.Reject, false
 	}
@@ -97,7 +117,7 @@ func (s *Service) OnOwnBlock(b *lstar.SignedBlock) {
 }
 
 // addOrphan parks a block. The caller holds the lock.
-func (s *Service) addOrphan(o *orphan) { s.dropped("orphan_blocks", s.orphans.add(o)) }
+func (s *Service) addOrphan(o *orphan) { s.dropped(telemetry.QueueOrphanBlocks, s.orphans.add(o)) }
 
 // invalid reports whether an error of an import is the fault of who sent the
 // block.
@@ -117,8 +137,7 @@ func forever(err error) bool {
 
 // importBlock gives a block to the chain, and what waits for it to importReady
 // and replay. The caller has counted the import in s.importing.
-func (s *Service) importBlock(ctx context.Context, b *lstar.SignedBlock, root lstar.Root, from peer.ID) error {
-	origin := chain.Origin{PeerID: from.String()}
+func (s *Service) importBlock(ctx context.Context, b *lstar.SignedBlock, root lstar.Root, origin chain.Origin) error {
 	err := s.cfg.Chain.ImportBlock(ctx, b, origin)
 	var rejection *lstar.Rejection
 	if errors.As(err, &rejection) && rejection.Reason == lstar.BlockTooFarInFuture && s.awaitStore(ctx, b.Block.Slot) {
@@ -160,11 +179,12 @@ func (s *Service) imported(root lstar.Root, b *lstar.SignedBlock, err error) {
 		}
 		votes := append(s.pendingAttestations.take(root), s.pendingAggregates.take(root)...)
 		if room := max(0, maxUnlocked-len(s.unlockedVotes)); len(votes) > room {
-			s.dropped("unlocked_votes", len(votes)-room)
+			s.dropped(telemetry.QueueUnlockedVotes, len(votes)-room)
 			votes = votes[:room]
 		}
 		if len(votes) > 0 {
 			s.unlockedVotes = append(s.unlockedVotes, votes...)
+			s.unlockedCount.Store(int64(len(s.unlockedVotes)))
 			kick(s.votesUnlocked)
 		}
 	case forever(err):
@@ -220,7 +240,7 @@ func (s *Service) importOrphans(ctx context.Context) bool {
 		if !waiting {
 			continue
 		}
-		if err := s.importBlock(ctx, o.block, o.root, o.from); invalid(err) {
+		if err := s.importBlock(ctx, o.block, o.root, chain.Origin{Gossip: o.depth == 0, PeerID: o.from.String()}); invalid(err) {
 			s.cfg.Network.Penalize(o.from, "invalid block: "+err.Error())
 		} else if ctx.Err() != nil {
 			break

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"container/list"
+	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 )
@@ -11,6 +12,7 @@ import (
 // oldest item: who floods it drives out his own.
 type fairStore[K comparable, V any] struct {
 	limit, minCost, used int
+	count                atomic.Int64 // of the items, for those who only look
 
 	items  map[K]*list.Element // of fairItem[K, V]
 	owners map[peer.ID]*owner
@@ -38,6 +40,8 @@ func newFairStore[K comparable, V any](maxItems, maxBytes int) *fairStore[K, V] 
 	}
 }
 
+func (f *fairStore[K, V]) len() int { return int(f.count.Load()) }
+
 func (f *fairStore[K, V]) has(key K) bool { return f.items[key] != nil }
 
 // add adds an item of a peer, whose key must be new, and returns what had to
@@ -49,6 +53,7 @@ func (f *fairStore[K, V]) add(key K, value V, from peer.ID, size int) (evicted [
 		o = &owner{queue: list.New()}
 		f.owners[from] = o
 	}
+	f.count.Add(1)
 	f.items[key] = o.queue.PushBack(fairItem[K, V]{key, value, from, cost})
 	o.used += cost
 	f.used += cost
@@ -73,6 +78,7 @@ func (f *fairStore[K, V]) remove(key K) {
 		return
 	}
 	delete(f.items, key)
+	f.count.Add(-1)
 	item := e.Value.(fairItem[K, V])
 	o := f.owners[item.owner]
 	o.queue.Remove(e)

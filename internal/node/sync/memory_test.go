@@ -84,7 +84,7 @@ func withoutFinality(t *testing.T, store *lstar.Store, blocks kept) {
 	for slot := lstar.Slot(1); slot <= slots; slot++ {
 		f.setTo(slot.Interval())
 		proposer, _ := lstar.ProposerForSlot(slot, validators)
-		p, err := f.chain.ProduceBlock(t.Context(), slot, proposer)
+		p, _, err := f.chain.ProduceBlock(t.Context(), slot, proposer)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,7 +74,7 @@ func (c *source) grow(from, to lstar.Slot, votes bool) *source {
 	for slot := from; slot <= to; slot++ {
 		c.store.SkipTo(slot.Interval())
 		proposer, _ := lstar.ProposerForSlot(slot, validators)
-		p, err := c.store.ProduceBlock(slot, proposer)
+		p, err := c.store.ProduceBlock(slot, proposer, nil)
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -176,7 +176,8 @@ type fixture struct {
 	fake  *clocktest.Fake
 	chain *chain.Chain
 	*Service
-	stop func()
+	metrics *telemetry.Metrics
+	stop    func()
 
 	mu        stdsync.Mutex
 	fakes     map[peer.ID]*fakePeer
@@ -202,11 +203,11 @@ type kept interface {
 func newFixtureOn(t testing.TB, store *lstar.Store, blocks kept, slot lstar.Slot) *fixture {
 	t.Helper()
 	f := &fixture{
-		t: t, fake: clocktest.New(time.Unix(genesisTime+int64(slot)*lstar.SecondsPerSlot, 0)),
+		t: t, metrics: telemetry.NewMetrics(telemetry.Info{}), fake: clocktest.New(time.Unix(genesisTime+int64(slot)*lstar.SecondsPerSlot, 0)),
 		fakes: make(map[peer.ID]*fakePeer), penalties: make(map[peer.ID][]string), inFlight: make(map[peer.ID]int),
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	observer := telemetry.NewObserver(nil, log)
+	observer := telemetry.NewObserver(f.metrics, log)
 	c := clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesisTime}, Time: f.fake}
 	f.chain = chain.New(chain.Config{
 		Store: store, Storage: blocks, Verifier: chain.NewVerifier(xmss.Test), Clock: c, Observer: observer, Log: log,

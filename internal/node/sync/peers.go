@@ -9,6 +9,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // Scores decide who is asked. leanSpec: node/sync/peer_manager.py
@@ -48,6 +49,8 @@ type syncPeer struct {
 	failures [methods]int
 	after    [methods]time.Time // it may be asked again
 	unserved int                // blocks it sent whose parents nobody has
+
+	head, finalized string // what its checkpoints were to ours when it told them
 }
 
 func newSyncPeer(id peer.ID) *syncPeer { return &syncPeer{id: id, score: initialScore} }
@@ -124,10 +127,17 @@ func (s *Service) Status() p2p.Status {
 //
 // leanSpec: node/sync/service.py, SyncService.on_peer_status
 func (s *Service) OnStatus(from peer.ID, status p2p.Status) error {
-	if err := compatible(s.cfg.Chain.Snapshot(), status.Finalized); err != nil {
+	snap := s.cfg.Chain.Snapshot()
+	err := compatible(snap, status.Finalized)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		if len(s.conflicts) < maxConflicts {
+			s.conflicts[from] = s.cfg.Clock.Now()
+		}
+		s.reportAgreement()
 		return err
 	}
-	s.mu.Lock()
 	p := s.peers[from]
 	if p == nil {
 		p = newSyncPeer(from)
@@ -135,9 +145,63 @@ func (s *Service) OnStatus(from peer.ID, status p2p.Status) error {
 	}
 	p.status, p.statusAt = status, s.cfg.Clock.Now()
 	p.headSlot = status.Head.Slot
-	s.mu.Unlock()
+	p.head, p.finalized = headRelation(snap, status.Head), finalizedRelation(snap, status.Finalized)
+	delete(s.conflicts, from)
+	s.reportAgreement()
 	s.wake()
 	return nil
+}
+
+// headRelation says what a peer's head is to ours.
+func headRelation(snap *lstar.Snapshot, theirs lstar.Checkpoint) string {
+	ours := snap.Head
+	switch {
+	case theirs.Root == ours.Root:
+		return telemetry.RelationSame
+	case theirs == (lstar.Checkpoint{}): // leanSpec's node says so before it has a store
+		return telemetry.RelationBehind
+	case theirs.Slot < ours.Slot && snap.HeadState.HistoricalBlockHash(theirs.Slot) == theirs.Root:
+		return telemetry.RelationBehind
+	case theirs.Slot > ours.Slot && snap.Block(theirs.Root) == nil:
+		return telemetry.RelationAhead
+	}
+	return telemetry.RelationFork
+}
+
+// finalizedRelation says what a peer's finalized checkpoint, which can be of our
+// chain, is to ours.
+func finalizedRelation(snap *lstar.Snapshot, theirs lstar.Checkpoint) string {
+	ours := snap.LatestFinalized
+	switch {
+	case theirs.Slot < ours.Slot:
+		return telemetry.RelationBehind
+	case theirs.Slot > ours.Slot:
+		return telemetry.RelationAhead
+	}
+	return telemetry.RelationSame
+}
+
+const (
+	// conflictTime is for how long a peer of another chain, which is sent away at
+	// once, is counted, and maxConflicts how many are.
+	conflictTime = 5 * time.Minute
+	maxConflicts = 64
+)
+
+// reportAgreement counts how the peers stand to us. The caller holds the lock.
+func (s *Service) reportAgreement() {
+	heads, finalized := make(map[string]int), make(map[string]int)
+	for _, p := range s.peers {
+		heads[p.head]++
+		finalized[p.finalized]++
+	}
+	for id, at := range s.conflicts {
+		if s.cfg.Clock.Now().Sub(at) > conflictTime {
+			delete(s.conflicts, id)
+		}
+	}
+	finalized[telemetry.RelationConflict] = len(s.conflicts)
+	s.cfg.Observer.Agreement(telemetry.Agreement{Heads: heads, Finalized: finalized})
 }
 
 // compatible reports whether a finalized checkpoint can be of our chain.
@@ -163,6 +227,7 @@ func compatible(snap *lstar.Snapshot, finalized lstar.Checkpoint) error {
 func (s *Service) OnDisconnect(id peer.ID) {
 	s.mu.Lock()
 	delete(s.peers, id)
+	s.reportAgreement()
 	s.mu.Unlock()
 	s.wake()
 }

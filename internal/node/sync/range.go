@@ -8,6 +8,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
@@ -121,10 +122,10 @@ func (s *Service) startRange(now time.Time, snap *lstar.Snapshot) {
 	if floor := first + p2p.MinSlotsForBlockRequests; floor < s.cfg.Clock.Slot() && !s.warned {
 		s.warned = true
 		s.cfg.Log.Warn("further behind than peers serve blocks: start from a checkpoint instead, with --checkpoint-sync-url",
-			"from_slot", uint64(first), "oldest_served_slot", uint64(s.cfg.Clock.Slot()-p2p.MinSlotsForBlockRequests))
+			telemetry.Slot(uint64(snap.Head.Slot)), "from_slot", uint64(first), "oldest_served_slot", uint64(s.cfg.Clock.Slot()-p2p.MinSlotsForBlockRequests))
 	}
 	s.run = &rangeRun{start: first, next: first, target: target, deep: deep, excluded: make(map[peer.ID]bool)}
-	s.cfg.Log.Info("fetching blocks", "from_slot", uint64(first), "to_slot", uint64(target))
+	s.cfg.Log.Info("fetching blocks", telemetry.Slot(uint64(snap.Head.Slot)), "from_slot", uint64(first), "to_slot", uint64(target))
 }
 
 func (s *Service) requestBatch(ctx context.Context, run *rangeRun, b *batch, p *syncPeer) func() {
@@ -251,7 +252,7 @@ func (s *Service) importBlocks(ctx context.Context, b *batch) (imported int, err
 		case !connected:
 			return imported, errUnconnected
 		}
-		err := s.importBlock(ctx, block, root, b.from)
+		err := s.importBlock(ctx, block, root, chain.Origin{PeerID: b.from.String()})
 		switch {
 		case err == nil:
 			imported++

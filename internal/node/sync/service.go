@@ -81,6 +81,8 @@ type Config struct {
 	Blocks   Blocks // to serve
 	// Network may be given later, by SetNetwork.
 	Network p2p.Requester
+	// Pulse beats while the service looks at what it waits for. It may be nil.
+	Pulse *telemetry.Pulse
 }
 
 // Service is a p2p.Handler.
@@ -95,6 +97,7 @@ type Service struct {
 	mu            stdsync.Mutex
 	state         State
 	peers         map[peer.ID]*syncPeer
+	conflicts     map[peer.ID]time.Time // peers of another chain, by when they came
 	orphans       *orphans
 	bad           *recent[lstar.Root]      // blocks that can never be valid
 	shelved       map[lstar.Root]time.Time // blocks that are not asked for until then
@@ -112,6 +115,7 @@ type Service struct {
 
 	pendingAttestations, pendingAggregates *pendingVotes
 	unlockedVotes                          []*vote
+	unlockedCount                          atomic.Int64 // of them
 	seenVotes                              *recent[voteKey]
 }
 
@@ -139,18 +143,29 @@ func New(cfg Config) *Service {
 		votesUnlocked: make(chan struct{}, 1),
 
 		peers:               make(map[peer.ID]*syncPeer),
+		conflicts:           make(map[peer.ID]time.Time),
 		orphans:             newOrphans(),
 		bad:                 newRecent[lstar.Root](maxBadBlocks),
 		shelved:             make(map[lstar.Root]time.Time),
 		importing:           make(map[lstar.Root]int),
 		wants:               make(map[lstar.Root]*want),
 		requests:            make(map[*blockRequest]struct{}),
-		pendingAttestations: newPendingVotes("pending_attestations"),
-		pendingAggregates:   newPendingVotes("pending_aggregates"),
+		pendingAttestations: newPendingVotes(telemetry.QueuePendingAttestations),
+		pendingAggregates:   newPendingVotes(telemetry.QueuePendingAggregates),
 		seenVotes:           newRecent[voteKey](maxSeenVotes),
 	}
 	s.view.Store(&view{outdated: make(chan struct{})})
 	return s
+}
+
+// Queues returns what waits here for something else.
+func (s *Service) Queues() []telemetry.Queue {
+	return []telemetry.Queue{
+		{Name: telemetry.QueueOrphanBlocks, Capacity: maxOrphans, Length: s.orphans.store.len},
+		{Name: telemetry.QueuePendingAttestations, Capacity: maxPendingVotes, Length: s.pendingAttestations.store.len},
+		{Name: telemetry.QueuePendingAggregates, Capacity: maxPendingVotes, Length: s.pendingAggregates.store.len},
+		{Name: telemetry.QueueUnlockedVotes, Capacity: maxUnlocked, Length: func() int { return int(s.unlockedCount.Load()) }},
+	}
 }
 
 // SetNetwork gives the service the network. It must be called before Run, where
@@ -188,6 +203,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.cfg.Network == nil {
 		return errors.New("sync: no network")
 	}
+	s.cfg.Pulse.Rest()
 	var running stdsync.WaitGroup
 	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -220,6 +236,8 @@ func (s *Service) wake() { kick(s.planned) }
 
 // tick is called with every interval.
 func (s *Service) tick(i lstar.Interval) {
+	s.cfg.Pulse.Beat()
+	defer s.cfg.Pulse.Rest()
 	s.mu.Lock()
 	now := s.cfg.Clock.Now()
 	paused := s.ticked && i > s.lastInterval+pauseIntervals
@@ -243,6 +261,7 @@ func (s *Service) tick(i lstar.Interval) {
 			delete(s.shelved, root)
 		}
 	}
+	s.reportAgreement()
 	s.mu.Unlock()
 	if paused {
 		s.cfg.Log.Info("the clock jumped, asking peers for their status", telemetry.Slot(uint64(i.Slot())))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -27,6 +28,7 @@ const (
 // vote is an attestation or an aggregate.
 type vote struct {
 	from        peer.ID
+	came        time.Time
 	attestation *lstar.SignedAttestation
 	aggregate   *lstar.SignedAggregatedAttestation
 	missing     lstar.Root // that it waits for
@@ -99,7 +101,7 @@ func (s *Service) OnAttestation(ctx context.Context, from peer.ID, a *lstar.Sign
 	registry := s.cfg.Chain.Snapshot().HeadState.Validators.Len()
 	if uint64(a.ValidatorIndex) >= uint64(registry) { // the registry never changes
 		s.cfg.Observer.AttestationRejected(telemetry.AttestationRejected{
-			Slot: uint64(a.Data.Slot), Validator: uint64(a.ValidatorIndex), Reason: string(lstar.ValidatorNotInState), PeerID: from.String(),
+			Slot: uint64(a.Data.Slot), Validator: uint64(a.ValidatorIndex), Reason: string(lstar.ValidatorNotInState), Gossip: true, PeerID: from.String(),
 		})
 		return p2p.Reject
 	}
@@ -110,19 +112,20 @@ func (s *Service) OnAttestation(ctx context.Context, from peer.ID, a *lstar.Sign
 	if seen {
 		return p2p.Ignore
 	}
-	return s.judge(ctx, &vote{from: from, attestation: a})
+	return s.judge(ctx, &vote{from: from, came: s.cfg.Clock.Now(), attestation: a})
 }
 
 // OnAggregate judges an aggregate that came by gossip.
 //
 // leanSpec: node/sync/service.py, SyncService.on_gossip_aggregated_attestation
 func (s *Service) OnAggregate(ctx context.Context, from peer.ID, a *lstar.SignedAggregatedAttestation) p2p.Verdict {
-	return s.judge(ctx, &vote{from: from, aggregate: a})
+	return s.judge(ctx, &vote{from: from, came: s.cfg.Clock.Now(), aggregate: a})
 }
 
 // judge gives a vote to the chain. One that is for unknown blocks waits for them.
 func (s *Service) judge(ctx context.Context, v *vote) p2p.Verdict {
 	if v.data().Slot > s.cfg.Clock.Slot()+1 {
+		s.cfg.Observer.Early(s.seenVote(v))
 		return p2p.Ignore
 	}
 	// Three blocks can be missing, and each may come in while the vote is about to
@@ -140,6 +143,14 @@ func (s *Service) judge(ctx context.Context, v *vote) p2p.Verdict {
 		}
 	}
 	return p2p.Ignore
+}
+
+// seenVote describes when a vote came.
+func (s *Service) seenVote(v *vote) telemetry.Seen {
+	if v.attestation != nil {
+		return s.seen(telemetry.GossipAttestation, v.from, v.data().Slot, 1, v.came)
+	}
+	return s.seen(telemetry.GossipAggregation, v.from, v.data().Slot, 2, v.came)
 }
 
 // park puts a vote aside, unless the block that it waits for is there.
@@ -161,7 +172,7 @@ func (s *Service) park(v *vote, missing lstar.Root) bool {
 // submit gives a vote to the chain, and returns what becomes of it, or the block
 // that must come first.
 func (s *Service) submit(ctx context.Context, v *vote) (verdict p2p.Verdict, missing *lstar.Checkpoint) {
-	origin := chain.Origin{PeerID: v.from.String()}
+	origin := chain.Origin{Gossip: true, PeerID: v.from.String()}
 	var err error
 	if v.attestation != nil {
 		err = s.cfg.Chain.AddAttestation(ctx, v.attestation, origin)
@@ -175,6 +186,7 @@ func (s *Service) submit(ctx context.Context, v *vote) (verdict p2p.Verdict, mis
 			s.seenVotes.add(key)
 			s.mu.Unlock()
 		}
+		s.cfg.Observer.Seen(s.seenVote(v))
 		return p2p.Accept, nil
 	}
 	var rejection *lstar.Rejection
@@ -203,6 +215,7 @@ func (s *Service) replay(ctx context.Context) {
 		s.mu.Lock()
 		votes := s.unlockedVotes
 		s.unlockedVotes = nil
+		s.unlockedCount.Store(0)
 		s.mu.Unlock()
 		for _, v := range votes {
 			if ctx.Err() != nil {

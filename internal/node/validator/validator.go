@@ -66,6 +66,8 @@ type Config struct {
 	Distance func() uint64
 	Observer *telemetry.Observer
 	Log      *slog.Logger
+	// Pulse beats while duties are done. It may be nil.
+	Pulse *telemetry.Pulse
 }
 
 // Service does duties.
@@ -75,9 +77,9 @@ type Service struct {
 	order      []*validator
 	gate       gate
 	started    lstar.Slot // the slot of New
-	attested   lstar.Slot // latest slot that was voted in
-	hasVoted   bool
-	windows    windows
+	// The first slots whose votes and whose block are not accounted for.
+	votesDue, blockDue lstar.Slot
+	windows            windows
 	// processors are taken by those who sign: signing is a search.
 	processors chan struct{}
 	stop       context.CancelCauseFunc // ends Run
@@ -102,6 +104,7 @@ func New(cfg Config) *Service {
 		s.validators[k.Index] = v
 		s.order = append(s.order, v)
 	}
+	s.votesDue, s.blockDue = s.started, s.started
 	slices.SortFunc(s.order, func(a, b *validator) int { return int(a.index) - int(b.index) })
 	return s
 }
@@ -113,11 +116,13 @@ func (s *Service) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	s.stop = stop
+	s.Pulse.Rest()
 	s.Observer.ValidatorsLoaded(telemetry.ValidatorsLoaded{Count: len(s.order)})
 	if len(s.order) == 0 {
 		<-ctx.Done()
 		return nil
 	}
+	s.votesDue, s.blockDue = s.Clock.Slot(), s.Clock.Slot()
 	s.reportWindows(s.Clock.Slot())
 	_ = s.Clock.Each(ctx, func(i lstar.Interval) { s.interval(ctx, i) })
 	var failure *guard.WriteError
@@ -132,47 +137,88 @@ func (s *Service) Run(ctx context.Context) error {
 //
 // leanSpec: node/validator/service.py, run
 func (s *Service) interval(ctx context.Context, i lstar.Interval) {
+	s.Pulse.Beat()
+	defer s.Pulse.Rest()
 	slot := i.Slot()
 	s.reportWindows(slot)
+	if i.InSlot() == 0 || slot == s.started {
+		s.missed(slot, slot)
+	} else {
+		s.missed(slot, slot+1)
+	}
 	if i.InSlot() == 0 {
-		// The gate is asked in every slot: it remembers.
-		proposer, ours := s.proposer(slot)
-		open := s.allowed(slot, telemetry.DutyBlock)
-		switch {
-		case !ours:
-		case !open:
-			s.skipped(slot, telemetry.DutyBlock)
-		case s.Chain.Snapshot().Head.Slot == slot: // by an earlier run, that ended moments ago
-			s.Observer.DutySkipped(telemetry.DutySkipped{Duty: telemetry.DutyBlock, Slot: uint64(slot), Reason: telemetry.ReasonDuplicate})
-		default:
-			err := s.propose(ctx, slot, proposer)
-			switch {
-			case err == nil || ctx.Err() != nil:
-			case s.doneBefore(slot, err):
-				s.Observer.DutySkipped(telemetry.DutySkipped{Duty: telemetry.DutyBlock, Slot: uint64(slot), Reason: reason(err)})
-			default:
-				s.Observer.BlockProductionFailed(telemetry.BlockProductionFailed{
-					Slot: uint64(slot), Validator: uint64(proposer.index), Reason: reason(err), Err: err,
-				})
-			}
-		}
+		s.blockDuty(ctx, slot)
 		// A slow proposal must not cost the vote.
 		i = s.Clock.Interval()
 	}
-	if i.Slot() == slot && i.InSlot() >= 1 && (!s.hasVoted || slot > s.attested) {
+	s.blockDue = max(s.blockDue, slot+1)
+	if i.Slot() == slot && i.InSlot() >= 1 && slot >= s.votesDue {
 		if !s.allowed(slot, telemetry.DutyAttestation) {
 			if i.InSlot() == lstar.IntervalsPerSlot-1 { // until then it may open again
-				s.skipped(slot, telemetry.DutyAttestation)
+				s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeSkipped, telemetry.ReasonNotSynced, len(s.order))
+				s.votesDue = slot + 1
 			}
 			return
 		}
 		s.attest(ctx, slot)
-		s.attested, s.hasVoted = slot, true
+		s.votesDue = slot + 1
 	}
 }
 
-func (s *Service) skipped(slot lstar.Slot, duty string) {
-	s.Observer.DutySkipped(telemetry.DutySkipped{Duty: duty, Slot: uint64(slot), Reason: telemetry.ReasonNotSynced})
+// blockDuty proposes if it is our turn.
+func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
+	// The gate is asked in every slot: it remembers.
+	proposer, ours := s.proposer(slot)
+	open := s.allowed(slot, telemetry.DutyBlock)
+	switch {
+	case !ours:
+		return
+	case !open:
+		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, telemetry.ReasonNotSynced, 1)
+		return
+	case s.Chain.Snapshot().Head.Slot == slot: // by an earlier run, that ended moments ago
+		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, telemetry.ReasonDuplicate, 1)
+		return
+	}
+	err := s.propose(ctx, slot, proposer)
+	switch {
+	case err == nil:
+		s.duty(telemetry.DutyBlock, slot, s.madeBy(slot.Interval()), "", 1)
+	case ctx.Err() != nil:
+	case s.doneBefore(slot, err):
+		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, reason(err), 1)
+	default:
+		s.Observer.BlockProductionFailed(telemetry.BlockProductionFailed{
+			Slot: uint64(slot), Validator: uint64(proposer.index), Reason: reason(err), Err: err,
+		})
+	}
+}
+
+// missed reports the votes and the blocks before two slots that went by while the
+// node did something else, or nothing at all.
+func (s *Service) missed(votes, blocks lstar.Slot) {
+	if votes > s.votesDue {
+		lost := int(votes - s.votesDue)
+		s.duty(telemetry.DutyAttestation, votes-1, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, lost*len(s.order))
+		s.votesDue = votes
+	}
+	for ; s.blockDue < blocks; s.blockDue++ {
+		if _, ours := s.proposer(s.blockDue); ours {
+			s.duty(telemetry.DutyBlock, s.blockDue, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, 1)
+		}
+	}
+}
+
+// madeBy returns the outcome of a duty of an interval that is done now.
+func (s *Service) madeBy(due lstar.Interval) string {
+	if s.Clock.Interval() > due {
+		return telemetry.OutcomeLate
+	}
+	return telemetry.OutcomeMade
+}
+
+func (s *Service) duty(duty string, slot lstar.Slot, outcome, reason string, count int) {
+	s.Observer.Duty(telemetry.Duty{Duty: duty, Outcome: outcome, Slot: uint64(slot), Reason: reason, Count: count})
 }
 
 // proposer returns the validator that proposes at the slot, if it is ours. Slot 0
@@ -212,7 +258,7 @@ func (s *Service) allowed(slot lstar.Slot, duty string) bool {
 // leanSpec: node/validator/service.py, _maybe_produce_block
 func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) error {
 	started := time.Now()
-	p, err := s.Chain.ProduceBlock(ctx, slot, v.index)
+	p, payloads, err := s.Chain.ProduceBlock(ctx, slot, v.index)
 	if err != nil {
 		return err
 	}
@@ -234,7 +280,7 @@ func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) er
 	}
 	s.Observer.BlockProduced(telemetry.BlockProduced{
 		Slot: uint64(slot), Validator: uint64(v.index), Root: p.Root,
-		Attestations: len(p.Block.Body.Attestations), Duration: built,
+		Attestations: len(p.Block.Body.Attestations), Payloads: payloads, Duration: built,
 	})
 	return nil
 }
@@ -246,8 +292,13 @@ func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
 	s.awaitBlock(ctx, slot)
 	data, err := s.Chain.AttestationData(ctx, slot)
 	if err != nil {
-		if ctx.Err() == nil {
-			s.Observer.DutySkipped(telemetry.DutySkipped{Duty: telemetry.DutyAttestation, Slot: uint64(slot), Reason: reason(err)})
+		var nothing *lstar.Rejection // to vote for, as leanSpec has it: for some slots after a time without votes
+		switch {
+		case ctx.Err() != nil:
+		case errors.As(err, &nothing) && nothing.Reason == lstar.SourceAfterTarget:
+			s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeSkipped, telemetry.ReasonNoTarget, len(s.order))
+		default:
+			s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeMissed, reason(err), len(s.order))
 		}
 		return
 	}
@@ -273,8 +324,12 @@ func (s *Service) vote(ctx context.Context, v *validator, data lstar.Attestation
 	started := time.Now()
 	signature, err := s.sign(ctx, v, &v.attestation, telemetry.SignatureAttestation, data.Slot, message)
 	if err != nil {
-		if ctx.Err() == nil {
-			s.Observer.DutySkipped(telemetry.DutySkipped{Duty: telemetry.DutyAttestation, Slot: uint64(data.Slot), Reason: reason(err)})
+		switch {
+		case ctx.Err() != nil:
+		case s.doneBefore(data.Slot, err):
+			s.duty(telemetry.DutyAttestation, data.Slot, telemetry.OutcomeSkipped, reason(err), 1)
+		default:
+			s.duty(telemetry.DutyAttestation, data.Slot, telemetry.OutcomeMissed, reason(err), 1)
 		}
 		return
 	}
@@ -283,13 +338,15 @@ func (s *Service) vote(ctx context.Context, v *validator, data lstar.Attestation
 	})
 	vote := &lstar.SignedAttestation{ValidatorIndex: v.index, Data: data, Signature: signature}
 	if err := s.Chain.AddAttestation(ctx, vote, chain.Origin{Own: true}); err != nil && ctx.Err() == nil {
-		s.Log.Warn("own vote was not accepted", telemetry.Slot(uint64(data.Slot)),
-			telemetry.Validator(uint64(v.index)), telemetry.Err(err))
+		s.Log.Warn("own vote was not accepted", telemetry.Slot(uint64(data.Slot)), telemetry.Validator(uint64(v.index)), telemetry.Err(err),
+			telemetry.Advice("it was not sent; look for an earlier line about the chain, and report it if there is none"))
+		s.duty(telemetry.DutyAttestation, data.Slot, telemetry.OutcomeMissed, reason(err), 1)
 		return // others would refuse it too, and hold it against this node
 	}
 	if s.Publisher != nil {
 		s.Publisher.PublishAttestation(vote)
 	}
+	s.duty(telemetry.DutyAttestation, data.Slot, s.madeBy(data.Slot.Interval()+1), "", 1)
 }
 
 // awaitBlock waits a moment for the block of a slot.

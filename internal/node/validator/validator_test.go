@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
@@ -164,7 +165,8 @@ func (n *network) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
 }
 
 // metric returns the sum over all labels, 0 where there are no samples.
-func (n *network) metric(t *testing.T, name string) (sum float64) {
+// metric returns the sum of the series of a metric that have all of the label values.
+func (n *network) metric(t *testing.T, name string, values ...string) (sum float64) {
 	t.Helper()
 	families, err := prometheus.Gatherer(n.metrics.Registry()).Gather()
 	if err != nil {
@@ -173,6 +175,11 @@ func (n *network) metric(t *testing.T, name string) (sum float64) {
 	for _, f := range families {
 		if f.GetName() == name {
 			for _, m := range f.Metric {
+				if slices.ContainsFunc(values, func(v string) bool {
+					return !slices.ContainsFunc(m.Label, func(l *dto.LabelPair) bool { return l.GetValue() == v })
+				}) {
+					continue
+				}
 				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
@@ -199,19 +206,59 @@ func TestDuties(t *testing.T) {
 			"leanspec_blocks_imported_total": 11,
 			// By gossip, and again in the blocks; the vote for genesis justifies nothing
 			// and is in every block until it is behind finality.
-			"leanspec_attestations_processed_total": 12*3 + 11*3 + 3*3,
-			"lean_attestations_invalid_total":       0,
-			"leanspec_duties_skipped_total":         0,
-			"lean_validators_count":                 0, // Run was not called
+			"leanspec_attestations_processed_total":       12*3 + 11*3 + 3*3,
+			"lean_attestations_invalid_total":             0,
+			"lean_validators_count":                       0, // Run was not called
+			"lean_state_transition_slots_processed_total": 11,
 		} {
 			if got := n.metric(t, name); got != want {
 				t.Errorf("%s is %v, want %v", name, got, want)
+			}
+		}
+		for outcome, want := range map[string]float64{
+			// A block a slot but the first, and in each slot three votes and an aggregation.
+			telemetry.OutcomeMade: 11 + 12*3 + 12, telemetry.OutcomeLate: 0, telemetry.OutcomeMissed: 0, telemetry.OutcomeSkipped: 0,
+		} {
+			if got := n.metric(t, "leanspec_duties_total", outcome); got != want {
+				t.Errorf("%v duties %s, want %v", got, outcome, want)
 			}
 		}
 		if t.Failed() {
 			t.Log(n.lines.String())
 		}
 	})
+}
+
+// TestMissedAndLate: a node that was away has missed what was due, and one that is
+// slow is late.
+func TestMissedAndLate(t *testing.T) {
+	n := newNetwork(t, 2)
+	s := n.service(n.keys...)
+	at := func(slot lstar.Slot, interval lstar.Interval) {
+		n.setTo(t, slot.Interval()+interval)
+		s.interval(t.Context(), slot.Interval()+interval)
+	}
+	at(0, 1)
+	at(1, 0)
+	// Away from here on: two votes of slot 1, all of slot 2 and 3, a block in each.
+	at(4, 3)
+	for _, want := range []struct {
+		labels []string
+		count  float64
+	}{
+		{[]string{telemetry.DutyAttestation, telemetry.OutcomeMade}, 2},
+		{[]string{telemetry.DutyBlock, telemetry.OutcomeMade}, 1},
+		{[]string{telemetry.DutyAttestation, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped}, 6},
+		{[]string{telemetry.DutyBlock, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped}, 3}, // that of slot 4 as well
+		{[]string{telemetry.DutyAttestation, telemetry.OutcomeLate}, 2},
+	} {
+		if got := n.metric(t, "leanspec_duties_total", want.labels...); got != want.count {
+			t.Errorf("%v: %v, want %v", want.labels, got, want.count)
+		}
+	}
+	if t.Failed() {
+		t.Log(n.lines.String())
+	}
 }
 
 // TestRun: the service wakes by itself, in the middle of a slot too.
@@ -246,7 +293,7 @@ func TestRestartWithinInterval(t *testing.T) {
 			t.Fatalf("head %d, want 1", head)
 		}
 	}
-	if log := n.lines.String(); strings.Contains(log, "ERR") || n.metric(t, "leanspec_duties_skipped_total") != 1 {
+	if log := n.lines.String(); strings.Contains(log, "ERR") || n.metric(t, "leanspec_duties_total", "skipped") != 1 {
 		t.Errorf("want one duty skipped and no error:\n%s", log)
 	}
 }
@@ -263,8 +310,8 @@ func TestStart(t *testing.T) {
 		n.setTo(t, i)
 		s.interval(t.Context(), i)
 	}
-	if head := n.chain.Snapshot().Head.Slot; head != 0 || s.hasVoted {
-		t.Errorf("head at slot %d, voted %v in the slot of the start, want silence", head, s.hasVoted)
+	if head := n.chain.Snapshot().Head.Slot; head != 0 || n.metric(t, "lean_pq_sig_attestation_signatures_total") != 0 {
+		t.Errorf("head at slot %d in the slot of the start, want silence, and no vote", head)
 	}
 	slot++
 	n.setTo(t, slot.Interval())
@@ -441,8 +488,8 @@ func TestClosedGate(t *testing.T) {
 	if head := n.chain.Snapshot().Head.Slot; head != 0 {
 		t.Errorf("a block at slot %d was made with a lag of six slots", head)
 	}
-	if got := n.metric(t, "leanspec_duties_skipped_total"); got != 2 {
-		t.Errorf("%v duties skipped, want a block and a vote", got)
+	if got := n.metric(t, "leanspec_duties_total", "skipped", "not_synced"); got != 3 {
+		t.Errorf("%v duties skipped, want a block and two votes", got)
 	}
 	if lines := n.lines.String(); !strings.Contains(lines, "duties paused") {
 		t.Errorf("the log does not say that duties are paused:\n%s", lines)

@@ -14,7 +14,7 @@ func benchChain(b *testing.B, validators int) (*Store, *SignedBlock) {
 		runSlot(b, s, slot)
 	}
 	proposer, _ := ProposerForSlot(slots, validators)
-	p, err := s.ProduceBlock(slots, proposer)
+	p, err := s.ProduceBlock(slots, proposer, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 // until nothing new comes. Justification only moves forward, so it ends.
 //
 // leanSpec: block_production.py, build_block
-func (s *Store) buildBlock(state *State, parentRoot Root, slot Slot, proposer ValidatorIndex) (*Proposal, error) {
+func (s *Store) buildBlock(state *State, parentRoot Root, slot Slot, proposer ValidatorIndex, lap Lap) (*Proposal, error) {
 	advanced, err := state.ProcessSlots(slot)
 	if err != nil {
 		return nil, err
@@ -29,6 +29,7 @@ func (s *Store) buildBlock(state *State, parentRoot Root, slot Slot, proposer Va
 	if err != nil {
 		return nil, err
 	}
+	lap.end(StepTrial)
 	payloads := slices.Collect(s.known.all)
 	slices.SortStableFunc(payloads, func(x, y *payload) int {
 		return cmp.Or(cmp.Compare(x.data.Target.Slot, y.data.Target.Slot), compareRoots(x.root, y.root))
@@ -38,9 +39,11 @@ func (s *Store) buildBlock(state *State, parentRoot Root, slot Slot, proposer Va
 		if err := b.round(payloads, before); err != nil {
 			return nil, err
 		}
+		lap.end(StepPayloads)
 		if post, err = advanced.ProcessBlock(&b.block); err != nil {
 			return nil, err
 		}
+		lap.end(StepTrial)
 		if post.LatestJustified == before.LatestJustified && post.LatestFinalized.Slot == before.LatestFinalized.Slot {
 			break
 		}

@@ -81,7 +81,7 @@ func runSlot(t testing.TB, s *Store, slot Slot) {
 	validators := s.HeadState().Validators.Len()
 	if slot > 0 {
 		proposer, _ := ProposerForSlot(slot, validators)
-		p, err := s.ProduceBlock(slot, proposer)
+		p, err := s.ProduceBlock(slot, proposer, nil)
 		if err != nil {
 			t.Fatalf("slot %d: %v", slot, err)
 		}

@@ -443,7 +443,7 @@ func TestProofCapacity(t *testing.T) {
 		for slot := range Slot(slots) {
 			if slot > 0 {
 				proposer, _ := ProposerForSlot(slot, validators)
-				p, err := s.ProduceBlock(slot, proposer)
+				p, err := s.ProduceBlock(slot, proposer, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -529,7 +529,7 @@ func TestNoFinality(t *testing.T) {
 	for slot := range Slot(slots) {
 		if slot > 0 {
 			proposer, _ := ProposerForSlot(slot, 10)
-			p, err := s.ProduceBlock(slot, proposer)
+			p, err := s.ProduceBlock(slot, proposer, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,22 +6,51 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 )
 
+// Step is a part of the work of the core that is worth measuring.
+type Step int
+
+// The steps of a state transition, in order, and those of building a block.
+const (
+	StepSlots        Step = iota // empty slots up to the block's
+	StepHeader                   // process_block_header
+	StepAttestations             // process_attestations
+	StepStateRoot                // the root of the new state
+	StepPayloads                 // choosing and merging the votes of a new block
+	StepTrial                    // the transitions with them that are tried out
+	Steps
+)
+
+// Lap is called at the end of a step: what was done since the call before, or
+// since the start, was that step. The core has no clock, the caller may have one.
+type Lap func(Step)
+
+// end is Lap for a caller that may have none.
+func (l Lap) end(s Step) {
+	if l != nil {
+		l(s)
+	}
+}
+
 // StateTransition returns the state after the block. Signatures are not its
 // concern. The error is a *Rejection.
 //
 // leanSpec: state_transition.py, state_transition
-func (s *State) StateTransition(block *Block) (*State, error) {
+func (s *State) StateTransition(block *Block) (*State, error) { return s.stateTransition(block, nil) }
+
+func (s *State) stateTransition(block *Block, lap Lap) (*State, error) {
 	advanced, err := s.ProcessSlots(block.Slot)
 	if err != nil {
 		return nil, err
 	}
-	post, err := advanced.ProcessBlock(block)
+	lap.end(StepSlots)
+	post, err := advanced.processBlock(block, lap)
 	if err != nil {
 		return nil, err
 	}
 	if root := post.Root(); root != block.StateRoot {
 		return nil, reject(StateRootMismatch, "block says %s, the transition gives %s", block.StateRoot, root)
 	}
+	lap.end(StepStateRoot)
 	return post, nil
 }
 
@@ -47,14 +76,18 @@ func (s *State) ProcessSlots(slot Slot) (*State, error) {
 // does not look at the block's state root. The error is a *Rejection.
 //
 // leanSpec: state_transition.py, process_block
-func (s *State) ProcessBlock(block *Block) (*State, error) {
+func (s *State) ProcessBlock(block *Block) (*State, error) { return s.processBlock(block, nil) }
+
+func (s *State) processBlock(block *Block, lap Lap) (*State, error) {
 	next, err := s.processBlockHeader(block)
 	if err != nil {
 		return nil, err
 	}
+	lap.end(StepHeader)
 	if err := next.processAttestations(block.Body.Attestations); err != nil {
 		return nil, err
 	}
+	lap.end(StepAttestations)
 	return next, nil
 }
 

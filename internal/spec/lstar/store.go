@@ -273,9 +273,14 @@ func blockComponents(block *Block, root Root, validators *Validators) ([]proof.C
 	}), nil
 }
 
-// Transition computes the state after the block. The error is a *Rejection.
-func (t *BlockTask) Transition() (err error) {
-	t.post, err = t.parent.StateTransition(&t.block.Block)
+// Slots returns the number of slots that the transition goes through, the block's
+// included.
+func (t *BlockTask) Slots() uint64 { return uint64(t.block.Block.Slot - t.parent.Slot) }
+
+// Transition computes the state after the block, and tells lap, which may be nil,
+// of its steps. The error is a *Rejection.
+func (t *BlockTask) Transition(lap Lap) (err error) {
+	t.post, err = t.parent.stateTransition(&t.block.Block, lap)
 	return err
 }
 
@@ -326,7 +331,7 @@ func (s *Store) OnBlock(b *SignedBlock) error {
 	if err := t.VerifySignatures(); err != nil {
 		return err
 	}
-	if err := t.Transition(); err != nil {
+	if err := t.Transition(nil); err != nil {
 		return err
 	}
 	return s.ImportBlock(t)

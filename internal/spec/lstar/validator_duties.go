@@ -52,10 +52,10 @@ type Proposal struct {
 // ProduceBlock builds the block of a slot on the head, with the votes accepted.
 // It moves the clock to the slot, and adds nothing to the tree: a block comes in
 // by ImportBlock, also one's own. The error is a *Rejection, WRONG_PROPOSER
-// among others.
+// among others. Lap, which may be nil, hears of the steps.
 //
 // leanSpec: validator_duties.py, produce_block_with_signatures
-func (s *Store) ProduceBlock(slot Slot, proposer ValidatorIndex) (*Proposal, error) {
+func (s *Store) ProduceBlock(slot Slot, proposer ValidatorIndex, lap Lap) (*Proposal, error) {
 	if _, err := s.OnTick(slot.Interval(), true, false); err != nil {
 		return nil, err
 	}
@@ -68,5 +68,5 @@ func (s *Store) ProduceBlock(slot Slot, proposer ValidatorIndex) (*Proposal, err
 	if proposer != expected {
 		return nil, reject(WrongProposer, "validator %d wants to propose at slot %d of validator %d", proposer, slot, expected)
 	}
-	return s.buildBlock(state, s.head, slot, proposer)
+	return s.buildBlock(state, s.head, slot, proposer, lap)
 }

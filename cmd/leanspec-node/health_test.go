@@ -1,0 +1,103 @@
+package main
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// TestHealth asks a server that answers as a node does.
+func TestHealth(t *testing.T) {
+	release := make(chan struct{})
+	mux := http.NewServeMux()
+	answer := func(path string, code int, body string) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, body)
+		})
+	}
+	answer("/livez", 200, "ok")
+	answer("/readyz", 503, "[+]ping ok\n[-]network failed: not\x1b[31m started\n[-]synced failed: stale_head: head slot 3\nreadyz check failed\n")
+	answer("/health", 200, `{"status":"ok","slot":12,"synced":true}`)
+	mux.HandleFunc("/other/livez", func(http.ResponseWriter, *http.Request) { <-release })
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	defer close(release)
+	node, _ := url.Parse(server.URL)
+	_, port, _ := net.SplitHostPort(node.Host)
+	closed := closedPort(t)
+
+	for name, test := range map[string]struct {
+		env  map[string]string
+		args []string
+		code int
+		want string // of stdout for code 0, of stderr else
+	}{
+		"live, by a flag":       {nil, []string{"--metrics-port", port}, 0, "/livez: ok\n"},
+		"live, by the metrics":  {map[string]string{"LEANSPEC_METRICS_PORT": port}, nil, 0, "/livez: ok\n"},
+		"live, by the RPC port": {map[string]string{"LEANSPEC_METRICS_PORT": "0", "LEANSPEC_RPC_PORT": port}, nil, 0, "/livez: ok\n"},
+		"both ports":            {map[string]string{"LEANSPEC_METRICS_PORT": port, "LEANSPEC_RPC_PORT": closed}, nil, 0, "/livez: ok\n"},
+		"the flag wins":         {map[string]string{"LEANSPEC_METRICS_PORT": closed}, []string{"--metrics-port", port}, 0, "/livez: ok\n"},
+		"by URL":                {nil, []string{"--url", server.URL}, 0, "/livez: ok\n"},
+		"by URL with a path":    {nil, []string{"--url", server.URL + "/health"}, 0, `/health: {"status":"ok","slot":12,"synced":true}` + "\n"},
+		"health":                {nil, []string{"--metrics-port", port, "--path", "/health"}, 0, `/health: {"status":"ok","slot":12,"synced":true}` + "\n"},
+		"not ready": {nil, []string{"--metrics-port", port, "--ready"}, 1,
+			"/readyz: 503: network failed: not [31m started; synced failed: stale_head: head slot 3\n"},
+		"nobody there": {nil, []string{"--metrics-port", closed}, 1, "connection refused\n"},
+		"no answer":    {nil, []string{"--url", server.URL + "/other/livez", "--timeout", "50ms"}, 1, "/other/livez: no answer within 50ms\n"},
+		"other variables do not count": {map[string]string{"LEANSPEC_METRICS_PORT": port, "LEANSPEC_READY": "true", "LEANSPEC_PATH": "/readyz", "LEANSPEC_URL": "http://x", "LEANSPEC_TIMEOUT": "1ns"},
+			nil, 0, "/livez: ok\n"},
+
+		"no port":         {map[string]string{"LEANSPEC_METRICS_PORT": "0"}, nil, 2, "--metrics-port: 0: then give --rpc-port"},
+		"no such port":    {nil, []string{"--metrics-port", "70000"}, 2, "--metrics-port: 70000: want a port"},
+		"port no number":  {map[string]string{"LEANSPEC_METRICS_PORT": "eight"}, nil, 2, "eight"},
+		"unknown path":    {nil, []string{"--path", "/metrics"}, 2, `--path: "/metrics": want /livez, /readyz or /health`},
+		"two paths":       {nil, []string{"--ready", "--path", "/livez"}, 2, "--ready: "},
+		"two other paths": {nil, []string{"--ready", "--url", server.URL + "/health"}, 2, "has another path than /readyz"},
+		"no URL":          {nil, []string{"--url", "localhost:8008"}, 2, `--url: "localhost:8008": want http`},
+		"a password":      {nil, []string{"--url", "http://me:secret@host/"}, 2, "--url: want no user"},
+		"no time":         {nil, []string{"--timeout", "0s"}, 2, `--timeout: "0s": `},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for key, value := range test.env {
+				t.Setenv(key, value)
+			}
+			c := newTestConsole(0)
+			code := run(t.Context(), &c.console, append([]string{"health"}, test.args...))
+			got := c.out.String()
+			if test.code != 0 {
+				got = c.err.String()
+			}
+			if code != test.code || !strings.Contains(got, test.want) || strings.Count(c.out.String()+c.err.String(), "\n") != 1 {
+				t.Errorf("exit code %d, stdout %q, stderr %q, want %d and one line with %q", code, c.out.String(), c.err.String(), test.code, test.want)
+			}
+			if strings.Contains(got, "secret") {
+				t.Errorf("the line has the password: %q", got)
+			}
+		})
+	}
+}
+
+// closedPort returns a port on which nobody listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return port
+}
+
+func TestLogLevelFlag(t *testing.T) {
+	checkFailure(t, t.Context(), 2, `--log-level: "info,gossip=debug": unknown component "gossip", `+
+		`want one of api, chain, guard, http, libp2p, node, p2p, pebble, quic, storage, sync, validator`,
+		"--genesis", "x", "--log-level", "info,gossip=debug")
+	t.Setenv("LEANSPEC_LOG_LEVEL", "p2p=loud")
+	checkFailure(t, t.Context(), 2, `--log-level: "p2p=loud": unknown log level "loud", want debug, info, warn or error`, "--genesis", "x")
+}

@@ -1,0 +1,167 @@
+package deploy
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const runbooks = "https://github.com/leanEthereum/leanspec-node/blob/main/docs/runbooks/"
+
+// rule is an alert.
+type rule struct {
+	Alert, Expr, For    string
+	Labels, Annotations map[string]string
+}
+
+func rules(t *testing.T) []rule {
+	t.Helper()
+	var all []rule
+	for _, path := range glob(t, "prometheus/rules/*.yml") {
+		var file struct {
+			Groups []struct {
+				Name  string
+				Rules []rule
+			}
+		}
+		readYAML(t, path, &file)
+		for _, g := range file.Groups {
+			all = append(all, g.Rules...)
+		}
+	}
+	return all
+}
+
+// TestAlertsAreComplete: whoever is woken is told what it is, how bad, and what to do.
+func TestAlertsAreComplete(t *testing.T) {
+	index := readText(t, "../docs/runbooks/README.md")
+	pages := []string{"README.md"}
+	for _, r := range rules(t) {
+		if s := r.Labels["severity"]; s != "critical" && s != "warning" {
+			t.Errorf("%s: severity is %q, want critical or warning", r.Alert, s)
+		}
+		if r.Annotations["summary"] == "" {
+			t.Errorf("%s: no summary", r.Alert)
+		}
+		if !strings.Contains(r.Annotations["description"], "$value") && r.Alert != "LeanNodeDown" && r.Alert != "LeanNoPeers" && r.Alert != "LeanNoAggregates" {
+			t.Errorf("%s: its description has no value", r.Alert)
+		}
+		page := r.Alert + ".md"
+		if got := r.Annotations["runbook_url"]; got != runbooks+page {
+			t.Errorf("%s: runbook_url is %q, want %s", r.Alert, got, runbooks+page)
+		}
+		if _, err := os.Stat("../docs/runbooks/" + page); err != nil {
+			t.Errorf("%s: %v", r.Alert, err)
+		}
+		if !strings.Contains(index, "("+page+") | ") {
+			t.Errorf("%s: not in the table of the index of the runbooks", r.Alert)
+		}
+		pages = append(pages, page)
+	}
+	for _, path := range glob(t, "../docs/runbooks/*.md") {
+		if !slices.Contains(pages, path[strings.LastIndexByte(path, '/')+1:]) {
+			t.Errorf("%s: a page for no alert", path)
+		}
+	}
+}
+
+// TestAlertsAreTested: every alert has a case in which it fires, one for each severity, and one in which it is silent.
+func TestAlertsAreTested(t *testing.T) {
+	type alertTest struct {
+		Alertname string
+		EvalTime  string `yaml:"eval_time"`
+		ExpAlerts []struct {
+			ExpLabels      map[string]string `yaml:"exp_labels"`
+			ExpAnnotations map[string]string `yaml:"exp_annotations"`
+		} `yaml:"exp_alerts"`
+	}
+	fires, silent := make(map[string]bool), make(map[string]bool)
+	for _, path := range glob(t, "prometheus/tests/*.yml") {
+		if strings.HasSuffix(path, "no-data.yml") {
+			continue
+		}
+		var file struct {
+			RuleFiles          []string `yaml:"rule_files"`
+			EvaluationInterval string   `yaml:"evaluation_interval"`
+			Tests              []struct {
+				Name, Interval string
+				InputSeries    []struct{ Series, Values string } `yaml:"input_series"`
+				AlertRuleTest  []alertTest                       `yaml:"alert_rule_test"`
+				PromqlExprTest []any                             `yaml:"promql_expr_test"`
+			}
+		}
+		readYAML(t, path, &file)
+		for _, test := range file.Tests {
+			for _, a := range test.AlertRuleTest {
+				silent[a.Alertname] = silent[a.Alertname] || len(a.ExpAlerts) == 0
+				for _, e := range a.ExpAlerts {
+					fires[a.Alertname+" "+e.ExpLabels["severity"]] = true
+				}
+			}
+		}
+	}
+	for _, r := range rules(t) {
+		if severity := r.Labels["severity"]; !fires[r.Alert+" "+severity] {
+			t.Errorf("%s: no test in which it fires with severity %s", r.Alert, severity)
+		}
+		if !silent[r.Alert] {
+			t.Errorf("%s: no test in which it is silent", r.Alert)
+		}
+	}
+}
+
+func needPromtool(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("promtool"); err == nil {
+		return
+	}
+	const problem = "no promtool, which Debian's package prometheus has"
+	if os.Getenv("CI") != "" {
+		t.Fatal(problem)
+	}
+	t.Skip(problem)
+}
+
+// TestPromtool has Prometheus' own tool check the rules and run their tests.
+func TestPromtool(t *testing.T) {
+	needPromtool(t)
+	tests := slices.DeleteFunc(glob(t, "prometheus/tests/*.yml"), func(path string) bool { return strings.HasSuffix(path, "no-data.yml") })
+	for _, args := range [][]string{
+		append([]string{"check", "rules"}, glob(t, "prometheus/rules/*.yml")...),
+		append([]string{"test", "rules"}, tests...),
+	} {
+		if out, err := exec.Command("promtool", args...).CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+}
+
+// TestExpressionsParse has promtool parse the queries of dashboards and runbooks, as the rules of a file.
+func TestExpressionsParse(t *testing.T) {
+	needPromtool(t)
+	var file strings.Builder
+	file.WriteString("groups: [{name: queries, rules: [\n")
+	asked := 0
+	for _, q := range queries(t) {
+		if strings.HasPrefix(q.expr, "label_values(") || q.expr == "" {
+			continue
+		}
+		asked++
+		expr := strings.ReplaceAll(q.expr, "$__rate_interval", "1m")
+		fmt.Fprintf(&file, "  {record: 'query:%d', expr: '%s'},\n", asked, strings.ReplaceAll(expr, "'", "''"))
+	}
+	file.WriteString("]}]\n")
+	path := t.TempDir() + "/queries.yml"
+	if err := os.WriteFile(path, []byte(file.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("promtool", "check", "rules", path).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if asked < 100 {
+		t.Errorf("found %d queries, which are too few to be all", asked)
+	}
+}

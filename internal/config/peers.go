@@ -1,0 +1,82 @@
+package config
+
+import (
+	"path/filepath"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// maxPeerNames and maxPeerName bound the names that a file can bring into metrics.
+const (
+	maxPeerNames = 256
+	maxPeerName  = 64
+)
+
+// LoadPeerNames returns the names of a network's nodes by their ids, as validator-config.yaml in a folder has them. No
+// file is no error. Errors are of type [*Error], and never show a secret key.
+func LoadPeerNames(folder string) (map[peer.ID]string, error) {
+	path := filepath.Join(folder, setupFile)
+	if there, err := exists(path); err != nil || !there {
+		return nil, err
+	}
+	data, err := readFile(path, maxYAMLSize)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(data)
+	return parsePeerNames(path, data)
+}
+
+func parsePeerNames(path string, data []byte) (map[peer.ID]string, error) {
+	root, err := parseYAML(path, data)
+	if err != nil || root.isNull() {
+		return nil, err
+	}
+	fields, err := root.fields()
+	if err != nil {
+		return nil, err
+	}
+	validators, err := fields.oneOf([]string{"validators"})
+	if err != nil {
+		return nil, err
+	}
+	items, err := validators.listOrNothing()
+	if err != nil {
+		return nil, err
+	}
+	if len(items) > maxPeerNames {
+		return nil, validators.errorf("want at most %d nodes, got %d", maxPeerNames, len(items))
+	}
+	names := make(map[peer.ID]string, len(items))
+	for _, item := range items {
+		entry, err := item.fields()
+		if err != nil {
+			return nil, err
+		}
+		nameNode, err := entry.oneOf([]string{"name"})
+		if err != nil {
+			return nil, err
+		}
+		name, err := nameNode.text()
+		if err != nil {
+			return nil, err
+		}
+		if name == "" || len(name) > maxPeerName {
+			return nil, nameNode.errorf("want a name of 1 to %d bytes", maxPeerName)
+		}
+		keyNode, err := entry.oneOf([]string{"privkey"})
+		if err != nil {
+			return nil, err
+		}
+		text, err := keyNode.text()
+		if err != nil {
+			return nil, &Error{File: path, Field: keyNode.field, Problem: "want a node key in hex"}
+		}
+		key, err := parseNodeKey(path, []byte(text))
+		if err != nil {
+			return nil, &Error{File: path, Field: keyNode.field, Problem: "not a node key: want 32 bytes in hex"}
+		}
+		names[key.PeerID()] = name
+	}
+	return names, nil
+}

@@ -1,0 +1,121 @@
+package chain
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
+	"github.com/leanEthereum/leanspec-node/internal/node/storage"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// BenchmarkImportBlock imports blocks of the production scheme that hold no votes, the cheapest that there are, into a
+// chain in memory: with the metrics and logs of a node, and with none. What they cost is to be at most a hundredth.
+func BenchmarkImportBlock(b *testing.B) {
+	const blocks = 64
+	keys := make([]*xmss.SecretKey, 2)
+	list := make([]lstar.Validator, len(keys))
+	for i := range keys {
+		var err error
+		keys[i], err = xmss.Prod.GenerateKey(b.Context(), xmss.KeyGenOptions{NumActiveSlots: blocks + 1, Short: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	for i := range list { // nobody votes, so that a second key each is not needed
+		list[i].AttestationPublicKey = keys[1-i].PublicKey().Bytes()
+		list[i].ProposalPublicKey = keys[i].PublicKey().Bytes()
+	}
+	state := lstar.GenesisState(genesis, lstar.NewValidators(list))
+	newStore := func() (*lstar.Store, *Verifier) {
+		verifier := NewVerifier(xmss.Prod)
+		crypto := lstar.Crypto{Signatures: xmss.Prod, Proofs: proof.NewSigList(xmss.Prod, verifier.Verify)}
+		store, err := lstar.NewStore(crypto, lstar.NetworkRules, state, lstar.GenesisBlock(state))
+		if err != nil {
+			b.Fatal(err)
+		}
+		return store, verifier
+	}
+	maker, _ := newStore()
+	made := make([]*lstar.SignedBlock, blocks)
+	for i := range made {
+		slot := lstar.Slot(i + 1)
+		proposer := lstar.ValidatorIndex(slot % 2)
+		p, err := maker.ProduceBlock(slot, proposer, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		signature, err := keys[proposer].Sign(uint64(slot), p.Root)
+		if err != nil {
+			b.Fatal(err)
+		}
+		crypto := lstar.Crypto{Signatures: xmss.Prod, Proofs: proof.NewSigList(xmss.Prod, xmssVerify)}
+		merged, err := crypto.MergeBlockProof(p.Block, p.Proofs, p.Validators, signature)
+		if err != nil {
+			b.Fatal(err)
+		}
+		made[i] = &lstar.SignedBlock{Block: *p.Block, Proof: merged}
+		if err := maker.OnBlock(made[i]); err != nil {
+			b.Fatal(err)
+		}
+	}
+
+	log := slog.New(slog.DiscardHandler)
+	run := func(observer *telemetry.Observer) time.Duration {
+		store, verifier := newStore()
+		end := time.Unix(genesis, 0).Add(blocks * 4 * time.Second)
+		c := New(Config{
+			Store: store, Storage: storage.NewMemory(lstar.GenesisBlock(state)), Verifier: verifier, Log: log, Observer: observer,
+			Clock:     clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: clocktest.New(end)},
+			OnSlotEnd: func(telemetry.SlotSummary) {},
+		})
+		ctx, cancel := context.WithCancel(b.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		for {
+			snap, newer := c.Watch()
+			if snap.Time.Slot() >= blocks {
+				break
+			}
+			<-newer
+		}
+		started := time.Now()
+		for _, block := range made {
+			if err := c.ImportBlock(ctx, block, Origin{Gossip: true, PeerID: "peer"}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		took := time.Since(started)
+		cancel()
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+		return took
+	}
+	live, _ := telemetry.NewLogger(telemetry.LogOptions{Format: telemetry.FormatJSON, Writer: io.Discard})
+	observer := telemetry.NewObserver(nil, live)
+	// In turns, so that what else the machine does befalls both.
+	var with, without []time.Duration
+	for b.Loop() {
+		with = append(with, run(observer))
+		without = append(without, run(nil))
+	}
+	slices.Sort(with)
+	slices.Sort(without)
+	median, bare := with[len(with)/2], without[len(without)/2]
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(median.Nanoseconds())/blocks, "ns/block")
+	b.ReportMetric(float64(bare.Nanoseconds())/blocks, "ns/block-unobserved")
+	b.ReportMetric(100*(float64(median)/float64(bare)-1), "%-cost")
+}
+
+// xmssVerify is a proof.VerifyFunc without a memory.
+func xmssVerify(items []xmss.Verification) bool { return NewVerifier(xmss.Prod).Verify(items) }

@@ -1,0 +1,234 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/node/chain"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// hungDisk is a storage that can be made to hang.
+type hungDisk struct {
+	next    chain.Storage
+	hang    atomic.Bool
+	hanging chan struct{} // gets an element when a Save hangs
+	goOn    chan struct{} // which ends with this
+}
+
+func (d *hungDisk) Save(c *lstar.Changes) error {
+	if d.hang.Load() {
+		d.hanging <- struct{}{}
+		<-d.goOn
+	}
+	return d.next.Save(c)
+}
+
+// lines is a log that can be read while it is written, and tells of every line.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+	new chan struct{}
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer func() {
+		select {
+		case l.new <- struct{}{}:
+		default:
+		}
+	}()
+	return l.buf.Write(p)
+}
+
+// await waits for a text in the log.
+func (l *lines) await(t *testing.T, text string) {
+	t.Helper()
+	timeout := time.After(30 * time.Second)
+	for {
+		l.mu.Lock()
+		found := strings.Contains(l.buf.String(), text)
+		l.mu.Unlock()
+		if found {
+			return
+		}
+		select {
+		case <-l.new:
+		case <-timeout:
+			t.Fatalf("no %q in the log:\n%s", text, l.buf.String())
+		}
+	}
+}
+
+// probe asks a route of the RPC port, which must answer at once.
+func probe(t *testing.T, n *Node, path string) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	answered := make(chan struct{})
+	go func() {
+		telemetry.NewHealthMux(n.health).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		close(answered)
+	}()
+	select {
+	case <-answered:
+		return w.Code, w.Body.String()
+	case <-time.After(10 * time.Second):
+		t.Fatalf("no answer to %s", path)
+		return 0, ""
+	}
+}
+
+// TestStuckOwner hangs the disk below the chain, and wants to be told while it
+// lasts, and that it is over.
+func TestStuckOwner(t *testing.T) {
+	w := newWorld(t, xmss.Test, 2, 16)
+	nodeKey, err := config.GenerateNodeKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ahead atomic.Int64 // of the real time, of the pulses' clock
+	start := time.Now()
+	log := &lines{new: make(chan struct{}, 1)}
+	logger, _ := telemetry.NewLogger(telemetry.LogOptions{Writer: log})
+	disk := &hungDisk{hanging: make(chan struct{}), goOn: make(chan struct{})}
+	n, err := New(t.Context(), Config{
+		Version: "test", NodeID: "0", Genesis: w.genesis, Keys: w.keys, Scheme: w.scheme, IsAggregator: true,
+		NodeKey: nodeKey, Listen: "/ip4/127.0.0.1/udp/0/quic-v1", NetworkName: "test", Committees: 1,
+		Log: logger, Time: w.clock, StartTime: start,
+		now: func() time.Time { return start.Add(time.Duration(ahead.Load())) },
+		storage: func(s chain.Storage) chain.Storage {
+			disk.next = s
+			return disk
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.nodes = append(w.nodes, n)
+
+	// Before Run the node is live, as it may well be about to start, and not ready.
+	if code, body := probe(t, n, "/livez"); code != 200 {
+		t.Errorf("/livez before Run: %d %s, want 200", code, body)
+	}
+	if code, body := probe(t, n, "/readyz"); code != 503 || !strings.Contains(body, "[-]network failed: not started\n") || !strings.Contains(body, "[-]synced failed: not_ready: ") {
+		t.Errorf("/readyz before Run: %d\n%s\nwant 503 for the network and synced", code, body)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	awaitProbe := func(path string, want int) string {
+		t.Helper()
+		deadline := time.Now().Add(30 * time.Second)
+		for {
+			code, body := probe(t, n, path)
+			if code == want {
+				return body
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d\n%s\nwant %d", path, code, body, want)
+			}
+			time.Sleep(5 * time.Millisecond) // nothing tells of a beat
+		}
+	}
+	awaitProbe("/readyz", 200)
+
+	// A node that waits for genesis for long is live: nothing happens, but the owner
+	// turns.
+	for range 3 {
+		ahead.Add(int64(stuckAfter + time.Second))
+		awaitProbe("/livez", 200)
+	}
+
+	for slot := range lstar.Slot(2) {
+		w.slot(t, slot)
+	}
+	disk.hang.Store(true)
+	w.clock.Advance(n.clock.StartOf(lstar.Slot(2).Interval()).Sub(w.clock.Now()))
+	select {
+	case <-disk.hanging:
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing is saved in slot 2")
+	}
+	if code, body := probe(t, n, "/livez?verbose"); code != 200 {
+		t.Errorf("/livez at once: %d %s, want 200", code, body)
+	}
+	ahead.Add(int64(stuckAfter + time.Second))
+	code, body := probe(t, n, "/livez")
+	if code != 503 || !strings.Contains(body, "[-]chain failed: no turn of its loop for 13s (stuck after 12s)\n") || !strings.HasSuffix(body, "livez check failed\n") {
+		t.Errorf("/livez while the disk hangs: %d\n%s\nwant 503 for the chain", code, body)
+	}
+	if code, body := probe(t, n, "/livez?exclude=chain"); code != 200 {
+		t.Errorf("/livez without the chain: %d %s, want 200: sync goes on, and duties may take longer", code, body)
+	}
+	if code, body := probe(t, n, "/readyz"); code != 503 || !strings.Contains(body, "[-]chain failed: ") {
+		t.Errorf("/readyz while the disk hangs: %d\n%s\nwant 503 for the chain", code, body)
+	}
+	log.await(t, "a part of the node is stuck")
+
+	disk.hang.Store(false)
+	close(disk.goOn)
+	if body := awaitProbe("/livez", 200); body != "ok" {
+		t.Errorf("/livez afterwards: %q, want ok", body)
+	}
+	log.await(t, "the node goes on")
+}
+
+// TestWatchdog: a line when a loop is stuck, and one when it is not, but none about
+// the time in which the whole process was stopped.
+func TestWatchdog(t *testing.T) {
+	stuck := errors.New("stuck")
+	for name, test := range map[string]struct {
+		looks []error         // what it sees
+		after []time.Duration // since the look before; a second where there is none
+		lines string          // first letters
+	}{
+		"all is well":            {[]error{nil, nil, nil}, nil, ""},
+		"stuck for good":         {[]error{nil, stuck, stuck, stuck}, nil, "E"},
+		"stuck for a while":      {[]error{nil, stuck, errors.New("for longer"), nil, nil}, nil, "EI"},
+		"twice":                  {[]error{stuck, nil, stuck, nil}, nil, "EIEI"},
+		"stopped":                {[]error{nil, stuck, stuck, nil, nil}, []time.Duration{time.Second, time.Minute}, ""},
+		"stopped and stuck":      {[]error{nil, stuck, stuck, stuck, stuck, nil}, []time.Duration{time.Second, time.Minute}, "EI"},
+		"stopped while stuck":    {[]error{stuck, stuck, nil, nil, nil}, []time.Duration{time.Second, time.Minute}, "EI"},
+		"a machine that is busy": {[]error{nil, stuck, nil}, []time.Duration{2 * time.Second, 2 * time.Second, 2 * time.Second}, "EI"},
+	} {
+		var out bytes.Buffer
+		logger, _ := telemetry.NewLogger(telemetry.LogOptions{Writer: &out})
+		at := time.Unix(1, 0)
+		var now error
+		w := watchdog{log: logger, live: func() error { return now }, last: at}
+		for i, see := range test.looks {
+			step := time.Second
+			if i < len(test.after) {
+				step = test.after[i]
+			}
+			at, now = at.Add(step), see
+			w.look(at)
+		}
+		var lines string
+		for line := range strings.Lines(out.String()) {
+			lines += strings.Fields(line)[1][:1]
+		}
+		if lines != test.lines {
+			t.Errorf("%s: lines %q\n%s\nwant %q", name, lines, out.String(), test.lines)
+		}
+	}
+}
