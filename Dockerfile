@@ -63,7 +63,7 @@ VOLUME /data
 # 9001: QUIC. 9000: the same, for networks that use the Python image's port. 5052: API. 8008: metrics and health.
 EXPOSE 9000/udp 9001/udp 5052 8008
 
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=1m \
     CMD ["/usr/local/bin/leanspec-node", "health"]
 
 ENTRYPOINT ["/usr/local/bin/leanspec-node"]
