@@ -8,7 +8,12 @@ FUZZTIME ?= 60s
 
 export CGO_ENABLED = 0
 
-.PHONY: build devnet test crashtest memtest race check bench docs fuzz clean
+# What the binary of the image is built from. The tag of this commit if it has one, or its date and hash.
+VERSION  ?= $(shell git describe --tags --exact-match --dirty 2>/dev/null || git log -1 --date=format:%Y%m%d --format=v0.0.0-%cd-%h --abbrev=12 2>/dev/null || echo unknown)
+REVISION ?= $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null || echo unknown)
+IMAGE    ?= leanspec-node
+
+.PHONY: build devnet image images image-binary reproduce test crashtest memtest race check bench docs fuzz clean
 
 build:
 	$(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/leanspec-node
@@ -16,6 +21,34 @@ build:
 # Four nodes and eight validators on this machine, until Ctrl-C.
 devnet: build
 	$(BIN) devnet --nodes 4 --validators 8
+
+# The container image, "docker build ." with the version and the commit in it, and the images for tests and development.
+docker-build = docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) $(DOCKER_BUILD_FLAGS)
+
+image:
+	$(docker-build) --target node -t $(IMAGE):latest .
+
+images: image
+	$(docker-build) --target test -t $(IMAGE):test .
+	$(docker-build) --target development -t $(IMAGE):dev .
+
+# The binary of the image. Nothing of the machine, the folder or the time gets into it: the same source, VERSION,
+# REVISION and Go give the same bytes.
+OUT ?= build/image/leanspec-node
+
+image-binary:
+	GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -trimpath -buildvcs=false \
+	  -ldflags "-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)" -o $(OUT) ./cmd/leanspec-node
+
+# Makes it twice, in two folders and without a common cache, and wants the same bytes. What is not committed is not in it.
+reproduce:
+	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	for folder in one another; do \
+	  git clone -q . "$$tmp/$$folder/src"; \
+	  GOCACHE="$$tmp/$$folder/cache" $(MAKE) -s -C "$$tmp/$$folder/src" image-binary OUT="$$tmp/$$folder/leanspec-node"; \
+	done; \
+	sha256sum "$$tmp"/*/leanspec-node; \
+	cmp "$$tmp/one/leanspec-node" "$$tmp/another/leanspec-node"
 
 # Never from the cache, which does not know of what e2e builds and runs.
 test:

@@ -31,7 +31,8 @@ type genesisCmd struct {
 	Dialect     string  `default:"leanspec" placeholder:"NAME" help:"Form of the files: leanspec or quickstart (${default})."`
 	Shuffle     string  `default:"roundrobin" placeholder:"ORDER" help:"How validators are dealt to nodes: roundrobin, or none for a block each (${default})."`
 	IP          string  `default:"127.0.0.1" placeholder:"IP" help:"IPv4 address in the nodes' records (${default})."`
-	Force       bool    `help:"Replace the files of an older network in the folder."`
+	Force       bool    `xor:"older" help:"Replace the files of an older network in the folder."`
+	Keep        bool    `xor:"older" help:"Leave an older network in the folder as it is, and be done."`
 	Out         string  `required:"" placeholder:"DIR" help:"Folder to write."`
 }
 
@@ -55,6 +56,15 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 	ip, err := netip.ParseAddr(c.IP)
 	if err != nil || !ip.Is4() {
 		return badInput(fmt.Errorf("--ip: %.64q: want an IPv4 address", c.IP))
+	}
+	if c.Keep {
+		switch there, err := config.HasNetwork(c.Out); {
+		case err != nil:
+			return badInput(err)
+		case there:
+			fmt.Fprintf(console.out, "There is a network in %s, nothing was written.\n", c.Out)
+			return nil
+		}
 	}
 	progress := newKeyProgress(console)
 	options := config.DevnetOptions{

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -70,6 +71,35 @@ my_net/nodes.yaml, and no --is-aggregator.
 	if strings.Contains(c.out.String(), "The others") {
 		t.Errorf("a single node has no others:\n%s", c.out.String())
 	}
+}
+
+// With --keep the command can be run again and again, as at each start of a set of containers.
+func TestGenesisKeep(t *testing.T) {
+	t.Chdir(t.TempDir())
+	args := strings.Fields("genesis --nodes 1 --validators 1 --scheme test --active-slots 16 --keep --out net")
+	var first []byte
+	for range 2 {
+		c := newTestConsole(0)
+		if code := run(t.Context(), &c.console, args); code != 0 {
+			t.Fatalf("exit code %d: %s", code, c.err.String())
+		}
+		config, err := os.ReadFile("net/config.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = config
+		} else if !bytes.Equal(config, first) || !strings.Contains(c.out.String(), "nothing was written") {
+			t.Errorf("the second run says %q, and config.yaml, which was\n%s\nis\n%s", c.out.String(), first, config)
+		}
+	}
+	checkFailure(t, t.Context(), 2, "--force and --keep can't be used together", append(args, "--force")...)
+
+	// What is left of a network that is gone is not one to be kept.
+	if err := os.Remove("net/config.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	checkFailure(t, t.Context(), 2, "net/validators.yaml: already there; --force replaces it", args...)
 }
 
 // The default window is 4096 slots, and all slots of a scheme that has fewer.

@@ -16,6 +16,10 @@ const (
 	leanSpecFork = "lstar"
 )
 
+// version and revision are set by builds that are not made in a checkout, such as that of the container image
+// (go build -ldflags "-X main.version=…"). Where they are empty the Go toolchain knows more.
+var version, revision string
+
 // versionCmd says what this program is.
 type versionCmd struct{}
 
@@ -26,9 +30,9 @@ func (*versionCmd) Run(console *console) error {
 		schemes = append(schemes, fmt.Sprintf("%s (%s)", scheme, scheme.KeyScheme()))
 	}
 	build, _ := debug.ReadBuildInfo()
-	version, commit := buildVersion(build)
+	name, commit := buildVersion(build)
 	table := tabwriter.NewWriter(console.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "leanspec-node\t%s\n", version)
+	fmt.Fprintf(table, "leanspec-node\t%s\n", name)
 	fmt.Fprintf(table, "commit\t%s\n", commit)
 	fmt.Fprintf(table, "go\t%s %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	fmt.Fprintf(table, "leanSpec\t%s (%s)\n", leanSpecPin, leanSpecFork)
@@ -36,15 +40,26 @@ func (*versionCmd) Run(console *console) error {
 	return table.Flush()
 }
 
-// buildVersion returns the version and the commit that the Go toolchain recorded, which is nothing where it
-// built from a folder that is not a checkout.
-func buildVersion(build *debug.BuildInfo) (version, commit string) {
-	version, commit = "unknown", "unknown"
+// buildVersion returns the version and the commit that the program was built with, or else those that the Go
+// toolchain recorded, which is nothing where it built from a folder that is not a checkout.
+func buildVersion(build *debug.BuildInfo) (name, commit string) {
+	name, commit = recordedVersion(build)
+	if version != "" {
+		name = version
+	}
+	if revision != "" {
+		commit = revision
+	}
+	return name, commit
+}
+
+func recordedVersion(build *debug.BuildInfo) (name, commit string) {
+	name, commit = "unknown", "unknown"
 	if build == nil {
-		return version, commit
+		return name, commit
 	}
 	if build.Main.Version != "" {
-		version = build.Main.Version
+		name = build.Main.Version
 	}
 	settings := make(map[string]string)
 	for _, setting := range build.Settings {
@@ -59,5 +74,5 @@ func buildVersion(build *debug.BuildInfo) (version, commit string) {
 			commit += ", " + at
 		}
 	}
-	return version, commit
+	return name, commit
 }

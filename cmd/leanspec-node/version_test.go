@@ -41,3 +41,12 @@ func TestBuildVersion(t *testing.T) {
 		}
 	}
 }
+
+// What a build was told goes before what the toolchain recorded.
+func TestBuildVersionGiven(t *testing.T) {
+	t.Cleanup(func() { version, revision = "", "" })
+	version, revision = "v9", "fed"
+	if name, commit := buildVersion(&debug.BuildInfo{Main: debug.Module{Version: "v1"}}); name != "v9" || commit != "fed" {
+		t.Errorf("%q and %q, want v9 and fed", name, commit)
+	}
+}

@@ -243,6 +243,11 @@ func WriteDevnet(ctx context.Context, options DevnetOptions) (*Devnet, error) {
 	return devnet, nil
 }
 
+// HasNetwork reports whether [WriteDevnet] has written a network to a folder.
+func HasNetwork(dir string) (bool, error) {
+	return exists(filepath.Join(dir, genesisFile))
+}
+
 // planNodes gives every node its name, identity, ports and validators.
 func planNodes(options *DevnetOptions) ([]DevnetNode, error) {
 	nodes := make([]DevnetNode, options.Nodes)
