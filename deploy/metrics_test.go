@@ -112,7 +112,7 @@ func TestMetricsExist(t *testing.T) {
 // TestNoData holds prometheus/tests/no-data.yml to the dashboards: what is said to have no data in a
 // healthy network is asked for somewhere.
 func TestNoData(t *testing.T) {
-	var list []struct{ Expr, Reason string }
+	var list []struct{ Expr, Reason, Nodes string }
 	readYAML(t, "prometheus/tests/no-data.yml", &list)
 	asked := make(map[string]bool)
 	for _, q := range queries(t) {
@@ -121,6 +121,9 @@ func TestNoData(t *testing.T) {
 	for _, entry := range list {
 		if entry.Reason == "" {
 			t.Errorf("%s: no reason", entry.Expr)
+		}
+		if entry.Nodes != "" && entry.Nodes != "some" {
+			t.Errorf("%s: nodes is %q, want some, or nothing for all", entry.Expr, entry.Nodes)
 		}
 		if !asked[strings.Join(strings.Fields(entry.Expr), " ")] {
 			t.Errorf("nothing asks for %s", entry.Expr)
