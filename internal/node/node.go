@@ -323,7 +323,7 @@ func (n *Node) logStart(log *slog.Logger) {
 	attrs := []any{
 		"version", n.cfg.Version, "node", n.cfg.NodeID, "scheme", n.cfg.Scheme.String(),
 		"genesis_time", n.clock.StartOf(0).UTC().Format(time.RFC3339), "genesis_root", identity(&n.cfg).GenesisRoot,
-		"registry", snap.HeadState.Validators.Len(), "validators", fmt.Sprint(indices), "aggregator", n.cfg.IsAggregator,
+		"registry", snap.HeadState.Validators.Len(), "validators", indices, "aggregator", n.cfg.IsAggregator,
 	}
 	for _, s := range n.servers {
 		attrs = append(attrs, s.name, s.ln.Addr().String())
@@ -331,7 +331,7 @@ func (n *Node) logStart(log *slog.Logger) {
 	log.Info("started", attrs...)
 	identity := n.identity()
 	log.Info("network", telemetry.Peer(identity.PeerID), "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
-		"bootnodes", len(n.cfg.Bootnodes), "subnets", fmt.Sprint(subnets(&n.cfg)), "enr", identity.ENR)
+		"bootnodes", len(n.cfg.Bootnodes), "subnets", append([]uint64{}, subnets(&n.cfg)...), "enr", identity.ENR)
 	if n.db == nil {
 		log.Warn("no --data-dir: the chain is kept in memory, and starts anew with the next start",
 			telemetry.Advice("give --data-dir a folder that stays, unless this is a trial"))

@@ -42,7 +42,9 @@ type PeerConnection struct {
 	Address   string
 	Direction string
 	Result    string
-	Err       error
+	// Further says that there was a connection to the peer already.
+	Further bool
+	Err     error
 }
 
 // PeerDisconnection reports that a connection is gone.
@@ -53,6 +55,8 @@ type PeerDisconnection struct {
 	Reason string
 	// Detail says more, such as why this node closed the connection.
 	Detail string
+	// Further says that there is another connection to the peer.
+	Further bool
 }
 
 // PeerFault reports something that a peer did wrong. Faults counts those not yet forgiven.
@@ -216,8 +220,11 @@ func (o *Observer) PeerConnection(e PeerConnection) {
 		o.m.connections.WithLabelValues(e.Direction, e.Result).Inc()
 	}
 	level, msg := slog.LevelInfo, "peer connected"
-	if e.Result != ResultSuccess {
+	switch {
+	case e.Result != ResultSuccess:
 		level, msg = slog.LevelDebug, "peer did not connect"
+	case e.Further:
+		level, msg = slog.LevelDebug, "peer connected again"
 	}
 	write(o.p2p, level, msg, Peer(e.PeerID), optional("address", e.Address),
 		slog.String("direction", e.Direction), slog.String("result", e.Result), Err(e.Err))
@@ -231,7 +238,11 @@ func (o *Observer) PeerDisconnection(e PeerDisconnection) {
 	if directions.has(e.Direction) && disconnectReasons.has(e.Reason) {
 		o.m.disconnections.WithLabelValues(e.Direction, e.Reason).Inc()
 	}
-	write(o.p2p, slog.LevelInfo, "peer disconnected", Peer(e.PeerID), slog.String("direction", e.Direction),
+	level, msg := slog.LevelInfo, "peer disconnected"
+	if e.Further {
+		level, msg = slog.LevelDebug, "peer keeps one connection less"
+	}
+	write(o.p2p, level, msg, Peer(e.PeerID), slog.String("direction", e.Direction),
 		Reason(e.Reason), optional("detail", e.Detail))
 }
 

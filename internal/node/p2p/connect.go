@@ -41,7 +41,7 @@ func (n *Network) connected(conn network.Conn) {
 	c, first := n.peers.add(conn)
 	n.observer.PeerConnection(telemetry.PeerConnection{
 		PeerID: c.id.String(), Address: conn.RemoteMultiaddr().String(),
-		Direction: direction(conn), Result: telemetry.ResultSuccess,
+		Direction: direction(conn), Result: telemetry.ResultSuccess, Further: !first,
 	})
 	n.reportPeers()
 	// The one who dialed speaks first.
@@ -59,7 +59,7 @@ func (n *Network) disconnected(conn network.Conn) {
 	}
 	reason, detail := disconnectReason(conn, c.closingReason())
 	n.observer.PeerDisconnection(telemetry.PeerDisconnection{
-		PeerID: c.id.String(), Direction: direction(conn), Reason: reason, Detail: detail,
+		PeerID: c.id.String(), Direction: direction(conn), Reason: reason, Detail: detail, Further: !last,
 	})
 	n.reportPeers()
 	if last {
