@@ -409,11 +409,13 @@ func (o *Observer) KeyWindow(e KeyWindow) {
 	}
 }
 
-// SlotSummary writes the line of the slot.
+// SlotSummary writes the line of the slot, and sets what is finalized: a reorganisation can lower it, which is no
+// finalization.
 func (o *Observer) SlotSummary(e SlotSummary) {
 	if o == nil {
 		return
 	}
+	o.setFinalized(e.FinalizedSlot)
 	write(o.chain, slog.LevelInfo, "slot", Slot(e.Slot),
 		slog.Uint64("head_slot", e.HeadSlot), slog.Uint64("justified_slot", e.JustifiedSlot),
 		slog.Uint64("finalized_slot", e.FinalizedSlot), slog.Uint64("safe_target_slot", e.SafeTargetSlot),

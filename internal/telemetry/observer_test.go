@@ -509,7 +509,8 @@ var eventCases = []eventCase{
 	},
 	{
 		name:  "slot summary",
-		send:  func(o *Observer) { o.SlotSummary(SlotSummary{Slot: 10, HeadSlot: 9}) },
+		send:  func(o *Observer) { o.SlotSummary(SlotSummary{Slot: 10, HeadSlot: 9, FinalizedSlot: 7}) },
+		want:  deltas{"lean_latest_finalized_slot": 7, "lean_finalized_slot": 7},
 		level: "info",
 	},
 	{
