@@ -61,7 +61,7 @@ func ParseBootnode(s string) (Bootnode, error) {
 	}
 	full, err := ma.NewMultiaddr(s)
 	if err != nil {
-		return fail("want a multiaddr or an ENR: " + err.Error())
+		return fail("want a multiaddr or an ENR, such as /ip4/192.0.2.1/udp/9001/quic-v1")
 	}
 	addr, id := peer.SplitAddr(full)
 	if addr == nil || !dialable(addr) {

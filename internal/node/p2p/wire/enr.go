@@ -10,22 +10,20 @@ import (
 	"unicode/utf8"
 
 	gethcrypto "github.com/ethereum/go-ethereum/crypto"
+	"github.com/ethereum/go-ethereum/p2p/enr"
 	"github.com/ethereum/go-ethereum/rlp"
 )
 
-// maxRecordSize bounds the RLP of a node record, in bytes (EIP-778).
-const maxRecordSize = 300
-
 const recordPrefix = "enr:"
 
-// Record is a node record (EIP-778) as it was signed. The zero value of what an
-// accessor returns stands for an entry that is absent or malformed.
+// Record is a node record (EIP-778) as it was signed. Entries whose keys have no accessor are kept as raw RLP, so a
+// record may have entries of any form. An accessor returns its zero value for an entry that is absent or malformed.
 //
 // leanSpec: node/networking/enr/enr.py, ENR
 type Record struct {
 	Signature [64]byte
 	Seq       uint64
-	entries   map[string][]byte
+	record    enr.Record
 	rlp       []byte
 }
 
@@ -37,8 +35,8 @@ func ParseRecord(s string) (*Record, error) {
 	if !ok {
 		return nil, invalid("ENR: want the prefix %s", recordPrefix)
 	}
-	if len(text) > base64.RawURLEncoding.EncodedLen(maxRecordSize)+3 {
-		return nil, invalid("ENR: more than %d bytes", maxRecordSize)
+	if len(text) > base64.RawURLEncoding.EncodedLen(enr.SizeLimit)+3 {
+		return nil, invalid("ENR: more than %d bytes", enr.SizeLimit)
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimRight(text, "="))
 	if err != nil {
@@ -51,44 +49,26 @@ func ParseRecord(s string) (*Record, error) {
 //
 // leanSpec: node/networking/enr/enr.py, ENR.from_rlp
 func DecodeRecord(b []byte) (*Record, error) {
-	if len(b) > maxRecordSize {
-		return nil, invalid("ENR: %d bytes, at most %d are allowed", len(b), maxRecordSize)
+	if len(b) > enr.SizeLimit {
+		return nil, invalid("ENR: %d bytes, at most %d are allowed", len(b), enr.SizeLimit)
 	}
-	var items [][]byte
-	if err := rlp.DecodeBytes(b, &items); err != nil {
-		return nil, invalid("ENR: %v", err)
+	r := &Record{rlp: bytes.Clone(b)}
+	if err := rlp.DecodeBytes(b, &r.record); err != nil {
+		return nil, invalid("ENR: want an RLP list of a signature, a sequence number, and keys in ascending order with their values")
 	}
-	if len(items) < 2 || len(items)%2 != 0 {
-		return nil, invalid("ENR: %d elements, want a signature, a sequence number and pairs", len(items))
+	signature := r.record.Signature()
+	if len(signature) != len(r.Signature) {
+		return nil, invalid("ENR: signature of %d bytes, want %d", len(signature), len(r.Signature))
 	}
-	r := &Record{entries: make(map[string][]byte), rlp: bytes.Clone(b)}
-	if len(items[0]) != len(r.Signature) {
-		return nil, invalid("ENR: signature of %d bytes, want %d", len(items[0]), len(r.Signature))
-	}
-	copy(r.Signature[:], items[0])
-	seq := items[1]
-	if len(seq) > 8 || len(seq) > 0 && seq[0] == 0 {
-		return nil, invalid("ENR: sequence number is not a minimal uint64")
-	}
-	r.Seq = bigEndian(seq)
-	previous := ""
-	for i := 2; i < len(items); i += 2 {
-		key := string(items[i])
-		if !utf8.ValidString(key) {
+	copy(r.Signature[:], signature)
+	r.Seq = r.record.Seq()
+	for i, element := range r.record.AppendElements(nil) {
+		// The sequence number, then a key and a value in turn.
+		if key, ok := element.(string); i%2 == 1 && ok && !utf8.ValidString(key) {
 			return nil, invalid("ENR: key is not UTF-8")
 		}
-		if i > 2 && key <= previous {
-			return nil, invalid("ENR: keys are not in ascending order")
-		}
-		r.entries[key], previous = items[i+1], key
 	}
 	return r, nil
-}
-
-func bigEndian(b []byte) uint64 {
-	var buf [8]byte
-	copy(buf[8-len(b):], b)
-	return binary.BigEndian.Uint64(buf[:])
 }
 
 // String returns the text form.
@@ -99,8 +79,13 @@ func (r *Record) String() string {
 // RLP returns the encoding.
 func (r *Record) RLP() []byte { return bytes.Clone(r.rlp) }
 
-// Get returns the value of an entry, or nil.
-func (r *Record) Get(key string) []byte { return r.entries[key] }
+// Get returns the value of an entry that is a string of bytes, or nil.
+func (r *Record) Get(key string) (value []byte) {
+	if r.record.Load(enr.WithEntry(key, &value)) != nil {
+		return nil
+	}
+	return value
+}
 
 // Scheme returns the name of the identity scheme.
 func (r *Record) Scheme() string { return string(r.Get("id")) }
@@ -137,34 +122,12 @@ func (r *Record) VerifySignature() bool {
 	if r.PublicKey() == nil {
 		return false
 	}
-	// What is signed is the record without the signature: the same list with a
-	// header of its own.
-	content, _, err := rlp.SplitList(r.rlp)
-	if err != nil {
-		return false
-	}
-	_, _, rest, err := rlp.Split(content)
-	if err != nil {
-		return false
-	}
-	signed, err := rlp.EncodeToBytes(rawList(rest))
+	// The signature is over all entries, as they stand in the record.
+	signed, err := rlp.EncodeToBytes(r.record.AppendElements(nil))
 	if err != nil {
 		return false
 	}
 	return gethcrypto.VerifySignature(r.PublicKey(), gethcrypto.Keccak256(signed), r.Signature[:])
-}
-
-// rawList splits the content of an RLP list into its elements.
-func rawList(content []byte) (elements []rlp.RawValue) {
-	for len(content) > 0 {
-		_, _, rest, err := rlp.Split(content)
-		if err != nil {
-			return nil
-		}
-		elements = append(elements, content[:len(content)-len(rest)])
-		content = rest
-	}
-	return elements
 }
 
 // IP4 returns the IPv4 address.
@@ -180,10 +143,11 @@ func (r *Record) UDP() uint16  { return r.port("udp") }
 func (r *Record) QUIC() uint16 { return r.port("quic") }
 
 func (r *Record) port(key string) uint16 {
-	if b := r.Get(key); len(b) <= 2 {
-		return uint16(bigEndian(b))
+	b := r.Get(key)
+	if len(b) > 2 {
+		return 0
 	}
-	return 0
+	return binary.BigEndian.Uint16(append(make([]byte, 2-len(b)), b...))
 }
 
 // Multiaddr returns where to dial the node, or "" where the record does not say:
