@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -329,17 +328,9 @@ func (c *keysImportCmd) check(t *guard.Transfer, genesis *config.Genesis, keys [
 const maxTransferSize = 8 << 20
 
 func readTransfer(path string) (*guard.Transfer, error) {
-	f, err := os.Open(path)
+	data, err := config.ReadText(path, maxTransferSize)
 	if err != nil {
-		return nil, &config.Error{File: path, Problem: pathProblem(err), Err: err}
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxTransferSize+1))
-	if err != nil {
-		return nil, &config.Error{File: path, Problem: pathProblem(err), Err: err}
-	}
-	if len(data) > maxTransferSize {
-		return nil, &config.Error{File: path, Problem: fmt.Sprintf("want at most %d bytes", maxTransferSize)}
+		return nil, err
 	}
 	return guard.ParseTransfer(path, data)
 }

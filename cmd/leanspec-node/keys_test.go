@@ -124,6 +124,15 @@ func TestKeysMove(t *testing.T) {
 	}
 	checkFailure(t, t.Context(), 2, "moved.json: already there", strings.Fields(export)...)
 
+	// Some editors put a byte order mark at the start.
+	moved, err := os.ReadFile("moved.json")
+	if err == nil {
+		err = os.WriteFile("moved.json", append([]byte("\ufeff"), moved...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	t.Chdir("new")
 	signed(t, files[0], "", 5, 1)
 	load := "keys import ../moved.json" + keysFlags
@@ -232,7 +241,7 @@ func TestKeysImportErrors(t *testing.T) {
 		}
 		checkFailure(t, t.Context(), 2, "bad.json: "+tt.want, strings.Fields("keys import bad.json"+keysFlags)...)
 	}
-	checkFailure(t, t.Context(), 2, "none.json: no such file or directory", strings.Fields("keys import none.json"+keysFlags)...)
+	checkFailure(t, t.Context(), 2, "none.json: file not found", strings.Fields("keys import none.json"+keysFlags)...)
 	if r, err := guard.Read(files[0], ""); err != nil || r.Slot != 12 || r.Message != [32]byte{1} {
 		t.Errorf("after all errors the record is %s, %v", r, err)
 	}

@@ -81,6 +81,10 @@ func (c *runCmd) Run(ctx context.Context, console *console) error {
 		return badInput(err)
 	}
 	cfg.Log, cfg.LogLevels = log, levels
+	if unknown := cfg.Genesis.UnknownKeys; len(unknown) > 0 {
+		log.Warn("unknown keys in the genesis file", "file", c.Genesis, "keys", unknown,
+			telemetry.Advice("These keys have no effect. Correct a key that is misspelt; ignore one that belongs to another client."))
+	}
 	if c.ValidatorKeys != "" && len(cfg.Keys) == 0 {
 		log.Warn("validators.yaml gives this node no validators", "node", c.NodeID, "folder", c.ValidatorKeys,
 			telemetry.Advice("if it is to have some, look at --node-id: it must be a name of that file"))

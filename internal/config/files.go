@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -17,6 +18,16 @@ const (
 	// maxNodeKeySize is the hex of 32 bytes with room for blanks.
 	maxNodeKeySize = 256
 )
+
+// byteOrderMark is U+FEFF, which some editors write at the start of a text. Only one at the very start means nothing.
+const byteOrderMark = "\ufeff"
+
+// ReadText reads a text file of at most limit bytes, without the byte order mark that it may begin with. All text files
+// are read by it. Errors are of type [*Error].
+func ReadText(path string, limit int64) ([]byte, error) {
+	data, err := readFile(path, limit)
+	return bytes.TrimPrefix(data, []byte(byteOrderMark)), err
+}
 
 // readFile reads a file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {

@@ -1,10 +1,17 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // latestGenesisTime is the last second of the year 9999. A later time is a mistake, most often milliseconds
 // in place of seconds.
 const latestGenesisTime = 253402300799
+
+// maxUnknownKeys bounds the keys that are listed as unknown.
+const maxUnknownKeys = 8
 
 // Genesis is what all nodes of a network agree upon: when slot 0 begins, and who the validators are.
 //
@@ -18,7 +25,17 @@ type Genesis struct {
 	Validators []GenesisValidator
 	// AttestationCommitteeCount is the number of attestation subnets, 1 unless the file says otherwise.
 	AttestationCommitteeCount uint64
+	// UnknownKeys are the top-level keys of the file that neither this node nor another client reads, each with the
+	// nearest key that this node reads. Such a key may be a misspelt one, which has no effect.
+	UnknownKeys []string
 }
+
+// The keys of the file: those that this node reads, and those that only other clients read. Keys of other clients that
+// change the rules of the chain, such as the length of a slot, are not among them.
+var (
+	genesisKeys      = []string{"GENESIS_TIME", "ATTESTATION_COMMITTEE_COUNT", "GENESIS_VALIDATORS"}
+	otherGenesisKeys = []string{"ACTIVE_EPOCH", "VALIDATOR_COUNT", "LOG_INV_RATE"}
+)
 
 // GenesisValidator is a validator's two XMSS public keys, SSZ encoded.
 type GenesisValidator struct {
@@ -42,15 +59,15 @@ func (v *GenesisValidator) PublicKey(role Role) [PublicKeySize]byte {
 //	    proposal_public_key: "0x8df3…"      # or proposal_pubkey
 //	ATTESTATION_COMMITTEE_COUNT: 1          # may be left out
 //
-// Keys are 104 hex digits with or without 0x, quoted or not. Other top-level keys belong to other clients and
-// are ignored. A key that appears twice in the registry, in whatever roles, is refused: signatures of one role
+// Keys are 104 hex digits with or without 0x, quoted or not. Other top-level keys
+// are ignored, and listed as UnknownKeys unless other clients are known to read them. A key that appears twice in the registry, in whatever roles, is refused: signatures of one role
 // or validator would then be valid for another.
 //
 // Errors are of type [*Error].
 //
 // leanSpec: node/genesis.py, GenesisConfig.from_yaml_file.
 func LoadGenesis(path string) (*Genesis, error) {
-	data, err := readFile(path, maxYAMLSize)
+	data, err := ReadText(path, maxYAMLSize)
 	if err != nil {
 		return nil, err
 	}
@@ -95,15 +112,28 @@ func parseGenesis(path string, data []byte) (*Genesis, error) {
 			if genesis.Validators, err = parseGenesisValidators(field.value); err != nil {
 				return nil, err
 			}
+		default:
+			if !slices.Contains(otherGenesisKeys, field.key) && len(genesis.UnknownKeys) < maxUnknownKeys {
+				genesis.UnknownKeys = append(genesis.UnknownKeys, describeUnknown(field.key, genesisKeys))
+			}
 		}
 	}
 	switch {
 	case !timeGiven:
-		return nil, root.missing("GENESIS_TIME")
+		return nil, genesis.missing(root, "GENESIS_TIME")
 	case !validatorsGiven:
-		return nil, root.missing("GENESIS_VALIDATORS")
+		return nil, genesis.missing(root, "GENESIS_VALIDATORS")
 	}
 	return genesis, nil
+}
+
+// missing is a failure for a key that is not there. It may be one of those that are unknown.
+func (g *Genesis) missing(root yamlNode, key string) *Error {
+	failure := root.missing(key)
+	if len(g.UnknownKeys) > 0 {
+		failure.Problem += "; unknown keys of the file: " + strings.Join(g.UnknownKeys, ", ")
+	}
+	return failure
 }
 
 func parseGenesisValidators(node yamlNode) ([]GenesisValidator, error) {

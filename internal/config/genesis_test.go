@@ -305,3 +305,92 @@ func FuzzGenesis(f *testing.F) {
 		}
 	})
 }
+
+// A byte order mark at the start of a text file means nothing.
+func TestByteOrderMark(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const mark = "\ufeff"
+	write("config.yaml", mark+"ATTESTATION_COMMITTEE_COUNT: 4\nGENESIS_TIME: 7\n"+fakeRegistry(1))
+	genesis, err := LoadGenesis("config.yaml")
+	if err != nil || genesis.AttestationCommitteeCount != 4 || genesis.UnknownKeys != nil {
+		t.Errorf("LoadGenesis = %+v, %v; want 4 committees", genesis, err)
+	}
+	write("start.yaml", mark+"---\nGENESIS_TIME: 7\n"+fakeRegistry(1))
+	if genesis, err := LoadGenesis("start.yaml"); err != nil || genesis.GenesisTime != 7 {
+		t.Errorf("LoadGenesis = %+v, %v; want the genesis time 7", genesis, err)
+	}
+	write("validators.yaml", mark+"lean_spec_0: [0]\n")
+	if names, err := NodeNames("."); err != nil || len(names) != 1 || names[0] != "lean_spec_0" {
+		t.Errorf("NodeNames = %q, %v; want lean_spec_0", names, err)
+	}
+	key, err := GenerateNodeKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("node.key", mark+key.Hex()+"\r\n")
+	if got, err := LoadNodeKey("node.key"); err != nil || got.PeerID() != key.PeerID() {
+		t.Errorf("LoadNodeKey = %v, %v; want %v", got, err, key)
+	}
+	write(setupFile, mark+"validators:\n  - name: a\n    privkey: "+key.Hex()+"\n")
+	if names, err := LoadPeerNames("."); err != nil || names[key.PeerID()] != "a" {
+		t.Errorf("LoadPeerNames = %v, %v; want the name a", names, err)
+	}
+	// A second one is text.
+	write("twice.key", mark+mark+key.Hex())
+	if _, err := LoadNodeKey("twice.key"); err == nil {
+		t.Error("a key after two byte order marks is accepted")
+	}
+}
+
+// A key that has no effect is reported, and what cannot be seen in it is shown.
+func TestUnknownKeys(t *testing.T) {
+	const rest = "GENESIS_TIME: 7\nACTIVE_EPOCH: 18\nVALIDATOR_COUNT: 1\nLOG_INV_RATE: 1\n"
+	for key, want := range map[string]string{
+		"ATTESTATION_COMMITTEE_COUNT":       "",
+		"ATTESTATION_COMITTEE_COUNT":        "ATTESTATION_COMITTEE_COUNT (nearest known name: ATTESTATION_COMMITTEE_COUNT)",
+		"attestation-committee-count":       "attestation-committee-count (nearest known name: ATTESTATION_COMMITTEE_COUNT)",
+		"ATTESTATION_COMMITTEE_COUNT\u200b": `ATTESTATION_COMMITTEE_COUNT\u200b (nearest known name: ATTESTATION_COMMITTEE_COUNT)`,
+		"\u00a0ATTESTATION_COMMITTEE_COUNT": `\u00a0ATTESTATION_COMMITTEE_COUNT (nearest known name: ATTESTATION_COMMITTEE_COUNT)`,
+		"\ufeffATTESTATION_COMMITTEE_COUNT": `\ufeffATTESTATION_COMMITTEE_COUNT (nearest known name: ATTESTATION_COMMITTEE_COUNT)`,
+		"АTTESTATION_COMMITTEE_COUNT":       `\u0410TTESTATION_COMMITTEE_COUNT (nearest known name: ATTESTATION_COMMITTEE_COUNT)`,
+		"TIME":                              "TIME (nearest known name: GENESIS_TIME)",
+	} {
+		genesis, err := parseGenesis("config.yaml", []byte(rest+key+": 4\n"+fakeRegistry(1)))
+		if err != nil {
+			t.Fatalf("%q: %v", key, err)
+		}
+		if got := strings.Join(genesis.UnknownKeys, ", "); got != want {
+			t.Errorf("%q: unknown keys = %s, want %s", key, got, want)
+		}
+	}
+	_, err := parseGenesis("config.yaml", []byte("\u200bGENESIS_TIME: 7\n"+fakeRegistry(1)))
+	const want = `config.yaml: GENESIS_TIME: missing; unknown keys of the file: \u200bGENESIS_TIME (nearest known name: GENESIS_TIME)`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	long, err := parseGenesis("config.yaml", []byte(rest+fakeRegistry(1)+strings.Repeat("x", 5000)+": 1\n"))
+	if err != nil || len(long.UnknownKeys) != 1 || len(long.UnknownKeys[0]) > 150 {
+		t.Errorf("a key of 5000 bytes: got %v, error %v; want a short one", long, err)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	known := []string{"LEANSPEC_API_PORT", "LEANSPEC_BOOTNODE", "LEANSPEC_LISTEN", "LEANSPEC_LOG_LEVEL"}
+	for name, want := range map[string]string{
+		"LEANSPEC_BOOTNODES": "LEANSPEC_BOOTNODE", "LEANSPEC_LOGLEVEL": "LEANSPEC_LOG_LEVEL",
+		"LEANSPEC_APIPORT": "LEANSPEC_API_PORT", "": "LEANSPEC_LISTEN",
+	} {
+		if got := Nearest(name, known); got != want {
+			t.Errorf("Nearest(%q) = %s, want %s", name, got, want)
+		}
+	}
+	if got := Nearest("x", nil); got != "" {
+		t.Errorf("Nearest of none = %q, want nothing", got)
+	}
+}

@@ -65,7 +65,7 @@ func NodeNames(dir string) ([]string, error) {
 	)
 	for _, name := range []string{assignedFile, annotatedFile} {
 		path := filepath.Join(dir, name)
-		data, err := readFile(path, maxYAMLSize)
+		data, err := ReadText(path, maxYAMLSize)
 		if errors.Is(err, fs.ErrNotExist) {
 			if none == nil {
 				none = err
@@ -99,9 +99,9 @@ func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assig
 	annotatedPath := filepath.Join(dir, annotatedFile)
 	manifestPath := filepath.Join(dir, keysDir, manifestFile)
 
-	manifestData, noManifest := readFile(manifestPath, maxYAMLSize)
-	assignedData, noAssigned := readFile(assignedPath, maxYAMLSize)
-	annotatedData, noAnnotated := readFile(annotatedPath, maxYAMLSize)
+	manifestData, noManifest := ReadText(manifestPath, maxYAMLSize)
+	assignedData, noAssigned := ReadText(assignedPath, maxYAMLSize)
+	annotatedData, noAnnotated := ReadText(annotatedPath, maxYAMLSize)
 	for _, err := range []error{noManifest, noAssigned, noAnnotated} {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, nil, err

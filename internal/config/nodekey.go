@@ -31,7 +31,7 @@ type NodeKey struct {
 // LoadNodeKey reads a <node>.key file: the 32 bytes of a secp256k1 secret key in hex, with or without 0x, and
 // blanks or a line break around it. Errors are of type [*Error] and do not show what is in the file.
 func LoadNodeKey(path string) (*NodeKey, error) {
-	data, err := readFile(path, maxNodeKeySize)
+	data, err := ReadText(path, maxNodeKeySize)
 	if err != nil {
 		return nil, err
 	}

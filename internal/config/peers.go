@@ -20,7 +20,7 @@ func LoadPeerNames(folder string) (map[peer.ID]string, error) {
 	if there, err := exists(path); err != nil || !there {
 		return nil, err
 	}
-	data, err := readFile(path, maxYAMLSize)
+	data, err := ReadText(path, maxYAMLSize)
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,7 @@ func ParseBootnode(s string) (Bootnode, error) {
 		}
 		return Bootnode{}, &config.Error{Field: "--bootnode", Value: strconv.Quote(shown), Problem: problem}
 	}
+	s = strings.TrimPrefix(s, "\ufeff") // of the file that the text was copied from
 	if strings.HasPrefix(s, "enr:") {
 		record, err := wire.ParseRecord(s)
 		if err != nil {

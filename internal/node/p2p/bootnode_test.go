@@ -43,6 +43,7 @@ func bootnodes(t testing.TB) map[string]bootnodeCase {
 	const id = "16Uiu2HAkvi2sxT75Bpq1c7yV2FjnSQJJ432d6jeshbmfdJss1i6f"
 	return map[string]bootnodeCase{
 		"ENR":                     {record, "/ip4/192.0.2.1/udp/9001/quic-v1", ""},
+		"ENR with an order mark":  {"\ufeff" + record, "/ip4/192.0.2.1/udp/9001/quic-v1", ""},
 		"multiaddr":               {"/ip4/192.0.2.1/udp/9001/quic-v1/p2p/" + id, "/ip4/192.0.2.1/udp/9001/quic-v1", ""},
 		"multiaddr without id":    {"/ip4/192.0.2.1/udp/9001/quic-v1", "/ip4/192.0.2.1/udp/9001/quic-v1", ""},
 		"multiaddr with a name":   {"/dns4/node-0/udp/9001/quic-v1", "/dns4/node-0/udp/9001/quic-v1", ""},
