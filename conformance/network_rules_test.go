@@ -41,4 +41,5 @@ func TestNetworkRules(t *testing.T) {
 			runVector(t, v, lstar.NetworkRules)
 		})
 	}
+	wantRun(t, networkRulesKind)
 }

@@ -90,7 +90,11 @@ func queries(t *testing.T) []query {
 func TestMetricsExist(t *testing.T) {
 	names := exported(t)
 	for _, q := range queries(t) {
-		for _, name := range namesIn(q.expr) {
+		named := namesIn(q.expr)
+		if len(named) == 0 && q.expr != "" { // empty: the choice of the data source
+			t.Errorf("%s: found no metric in %q", q.where, q.expr)
+		}
+		for _, name := range named {
 			if !names[name] {
 				t.Errorf("%s: the node exports no %s", q.where, name)
 			}
@@ -117,6 +121,9 @@ func TestNoData(t *testing.T) {
 	asked := make(map[string]bool)
 	for _, q := range queries(t) {
 		asked[strings.Join(strings.Fields(q.expr), " ")] = true
+	}
+	if len(list) == 0 {
+		t.Error("prometheus/tests/no-data.yml lists nothing")
 	}
 	for _, entry := range list {
 		if entry.Reason == "" {

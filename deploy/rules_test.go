@@ -28,8 +28,12 @@ func rules(t *testing.T) []rule {
 			}
 		}
 		readYAML(t, path, &file)
+		before := len(all)
 		for _, g := range file.Groups {
 			all = append(all, g.Rules...)
+		}
+		if len(all) == before {
+			t.Fatalf("%s: no rules", path)
 		}
 	}
 	return all

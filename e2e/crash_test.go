@@ -469,24 +469,26 @@ type logged struct {
 func (c *crasher) readLog() (l logged) {
 	lines := c.log.read(c.t)
 	for _, line := range lines[c.run:] {
-		root, _ := line["root"].(string)
-		at := devnet.Checkpoint{Slot: line.number("slot"), Root: root}
+		checkpoint := func() devnet.Checkpoint {
+			return devnet.Checkpoint{Slot: line.number(c.t, "slot"), Root: line.text(c.t, "root")}
+		}
 		switch line["msg"] {
 		case "storage ready":
-			l.restored, l.head, l.head0 = true, at, at
-			l.justified.Slot, l.finalized.Slot = line.number("justified_slot"), line.number("finalized_slot")
+			l.restored, l.head = true, checkpoint()
+			l.head0 = l.head
+			l.justified.Slot, l.finalized.Slot = line.number(c.t, "justified_slot"), line.number(c.t, "finalized_slot")
 		case "head changed by reorg":
 			c.all.reorgs++
 			fallthrough
 		case "head changed":
-			l.head = at
-			c.heads[root] = true
+			l.head = checkpoint()
+			c.heads[l.head.Root] = true
 		case "justified":
-			l.justified = at
-			c.justified[root] = true
+			l.justified = checkpoint()
+			c.justified[l.justified.Root] = true
 		case "finalized":
-			l.finalized = at
-			c.finalized[root] = true
+			l.finalized = checkpoint()
+			c.finalized[l.finalized.Root] = true
 		case "duty skipped":
 			if line["reason"] == "already_signed" {
 				c.all.refused++

@@ -57,7 +57,7 @@ func TestDiskFull(t *testing.T) {
 	shown, said := uint64(0), 0
 	for _, l := range node.lines {
 		if l["msg"] == "head changed" {
-			shown = max(shown, l.number("slot"))
+			shown = max(shown, l.number(t, "slot"))
 		}
 		if text, _ := l["error"].(string); l["level"] == "error" && strings.Contains(text, "the disk is full") {
 			said++
@@ -75,8 +75,8 @@ func TestDiskFull(t *testing.T) {
 	}
 	node = start(t, args...)
 	ready := node.await(t, "storage", 10*time.Second, message("storage ready", 0))
-	if ready.number("slot") < shown {
-		t.Errorf("head at slot %d after the restart, want %d, which was shown, or more", ready.number("slot"), shown)
+	if ready.number(t, "slot") < shown {
+		t.Errorf("head at slot %d after the restart, want %d, which was shown, or more", ready.number(t, "slot"), shown)
 	}
 	node.await(t, "a finalized slot", 60*time.Second, message("finalized", shown+1))
 	node.stop(t)

@@ -52,10 +52,14 @@ func TestKilledWhileSigning(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-node.exited
-		signed := make(map[[2]any]uint64) // by validator and role
+		type key struct {
+			validator uint64
+			role      string
+		}
+		signed := make(map[key]uint64)
 		for _, l := range node.lines {
 			if l["msg"] == "signed" {
-				signed[[2]any{l.number("validator"), l["kind"]}] = l.number("slot")
+				signed[key{l.number(t, "validator"), l.text(t, "kind")}] = l.number(t, "slot")
 			}
 		}
 		var status struct {
@@ -69,10 +73,15 @@ func TestKilledWhileSigning(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, k := range status.Keys {
-			if slot := signed[[2]any{k.Validator, k.Role}]; k.SignedSlot < slot {
+			at := key{k.Validator, k.Role}
+			if slot := signed[at]; k.SignedSlot < slot {
 				t.Errorf("validator %d has signed slot %d (%s), and %d is on record", k.Validator, slot, k.Role, k.SignedSlot)
 			}
+			delete(signed, at)
 			from = max(from, k.SignedSlot+1)
+		}
+		if len(signed) != 0 {
+			t.Errorf("keys status does not have the keys that signed: %v", signed)
 		}
 		if len(status.Keys) != 4 || from < 3 {
 			t.Errorf("status %+v, want four keys and slot 2 or later", status)

@@ -87,6 +87,9 @@ func noErrors(t *testing.T, n *devnet.Network) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if len(log) == 0 {
+			t.Errorf("%s: the log is empty", node.Name)
+		}
 		for line := range bytes.Lines(log) {
 			var l struct{ Level string }
 			if err := json.Unmarshal(line, &l); err != nil || l.Level == "error" {

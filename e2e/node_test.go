@@ -14,6 +14,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/leanEthereum/leanspec-node/internal/porttest"
 )
 
 // get returns status and body of a page.
@@ -80,7 +82,7 @@ func TestOneNode(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "net")
 	runs(t, "genesis", "--nodes", "1", "--validators", "4", "--active-slots", "256", "--genesis-time", "+3s", "--out", dir)
-	ports := freePorts(t, 3)
+	ports := []string{porttest.Reserve(t), porttest.Reserve(t), porttest.Reserve(t)}
 	args := []string{
 		"--genesis", filepath.Join(dir, "config.yaml"), "--validator-keys", dir, "--node-id", "lean_spec_0", "--is-aggregator",
 		"--api-port", ports[0], "--metrics-port", ports[1], "--rpc-port", ports[2], "--log-format", "json", "--log-level", "debug",
@@ -99,7 +101,7 @@ func TestOneNode(t *testing.T) {
 	t.Logf("slot 1 is final %s after the start", time.Since(started).Round(time.Second))
 	last := node.await(t, "slot 10", 60*time.Second, message("slot", 10))
 	for key, want := range map[string]uint64{"head_slot": 10, "justified_slot": 7, "finalized_slot": 6} {
-		if got := last.number(key); got < want {
+		if got := last.number(t, key); got < want {
 			t.Errorf("%s is %d at the end of slot 10, want %d or more", key, got, want)
 		}
 	}
@@ -118,8 +120,8 @@ func TestOneNode(t *testing.T) {
 		t.Errorf("/health with a stale head: %d %+v, want 503, syncing, not synced", status, h)
 	}
 	block := node.await(t, "own block", 30*time.Second, message("block imported", 1))
-	if status, h := getHealth(t, ports[1]); status != 200 || !h.Synced || h.Slot < block.number("slot") {
-		t.Errorf("/health after the first block: %d %+v, want 200, synced, slot %d", status, h, block.number("slot"))
+	if status, h := getHealth(t, ports[1]); status != 200 || !h.Synced || h.Slot < block.number(t, "slot") {
+		t.Errorf("/health after the first block: %d %+v, want 200, synced, slot %d", status, h, block.number(t, "slot"))
 	}
 	node.stop(t)
 }
@@ -169,10 +171,12 @@ func checkMetrics(t *testing.T, ports []string) {
 		}
 	}
 	for _, name := range []string{"lean_attestations_invalid_total", "leanspec_blocks_rejected_total"} {
-		for _, m := range families[name].GetMetric() {
-			if m.Counter.GetValue() != 0 {
-				t.Errorf("%s is %v on a network of one honest node", name, m.Counter.GetValue())
-			}
+		family := families[name]
+		if family == nil {
+			t.Errorf("%s is not exposed", name)
+		}
+		if got := amount(family); got != 0 {
+			t.Errorf("%s is %v on a network of one honest node, want 0", name, got)
 		}
 	}
 	if _, body := get(t, "http://127.0.0.1:"+ports[0]+"/metrics"); !strings.Contains(body, "leanspec_blocks_imported_total") {
@@ -223,19 +227,19 @@ func TestBadInput(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "net")
 	runs(t, "genesis", "--nodes", "2", "--validators", "2", "--scheme", "test", "--out", dir)
 	genesis := filepath.Join(dir, "config.yaml")
-	busy := freePorts(t, 1)[0]
-	hold, err := listen(busy)
+	hold, err := net.Listen("tcp", ":0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = hold.Close() }()
+	_, busy, _ := net.SplitHostPort(hold.Addr().String())
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
 	_, busyUDP, _ := net.SplitHostPort(conn.LocalAddr().String())
-	ports := freePorts(t, 2)
+	ports := []string{porttest.Reserve(t), porttest.Reserve(t)}
 	valid := []string{"--genesis", genesis, "--scheme", "test", "--api-port", ports[0], "--metrics-port", ports[1],
 		"--listen", "/ip4/127.0.0.1/udp/0/quic-v1"}
 

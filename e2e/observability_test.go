@@ -167,7 +167,7 @@ func (w *watched) checkSeries(t *testing.T) {
 	}
 	nodes := map[string]float64{}
 	for _, s := range samples {
-		nodes[s.Metric["__name__"]] = s.Value.value()
+		nodes[s.Metric["__name__"]] = s.Value.value
 	}
 	for _, m := range leanMetrics {
 		name := m.name
@@ -324,6 +324,9 @@ func readRunbooks(t *testing.T) []expression {
 			}
 		}
 	}
+	if len(all) == 0 {
+		t.Fatal("the runbooks ask nothing")
+	}
 	return all
 }
 
@@ -405,7 +408,7 @@ func (w *watched) checkExpressions(t *testing.T) {
 			t.Errorf("%s: %s: %v", where, expr, err)
 		}
 		for _, s := range samples {
-			if !math.IsNaN(s.Value.value()) { // a quantile of nothing, or a mean
+			if !math.IsNaN(s.Value.value) { // a quantile of nothing, or a mean
 				n++
 			}
 		}
@@ -557,6 +560,9 @@ func (w *watched) checkFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, name := range f.raises {
+			if _, known := fired[name]; !known {
+				t.Errorf("%s: Prometheus has no record of %s", f.name, name)
+			}
 			fires, resolved := fired[name].first.Sub(began).Seconds(), max(0, fired[name].last.Sub(undone).Seconds())
 			t.Logf("%s: %s fired after %.0f s, and was resolved after %.0f s", f.name, name, fires, resolved)
 			fmt.Fprintf(table, "%s\t%s\t%.0f s\t%.0f s\n", f.name, name, fires, resolved)

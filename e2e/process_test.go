@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,21 +64,6 @@ func runs(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-// freePorts returns ports that nobody listens on.
-func freePorts(t *testing.T, n int) []string {
-	t.Helper()
-	ports := make([]string, n)
-	for i := range ports {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = ln.Close() }()
-		_, ports[i], _ = net.SplitHostPort(ln.Addr().String())
-	}
-	return ports
-}
-
 // process is a running node that logs JSON.
 type process struct {
 	cmd    *exec.Cmd
@@ -95,9 +79,24 @@ type process struct {
 // line is a line of the log.
 type line map[string]any
 
-func (l line) number(key string) uint64 {
-	f, _ := l[key].(float64)
+// number returns a field that is a number. The test fails if the line has none.
+func (l line) number(t *testing.T, key string) uint64 {
+	t.Helper()
+	f, ok := l[key].(float64)
+	if !ok {
+		t.Fatalf("line %v: %s = %v, want a number", l, key, l[key])
+	}
 	return uint64(f)
+}
+
+// text returns a field that is a string. The test fails if the line has none.
+func (l line) text(t *testing.T, key string) string {
+	t.Helper()
+	s, ok := l[key].(string)
+	if !ok {
+		t.Fatalf("line %v: %s = %v, want a string", l, key, l[key])
+	}
+	return s
 }
 
 // start starts a node, which the test stops at its end at the latest.
@@ -171,7 +170,10 @@ func (p *process) await(t *testing.T, what string, timeout time.Duration, ok fun
 
 // message is true for lines with a message, at or after a slot.
 func message(msg string, slot uint64) func(line) bool {
-	return func(l line) bool { return l["msg"] == msg && l.number("slot") >= slot }
+	return func(l line) bool {
+		at, ok := l["slot"].(float64)
+		return l["msg"] == msg && ok && uint64(at) >= slot
+	}
 }
 
 // stop ends the node as an operator does, and wants it to end well.
@@ -190,5 +192,3 @@ func (p *process) stop(t *testing.T) {
 		t.Fatalf("exit after SIGTERM: %v, want code 0", p.err)
 	}
 }
-
-func listen(port string) (net.Listener, error) { return net.Listen("tcp", ":"+port) }

@@ -47,6 +47,31 @@ func needsPrometheus(t *testing.T) {
 	}
 }
 
+// prometheusLog keeps what Prometheus logs, and sends the address that it listens on.
+type prometheusLog struct {
+	text    bytes.Buffer
+	read    int // lines before this offset are dealt with
+	address chan string
+}
+
+func (l *prometheusLog) Write(b []byte) (int, error) {
+	l.text.Write(b)
+	for {
+		line, _, whole := bytes.Cut(l.text.Bytes()[l.read:], []byte("\n"))
+		if !whole {
+			return len(b), nil
+		}
+		l.read += len(line) + 1
+		var entry struct{ Msg, Address string }
+		if json.Unmarshal(line, &entry) == nil && entry.Msg == "Listening on" {
+			select {
+			case l.address <- entry.Address:
+			default:
+			}
+		}
+	}
+}
+
 // startPrometheus starts one that scrapes all nodes under their names and judges
 // them by the rules of this repository. It ends with the test.
 func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *prometheus {
@@ -72,12 +97,11 @@ func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *promet
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := "127.0.0.1:" + freePorts(t, 1)[0]
-	var log bytes.Buffer
 	cmd := exec.Command("prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+address, "--log.level=warn")
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &log, &log, diesWithUs()
-	p := &prometheus{base: "http://" + address, started: time.Now(), exited: make(chan struct{})}
+		"--web.listen-address=127.0.0.1:0", "--log.format=json")
+	log := &prometheusLog{address: make(chan string, 1)}
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, diesWithUs()
+	p := &prometheus{started: time.Now(), exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // it must outlive the process
@@ -100,9 +124,17 @@ func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *promet
 			<-p.exited
 		}
 		if t.Failed() {
-			t.Logf("Prometheus:\n%s", log.String())
+			t.Logf("Prometheus:\n%s", log.text.String())
 		}
 	})
+	select {
+	case address := <-log.address:
+		p.base = "http://" + address
+	case <-p.exited:
+		t.Fatal("Prometheus ended")
+	case <-time.After(30 * time.Second):
+		t.Fatal("Prometheus does not report its address")
+	}
 	p.await(t, 30*time.Second, "Prometheus to be ready", func() (bool, string) {
 		_, err := p.page(t.Context(), "/-/ready")
 		return err == nil, fmt.Sprint(err)
@@ -182,18 +214,27 @@ type sample struct {
 	Values []point // of a range query
 }
 
-// point is a time and a value, as Prometheus writes it: a number and a string.
-type point [2]any
-
-func (p point) time() time.Time {
-	seconds, _ := p[0].(float64)
-	return time.UnixMilli(int64(seconds * 1000))
+// point is a time and a value.
+type point struct {
+	time  time.Time
+	value float64
 }
 
-func (p point) value() float64 {
-	text, _ := p[1].(string)
-	value, _ := strconv.ParseFloat(text, 64)
-	return value
+// UnmarshalJSON reads a point as Prometheus writes it: a number of seconds and a string.
+func (p *point) UnmarshalJSON(b []byte) error {
+	var seconds float64
+	var text string
+	parts := []any{&seconds, &text}
+	if err := json.Unmarshal(b, &parts); err != nil {
+		return err
+	}
+	if len(parts) != 2 {
+		return fmt.Errorf("point %s: want a time and a value", b)
+	}
+	p.time = time.UnixMilli(int64(seconds * 1000))
+	var err error
+	p.value, err = strconv.ParseFloat(text, 64)
+	return err
 }
 
 // query evaluates an expression now.
@@ -269,7 +310,7 @@ func (p *prometheus) history(ctx context.Context, state string, from, to time.Ti
 		name := alertOf(series.Metric)
 		var begin, before time.Time
 		for _, v := range series.Values {
-			at := v.time()
+			at := v.time
 			if at.Sub(before) > 2*step {
 				begin = at
 			}

@@ -25,7 +25,7 @@ func TestSSZVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(files) == 0 {
-		t.Skip("no vectors found; set LEANSPEC_VECTORS")
+		missing(t, filepath.Join(folder, "consensus/ssz"))
 	}
 	ran := map[string]int{}
 	for _, file := range files {
@@ -97,6 +97,9 @@ func TestLeanSpecKeys(t *testing.T) {
 	for _, file := range files {
 		var pairs map[string]keyPairJSON
 		readJSON(t, file, &pairs)
+		if len(pairs) != 2 {
+			t.Errorf("%s: %d keys, want those of two roles", file, len(pairs))
+		}
 		for role, pair := range pairs {
 			t.Run(filepath.Base(file)+"/"+role, func(t *testing.T) {
 				sk, err := Test.ParseSecretKey(pair.SecretKey)
@@ -154,6 +157,12 @@ func readKnownAnswers(t testing.TB) (answers knownAnswers) {
 	readJSON(t, sharedFile(t, "vectors/xmss_prod_kat.json"), &answers)
 	if len(answers.Keys) == 0 {
 		t.Fatal("no keys among the known answers")
+	}
+	for i, k := range answers.Keys {
+		if len(k.BottomTreeRoots) == 0 || len(k.Leaves) == 0 || len(k.TopTreeLayers) == 0 || len(k.Signatures) == 0 {
+			t.Fatalf("key %d of the known answers: %d bottom trees, %d leaves, %d layers and %d signatures, want some of each",
+				i, len(k.BottomTreeRoots), len(k.Leaves), len(k.TopTreeLayers), len(k.Signatures))
+		}
 	}
 	return answers
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // sharedFile finds a file of the vectors' folder: two levels above the folder
-// that LEANSPEC_VECTORS names, or beside the repository. It skips the test if
-// there is none.
+// that LEANSPEC_VECTORS names, or beside the repository. Without the file, the
+// test is skipped, and fails under CI.
 func sharedFile(t testing.TB, path string) string {
 	t.Helper()
 	root := "../../shared"
@@ -25,9 +25,18 @@ func sharedFile(t testing.TB, path string) string {
 	}
 	file := filepath.Join(root, path)
 	if _, err := os.Stat(file); err != nil {
-		t.Skipf("no %s; set LEANSPEC_VECTORS", path)
+		missing(t, file)
 	}
 	return file
+}
+
+// missing skips a test whose files are not there. Under CI that is a failure.
+func missing(t testing.TB, file string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("no %s", file)
+	}
+	t.Skipf("no %s; set LEANSPEC_VECTORS", file)
 }
 
 func readJSON(t testing.TB, file string, v any) {

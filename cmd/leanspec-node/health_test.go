@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/leanEthereum/leanspec-node/internal/porttest"
 )
 
 // TestHealth asks a server that answers as a node does.
@@ -29,7 +31,7 @@ func TestHealth(t *testing.T) {
 	defer close(release)
 	node, _ := url.Parse(server.URL)
 	_, port, _ := net.SplitHostPort(node.Host)
-	closed := closedPort(t)
+	closed := porttest.Reserve(t)
 
 	for name, test := range map[string]struct {
 		env  map[string]string
@@ -80,18 +82,6 @@ func TestHealth(t *testing.T) {
 			}
 		})
 	}
-}
-
-// closedPort returns a port on which nobody listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
 }
 
 func TestLogLevelFlag(t *testing.T) {

@@ -82,9 +82,16 @@ func TestRooms(t *testing.T) {
 		"internal/devnet":         {"internal/config", "internal/node/clock", "internal/spec/lstar", "xmss"},
 		"internal/node/validator": {"internal/spec", "xmss", "internal/node/chain", "internal/node/clock", "internal/node/guard", "internal/telemetry"},
 		"internal/node/guard":     {"internal/config", "xmss", "internal/telemetry"},
+		"internal/porttest":       {},
 		"deploy":                  {"internal/telemetry"},
 	}
-	for name, imports := range deps(t, ".Imports", "./...") {
+	all := deps(t, ".Imports", "./...")
+	for room := range rooms {
+		if _, there := all[module+room]; !there {
+			t.Errorf("there is no package %s", room)
+		}
+	}
+	for name, imports := range all {
 		allowed, listed := rooms[strings.TrimPrefix(name, module)]
 		if !listed {
 			continue

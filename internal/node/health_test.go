@@ -35,7 +35,7 @@ func (d *hungDisk) Save(c *lstar.Changes) error {
 	return d.next.Save(c)
 }
 
-// lines is a log that can be read while it is written, and tells of every line.
+// lines is a log that can be read while it is written. It signals every line on new.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -54,21 +54,25 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
+// String returns the log so far.
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
 // await waits for a text in the log.
 func (l *lines) await(t *testing.T, text string) {
 	t.Helper()
 	timeout := time.After(30 * time.Second)
 	for {
-		l.mu.Lock()
-		found := strings.Contains(l.buf.String(), text)
-		l.mu.Unlock()
-		if found {
+		if strings.Contains(l.String(), text) {
 			return
 		}
 		select {
 		case <-l.new:
 		case <-timeout:
-			t.Fatalf("no %q in the log:\n%s", text, l.buf.String())
+			t.Fatalf("no %q in the log:\n%s", text, l.String())
 		}
 	}
 }

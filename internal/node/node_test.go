@@ -17,6 +17,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -30,7 +31,6 @@ type world struct {
 	keys    []config.ValidatorKeys
 	scheme  *xmss.Scheme
 	nodes   []*Node
-	logs    []*bytes.Buffer
 	votes   int // that were cast
 	// allVotes has every slot wait until the first node has heard every vote.
 	allVotes bool
@@ -104,7 +104,7 @@ func (w *world) start(t testing.TB, keys []config.ValidatorKeys, isAggregator bo
 			t.Logf("node %s:\n%s", cfg.NodeID, lines)
 		}
 	})
-	w.nodes, w.logs = append(w.nodes, n), append(w.logs, lines)
+	w.nodes = append(w.nodes, n)
 	return n
 }
 
@@ -175,21 +175,10 @@ func (w *world) slot(t testing.TB, slot lstar.Slot) {
 // accepted returns the number of single votes that a node has accepted.
 func accepted(t testing.TB, n *Node) int { return metric(t, n, "lean_attestations_valid_total") }
 
-// metric returns a metric of a node, 0 where it has no sample.
-func metric(t testing.TB, n *Node, name string) (sum int) {
+// metric returns the sum of the series of a metric.
+func metric(t testing.TB, n *Node, name string) int {
 	t.Helper()
-	families, err := n.metrics.Registry().Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() == name {
-			for _, m := range f.Metric {
-				sum += int(m.GetCounter().GetValue() + m.GetGauge().GetValue())
-			}
-		}
-	}
-	return sum
+	return int(telemetrytest.Sum(t, n.metrics, name))
 }
 
 // TestNodes: two nodes in one process find each other, exchange blocks and votes,

@@ -118,7 +118,7 @@ func TestComponentLevels(t *testing.T) {
 	}
 	m := newTestMetrics()
 	m.SetLog(control)
-	if got := values(t, m)[`leanspec_log_lines_total{level="warn"}`]; got != 8 {
+	if got := values(t, m).of(t, `leanspec_log_lines_total{level="warn"}`); got != 8 {
 		t.Errorf("leanspec_log_lines_total of warn is %v, want 8", got)
 	}
 }

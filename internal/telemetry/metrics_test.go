@@ -309,13 +309,13 @@ func TestStaticValues(t *testing.T) {
 		`lean_node_sync_status{status="idle"}`:           1,
 		`lean_node_sync_status{status="synced"}`:         0,
 	} {
-		if got[series] != want {
-			t.Errorf("%s = %v, want %v", series, got[series], want)
+		if got.of(t, series) != want {
+			t.Errorf("%s = %v, want %v", series, got.of(t, series), want)
 		}
 	}
 
 	before := time.Now()
-	started := values(t, NewMetrics(Info{}))["leanspec_process_start_time_seconds"]
+	started := values(t, NewMetrics(Info{})).of(t, "leanspec_process_start_time_seconds")
 	if started < float64(before.Unix()) {
 		t.Errorf("start time %v without Info.StartTime, want now (%v)", started, before.Unix())
 	}
@@ -323,19 +323,19 @@ func TestStaticValues(t *testing.T) {
 
 func TestClockIsReadAtScrape(t *testing.T) {
 	m := newTestMetrics()
-	if got := values(t, m)["leanspec_slot_current"]; got != 0 {
+	if got := values(t, m).of(t, "leanspec_slot_current"); got != 0 {
 		t.Errorf("slot without a clock = %v, want 0", got)
 	}
 	var slot uint64
 	m.SetClock(func() uint64 { return slot })
 	for _, slot = range []uint64{0, 2, 3, 12345} {
 		got := values(t, m)
-		if got["leanspec_slot_current"] != float64(slot) || got["lean_current_slot"] != float64(slot) {
+		if got.of(t, "leanspec_slot_current") != float64(slot) || got.of(t, "lean_current_slot") != float64(slot) {
 			t.Errorf("at slot %d: leanspec_slot_current = %v, lean_current_slot = %v",
-				slot, got["leanspec_slot_current"], got["lean_current_slot"])
+				slot, got.of(t, "leanspec_slot_current"), got.of(t, "lean_current_slot"))
 		}
-		if want := float64(slot / 3); got["leanspec_epoch_current"] != want {
-			t.Errorf("at slot %d: leanspec_epoch_current = %v, want %v", slot, got["leanspec_epoch_current"], want)
+		if want := float64(slot / 3); got.of(t, "leanspec_epoch_current") != want {
+			t.Errorf("at slot %d: leanspec_epoch_current = %v, want %v", slot, got.of(t, "leanspec_epoch_current"), want)
 		}
 	}
 }
@@ -423,8 +423,8 @@ func TestLabelsAreBounded(t *testing.T) {
 		}
 	}
 	got := values(t, m)
-	if series := `leanspec_blocks_rejected_total{reason="other",source="sync"}`; got[series] != 1000 {
-		t.Errorf("unknown reasons count %v as other, want 1000", got[series])
+	if series := `leanspec_blocks_rejected_total{reason="other",source="sync"}`; got.of(t, series) != 1000 {
+		t.Errorf("unknown reasons count %v as other, want 1000", got.of(t, series))
 	}
 }
 
@@ -433,7 +433,7 @@ func TestPeerCalledUnknown(t *testing.T) {
 	m := NewMetrics(Info{PeerNames: []string{"a", unknownPeer}})
 	NewObserver(m, nil).Peers(Peers{Connected: 4, ByName: map[string]int{"a": 1, unknownPeer: 1}})
 	for series, want := range map[string]float64{`lean_connected_peers{client="a"}`: 1, `lean_connected_peers{client="unknown"}`: 3} {
-		if got := values(t, m)[series]; got != want {
+		if got := values(t, m).of(t, series); got != want {
 			t.Errorf("%s is %v, want %v", series, got, want)
 		}
 	}

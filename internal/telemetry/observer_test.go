@@ -15,14 +15,27 @@ import (
 	"time"
 )
 
+// readings are the values of series, by name and labels.
+type readings map[string]float64
+
+// of returns the value of a series. The test fails if it is not exposed.
+func (r readings) of(t *testing.T, series string) float64 {
+	t.Helper()
+	value, exposed := r[series]
+	if !exposed {
+		t.Fatalf("no series %s is exposed", series)
+	}
+	return value
+}
+
 // values flattens all lean metrics into series and value; a histogram gives its count and its sum.
-func values(t *testing.T, m *Metrics) map[string]float64 {
+func values(t *testing.T, m *Metrics) readings {
 	t.Helper()
 	families, err := m.Registry().Gather()
 	if err != nil {
 		t.Fatalf("gather: %v", err)
 	}
-	all := map[string]float64{}
+	all := readings{}
 	for _, family := range families {
 		if !strings.HasPrefix(family.GetName(), "lean") {
 			continue
@@ -54,7 +67,7 @@ func values(t *testing.T, m *Metrics) map[string]float64 {
 }
 
 // moved returns what changed between two readings.
-func moved(before, after map[string]float64) map[string]float64 {
+func moved(before, after readings) map[string]float64 {
 	changes := map[string]float64{}
 	for series, value := range after {
 		if delta := value - before[series]; delta != 0 {
@@ -822,7 +835,7 @@ func TestScrapeWhileEventsRun(t *testing.T) {
 	})
 	wait.Wait()
 
-	if got, want := values(t, m)["leanspec_blocks_imported_total"], float64(3*workers*rounds); got != want {
+	if got, want := values(t, m).of(t, "leanspec_blocks_imported_total"), float64(3*workers*rounds); got != want {
 		t.Errorf("leanspec_blocks_imported_total = %v, want %v", got, want)
 	}
 }

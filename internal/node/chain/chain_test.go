@@ -17,6 +17,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -219,49 +220,20 @@ func TestFingerprint(t *testing.T) {
 			t.Errorf("canonical block at slot %d is %s, want that of slot %d", at, got, want)
 		}
 	}
-	families, err := f.metrics.Registry().Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var want uint64
 	root := roots[14]
 	for _, b := range root[:6] {
 		want = want<<8 | uint64(b)
 	}
-	for _, family := range families {
-		if family.GetName() == "leanspec_chain_fingerprint" {
-			if got := family.Metric[0].GetGauge().GetValue(); got != float64(want) {
-				t.Errorf("fingerprint at slot 20 is %v, want %d, of the block at slot 14", got, want)
-			}
-			return
-		}
+	if got := f.metric(t, "leanspec_chain_fingerprint"); got != float64(want) {
+		t.Errorf("fingerprint at slot 20 is %v, want %d, of the block at slot 14", got, want)
 	}
-	t.Error("there is no fingerprint")
 }
 
-// metric returns the sum of a counter over the series that have all of the label
-// values.
-func (f *fixture) metric(t *testing.T, name string, values ...string) (sum float64) {
+// metric returns the sum of the series of a metric that have all of the label values.
+func (f *fixture) metric(t *testing.T, name string, values ...string) float64 {
 	t.Helper()
-	families, err := f.metrics.Registry().Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != name {
-			continue
-		}
-		for _, m := range family.Metric {
-			has := make(map[string]bool)
-			for _, l := range m.Label {
-				has[l.GetValue()] = true
-			}
-			if !slices.ContainsFunc(values, func(v string) bool { return !has[v] }) {
-				sum += m.GetCounter().GetValue()
-			}
-		}
-	}
-	return sum
+	return telemetrytest.Sum(t, f.metrics, name, values...)
 }
 
 // TestAggregationsAreCountedOnce: every slot whose aggregation began while the node

@@ -11,11 +11,11 @@ import (
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pubsubpb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -91,11 +91,11 @@ func TestGossipIsForwarded(t *testing.T) {
 		t.Errorf("the publisher judged %d messages, want none: they are its own", n)
 	}
 	eventually(t, "sizes in the metrics", func() bool {
-		return histogramCount(t, middle, "lean_gossip_block_size_bytes") == 1 &&
-			histogramCount(t, middle, "lean_gossip_attestation_size_bytes") == 1 &&
-			histogramCount(t, middle, "lean_gossip_aggregation_size_bytes") == 1
+		return telemetrytest.Value(t, middle.metrics, "lean_gossip_block_size_bytes") == 1 &&
+			telemetrytest.Value(t, middle.metrics, "lean_gossip_attestation_size_bytes") == 1 &&
+			telemetrytest.Value(t, middle.metrics, "lean_gossip_aggregation_size_bytes") == 1
 	})
-	if got := gauge(t, middle, "lean_gossip_mesh_peers"); got != 2 {
+	if got := telemetrytest.Value(t, middle.metrics, "lean_gossip_mesh_peers"); got != 2 {
 		t.Errorf("lean_gossip_mesh_peers is %v, want 2", got)
 	}
 	for _, n := range []*testNode{left, middle, right} { // before any stops, of which the others warn
@@ -105,29 +105,6 @@ func TestGossipIsForwarded(t *testing.T) {
 			}
 		}
 	}
-}
-
-func family(t *testing.T, n *testNode, name string) *dto.MetricFamily {
-	t.Helper()
-	families, err := n.metrics.Registry().Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() == name {
-			return f
-		}
-	}
-	t.Fatalf("no metric %s", name)
-	return nil
-}
-
-func histogramCount(t *testing.T, n *testNode, name string) uint64 {
-	return family(t, n, name).GetMetric()[0].GetHistogram().GetSampleCount()
-}
-
-func gauge(t *testing.T, n *testNode, name string) float64 {
-	return family(t, n, name).GetMetric()[0].GetGauge().GetValue()
 }
 
 // TestVerdicts holds that only accepted messages go on, and that rejected ones

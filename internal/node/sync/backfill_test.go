@@ -13,6 +13,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 )
 
 // health is what /health says of the node as the service sees it.
@@ -447,19 +448,10 @@ func TestAgreement(t *testing.T) {
 // relations returns the values of a gauge by its label, those that are not zero.
 func (f *fixture) relations(name string) map[string]float64 {
 	f.t.Helper()
-	families, err := f.metrics.Registry().Gather()
-	if err != nil {
-		f.t.Fatal(err)
-	}
 	got := make(map[string]float64)
-	for _, family := range families {
-		if family.GetName() != name {
-			continue
-		}
-		for _, m := range family.Metric {
-			if v := m.GetGauge().GetValue(); v != 0 {
-				got[m.Label[0].GetValue()] = v
-			}
+	for _, m := range telemetrytest.Family(f.t, f.metrics, name) {
+		if v := m.GetGauge().GetValue(); v != 0 {
+			got[m.Label[0].GetValue()] = v
 		}
 	}
 	return got

@@ -15,6 +15,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -113,31 +114,11 @@ func TestGossipOrder(t *testing.T) {
 	f.wantNoPenalty("a")
 }
 
-// count returns the sum of a counter over all of its series, or the number of what a
-// histogram has seen.
-func (f *fixture) count(name string, labels ...string) (sum float64) {
+// count returns the sum of the series of a metric that have all of the label values, or the number of a histogram's
+// observations.
+func (f *fixture) count(name string, values ...string) float64 {
 	f.t.Helper()
-	families, err := f.metrics.Registry().Gather()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != name {
-			continue
-		}
-		for _, m := range family.Metric {
-			matches := 0
-			for _, l := range m.Label {
-				if slices.Contains(labels, l.GetValue()) {
-					matches++
-				}
-			}
-			if matches == len(labels) {
-				sum += m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
-			}
-		}
-	}
-	return sum
+	return telemetrytest.Sum(f.t, f.metrics, name, values...)
 }
 
 // TestRejectedUnseen: what is refused before the chain sees it is counted too.

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
@@ -27,6 +25,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
 	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -166,25 +165,9 @@ func (n *network) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
 }
 
 // metric returns the sum of the series of a metric that have all of the label values.
-func (n *network) metric(t *testing.T, name string, values ...string) (sum float64) {
+func (n *network) metric(t *testing.T, name string, values ...string) float64 {
 	t.Helper()
-	families, err := prometheus.Gatherer(n.metrics.Registry()).Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() == name {
-			for _, m := range f.Metric {
-				if slices.ContainsFunc(values, func(v string) bool {
-					return !slices.ContainsFunc(m.Label, func(l *dto.LabelPair) bool { return l.GetValue() == v })
-				}) {
-					continue
-				}
-				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-			}
-		}
-	}
-	return sum
+	return telemetrytest.Sum(t, n.metrics, name, values...)
 }
 
 // TestDuties runs a network of one node for twelve slots.
@@ -410,7 +393,7 @@ func TestStoppedWhileSigning(t *testing.T) {
 	if _, err := s.sign(ctx, s.order[0], &s.order[0].attestation, telemetry.SignatureAttestation, 5, lstar.Root{1}); !errors.Is(err, context.Canceled) {
 		t.Errorf("signing ended with %v, want context.Canceled", err)
 	}
-	if lines := n.lines.String(); strings.Contains(lines, "level=error") || strings.Contains(lines, "signing failed") {
+	if lines := n.lines.String(); strings.Contains(lines, "ERR") || strings.Contains(lines, "signing failed") {
 		t.Errorf("a failure is logged, want none:\n%s", lines)
 	}
 }
