@@ -208,7 +208,7 @@ func TestDevnetUsage(t *testing.T) {
 		"--until-finalized: 256: want less than 256, the number of slots for which the keys can sign": "--scheme test --until-finalized 256",
 		"--timeout: needs --until-finalized":                                                          "--timeout 5m",
 		"--timeout: -1s: want more than nothing":                                                      "--until-finalized 3 --timeout=-1s",
-		"unknown flag --colour":                                                                       "--colour red",
+		`"--colour": no such flag; see leanspec-node devnet --help`:                                   "--colour red",
 	} {
 		checkFailure(t, t.Context(), 2, want, append([]string{"devnet"}, strings.Fields(flags)...)...)
 	}

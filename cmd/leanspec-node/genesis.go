@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -226,7 +227,11 @@ func parseScheme(name string) (*xmss.Scheme, error) {
 		for _, scheme := range config.Schemes() {
 			names = append(names, scheme.String())
 		}
-		return nil, badInput(fmt.Errorf("--scheme: %.64q: want %s", name, strings.Join(names, " or ")))
+		from := "--scheme"
+		if strings.EqualFold(name, os.Getenv("LEAN_ENV")) {
+			from = "LEAN_ENV"
+		}
+		return nil, badInput(fmt.Errorf("%s: %.64q: want %s", from, name, strings.Join(names, " or ")))
 	}
 	return scheme, nil
 }

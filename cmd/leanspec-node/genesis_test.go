@@ -93,7 +93,7 @@ func TestGenesisKeep(t *testing.T) {
 			t.Errorf("the second run says %q, and config.yaml, which was\n%s\nis\n%s", c.out.String(), first, config)
 		}
 	}
-	checkFailure(t, t.Context(), 2, "--force and --keep can't be used together", append(args, "--force")...)
+	checkFailure(t, t.Context(), 2, "--force and --keep cannot be used together", append(args, "--force")...)
 
 	// What is left of a network that is gone is not one to be kept.
 	if err := os.Remove("net/config.yaml"); err != nil {
@@ -117,9 +117,9 @@ func TestGenesisDefaultWindow(t *testing.T) {
 func TestGenesisUsage(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for want, flags := range map[string]string{
-		"missing flags: --nodes=N, --out=DIR, --validators=V":                                  "",
-		"missing flags: --out=DIR":                                                             "--nodes 1 --validators 1",
-		`--nodes: expected a valid 64 bit int but got "x"`:                                     "--nodes x",
+		"want --nodes N, --out DIR, --validators V; see leanspec-node genesis --help":          "",
+		"want --out DIR; see leanspec-node genesis --help":                                     "--nodes 1 --validators 1",
+		`--nodes: "x": want a whole number`:                                                    "--nodes x",
 		"--nodes: 0: want 1 to 1000":                                                           "--nodes 0 --validators 1 --out net",
 		"--nodes: -3: want 1 to 1000":                                                          "--nodes=-3 --validators 1 --out net",
 		"--validators: 4097: want 1 to 4096":                                                   "--nodes 1 --validators 4097 --out net",
@@ -131,7 +131,7 @@ func TestGenesisUsage(t *testing.T) {
 		"--active-slots: 0: want 1 to 256, the lifetime of the test scheme":                    "--nodes 1 --validators 1 --out net --scheme test --active-slots 0",
 		"--active-slots: 257: want 1 to 256, the lifetime of the test scheme":                  "--nodes 1 --validators 1 --out net --scheme test --active-slots 257",
 		`--genesis-time: "noon": want a time from now such as +20s, Unix seconds, or RFC 3339`: "--nodes 1 --validators 1 --out net --genesis-time noon",
-		"unknown flag --colour":                                                                "--nodes 1 --validators 1 --out net --colour red",
+		`"--colour": no such flag; see leanspec-node genesis --help`:                           "--nodes 1 --validators 1 --out net --colour red",
 	} {
 		checkFailure(t, t.Context(), 2, want, append([]string{"genesis"}, strings.Fields(flags)...)...)
 	}

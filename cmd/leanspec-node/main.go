@@ -24,23 +24,6 @@ type commands struct {
 	Version versionCmd `cmd:"" help:"Show what this program is."`
 }
 
-// fromEnvironment lets every flag of run come from an environment variable,
-// LEANSPEC_LOG_LEVEL for --log-level, and of health those that say where the node
-// is and that run has too: it finds the node that has the same environment. Flags
-// of other commands cannot come from there: a forgotten LEANSPEC_FORCE must not
-// cost anybody their keys.
-func fromEnvironment(k *kong.Kong) error {
-	for _, command := range k.Model.Children {
-		for _, flag := range command.Flags {
-			if command.Name == "run" || command.Name == "health" && (flag.Name == "metrics-port" || flag.Name == "rpc-port") {
-				flag.Envs = []string{"LEANSPEC_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))}
-				flag.Value.Tag.Envs = flag.Envs
-			}
-		}
-	}
-	return nil
-}
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, newConsole(), os.Args[1:])
@@ -59,27 +42,31 @@ func run(ctx context.Context, console *console, args []string) int {
 		return code
 	}
 	exited := -1
-	parser, err := kong.New(&commands{},
+	options := append(new(flags).options(),
 		kong.Name("leanspec-node"),
 		kong.Writers(console.out, console.err),
-		kong.PostBuild(fromEnvironment),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(console),
 		kong.Exit(func(code int) { exited = code }),
 	)
+	parser, err := kong.New(&commands{}, options...)
 	if err != nil {
 		return fail(err, 1)
 	}
-	if len(args) == 1 && (args[0] == "--help" || args[0] == "-h" || args[0] == "help") {
+	switch {
+	case len(args) == 1 && (args[0] == "--help" || args[0] == "-h" || args[0] == "help"):
 		args = []string{"run", "--help"} // what most people want to know
+	case len(args) > 1 && args[0] == "help":
+		args = append(args[1:len(args):len(args)], "--help")
+	case len(args) == 1 && args[0] == "--version":
+		args = []string{"version"}
 	}
 	command, err := parser.Parse(args)
 	switch {
 	case exited >= 0: // help was asked for and shown
 		return exited
 	case err != nil:
-		fail(err, 2)
-		return 2
+		return fail(explainUsage(err, args), 2)
 	}
 	if err := command.Run(); err != nil {
 		return fail(err, 1)

@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/node"
@@ -32,7 +36,7 @@ type runCmd struct {
 	NodeID            string   `name:"node-id" default:"lean_spec_0" placeholder:"NAME" group:"Chain" help:"Name under which validators.yaml assigns validators to this node (${default})."`
 	IsAggregator      bool     `group:"Chain" help:"Aggregate votes. Needs --validator-keys."`
 	AggregateSubnets  string   `name:"aggregate-subnet-ids" placeholder:"IDS" group:"Chain" help:"More subnets to aggregate, such as 0,1,2. Needs --is-aggregator."`
-	Scheme            string   `default:"prod" placeholder:"NAME" group:"Chain" help:"XMSS signature scheme, prod or test (${default})."`
+	Scheme            string   `default:"prod" placeholder:"NAME" group:"Chain" help:"XMSS signature scheme, prod or test (${default}). LEAN_ENV=test selects test too."`
 	ProofScheme       string   `default:"siglist" placeholder:"NAME" group:"Chain" help:"Aggregation proofs: siglist (${default})."`
 	APIPort           int      `name:"api-port" default:"5052" placeholder:"PORT" group:"Ports" help:"HTTP API, with /metrics beside it; 0 turns it off (${default})."`
 	MetricsPort       int      `default:"8008" placeholder:"PORT" group:"Ports" help:"/metrics, /health, /livez and /readyz; 0 turns them off (${default})."`
@@ -41,12 +45,12 @@ type runCmd struct {
 	LogFormat         string   `default:"text" placeholder:"FORMAT" group:"Logs" help:"text or json (${default})."`
 	Verbose           bool     `short:"v" group:"Logs" help:"The same as --log-level debug,libp2p=info."`
 	NoColor           bool     `group:"Logs" help:"No colors in text logs."`
-	Bootnode          []string `sep:"none" placeholder:"ADDR" aliases:"bootnodes" group:"Network" help:"Node to connect to, a multiaddr or an ENR; can be repeated."`
+	Bootnode          []string `sep:"none" placeholder:"ADDR" aliases:"bootnodes" group:"Network" help:"Node to connect to, a multiaddr or an ENR; can be repeated, and take several, separated by commas or blanks."`
 	Listen            string   `default:"/ip4/0.0.0.0/udp/9001/quic-v1" placeholder:"ADDR" group:"Network" help:"Multiaddr to listen on; empty to only dial (${default})."`
 	NodeKey           string   `placeholder:"FILE" group:"Network" help:"The node's identity, a secp256k1 key in hex. Without it the one in --data-dir, or a new one."`
 	NetworkName       string   `default:"12345678" placeholder:"NAME" group:"Network" help:"Name of the network in gossip topics (${default})."`
 	CheckpointSyncURL string   `name:"checkpoint-sync-url" placeholder:"URL" group:"Network" help:"Start from the finalized state of the node with this API."`
-	CommitteeCount    uint64   `name:"attestation-committee-count" placeholder:"N" group:"Network" help:"Number of attestation subnets. Default: what config.yaml says, or 1."`
+	CommitteeCount    *uint64  `name:"attestation-committee-count" placeholder:"N" group:"Network" help:"Number of attestation subnets. Default: what config.yaml says, or 1."`
 	DataDir           string   `placeholder:"DIR" group:"Network" help:"Folder for what the node keeps: its identity, the chain, and a copy of what was signed. Without it the chain is in memory, and gone with the process."`
 }
 
@@ -71,10 +75,14 @@ and http://localhost:5052/lean/v0/fork_choice its view of the chain.`
 }
 
 // Run validates everything before it starts anything.
-func (c *runCmd) Run(ctx context.Context, console *console) error {
+func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, command *kong.Context) error {
 	log, levels, err := c.logger(console)
 	if err != nil {
 		return err
+	}
+	if unknown := flags.unknownVariables(os.Environ(), command.Selected()); len(unknown) > 0 {
+		log.Warn("unknown environment variables", "variables", unknown,
+			telemetry.Advice("These variables have no effect. Correct the name of a variable that is meant to set a flag, and remove the others."))
 	}
 	cfg, err := c.resolve()
 	if err != nil {
@@ -141,7 +149,11 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, b := range c.Bootnode {
+	if n := c.CommitteeCount; n != nil && (*n < 1 || *n > config.RegistryLimit) {
+		return nil, &config.Error{File: "--attestation-committee-count", Value: strconv.FormatUint(*n, 10), Problem: fmt.Sprintf("want 1 to %d", config.RegistryLimit)}
+	}
+	bootnodes := c.bootnodes()
+	for _, b := range bootnodes {
 		if _, err := p2p.ParseBootnode(b); err != nil {
 			return nil, err
 		}
@@ -172,19 +184,32 @@ func (c *runCmd) resolve() (*node.Config, error) {
 		return nil, err
 	}
 	committees := genesis.AttestationCommitteeCount
-	if c.CommitteeCount != 0 {
-		committees = c.CommitteeCount
+	if c.CommitteeCount != nil {
+		committees = *c.CommitteeCount
 	}
 	build, _ := debug.ReadBuildInfo()
 	version, _ := buildVersion(build)
 	return &node.Config{
-		NodeKey: nodeKey, Listen: c.Listen, Bootnodes: c.Bootnode, NetworkName: c.NetworkName,
+		NodeKey: nodeKey, Listen: c.Listen, Bootnodes: bootnodes, NetworkName: c.NetworkName,
 		Committees: committees, AggregateSubnetIDs: subnets, CheckpointSyncURL: c.CheckpointSyncURL,
 		Version: version, NodeID: c.NodeID, Genesis: genesis, Keys: keys, Scheme: scheme, IsAggregator: c.IsAggregator,
 		APIPort: c.APIPort, MetricsPort: c.MetricsPort, RPCPort: c.RPCPort,
 		DataDir: c.DataDir,
 		Time:    clock.System{}, StartTime: processStart,
 	}, nil
+}
+
+// bootnodes returns the addresses of all --bootnode. Neither form of an address has a comma or a blank in it, so each
+// value may have several: LEANSPEC_BOOTNODE is one value.
+func (c *runCmd) bootnodes() (all []string) {
+	for _, value := range c.Bootnode {
+		addresses := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+		if len(addresses) == 0 {
+			addresses = []string{value} // which is refused
+		}
+		all = append(all, addresses...)
+	}
+	return all
 }
 
 // checkPorts refuses ports that are none, or the same.

@@ -44,6 +44,9 @@ func fileError(file, format string, args ...any) *Error {
 
 // osError turns a failure of the file system into one line. The cause stays reachable with errors.Is.
 func osError(file string, err error) *Error {
+	if file == "" {
+		file = `""`
+	}
 	problem := err.Error()
 	var pathError *fs.PathError
 	var linkError *os.LinkError

@@ -114,7 +114,7 @@ func parseGenesis(path string, data []byte) (*Genesis, error) {
 			}
 		default:
 			if !slices.Contains(otherGenesisKeys, field.key) && len(genesis.UnknownKeys) < maxUnknownKeys {
-				genesis.UnknownKeys = append(genesis.UnknownKeys, describeUnknown(field.key, genesisKeys))
+				genesis.UnknownKeys = append(genesis.UnknownKeys, DescribeUnknown(field.key, genesisKeys))
 			}
 		}
 	}

@@ -20,9 +20,9 @@ func Nearest(name string, known []string) string {
 	return nearest
 }
 
-// describeUnknown shows a name that is not known beside the nearest one that is. What cannot be seen, or looks like
+// DescribeUnknown shows a name that is not known beside the nearest one that is. What cannot be seen, or looks like
 // another letter, is escaped.
-func describeUnknown(name string, known []string) string {
+func DescribeUnknown(name string, known []string) string {
 	shown := name
 	if len(shown) > longestName {
 		shown = shown[:longestName] + "…"
