@@ -19,7 +19,6 @@ import (
 	"github.com/libp2p/go-libp2p/gologshim"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
-	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
@@ -70,7 +69,7 @@ func newHost(cfg *Config, g gater) (host.Host, error) {
 	h, err := libp2p.New(
 		libp2p.Identity(cfg.NodeKey.PrivKey()),
 		libp2p.UserAgent("leanspec-node/"+version),
-		libp2p.Transport(quic.NewTransport),
+		libp2p.Transport(newTransport),
 		listen,
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),

@@ -36,6 +36,17 @@ const (
 
 const statusSize = 80
 
+// statusEndDelay is the time between a status response and the end of its stream.
+//
+// leanSpec's node ends the stream of its request a second time as soon as it has
+// read the response. If both sides have ended the stream by then, its QUIC library
+// creates the stream anew, and the second end is a FINAL_SIZE_ERROR that closes the
+// connection. Responses with blocks end at once: leanSpec's node reads those to
+// their end, and the delay would cause the error instead of preventing it.
+//
+// leanSpec: node/networking/client/reqresp_client.py, _do_status_request
+const statusEndDelay = 50 * time.Millisecond
+
 // refusal is an answer that is no success.
 type refusal struct {
 	code wire.ResponseCode
@@ -96,6 +107,12 @@ func (n *Network) serve(outer context.Context, s network.Stream, id protocol.ID,
 	if err != nil {
 		s.Reset()
 		return
+	}
+	if id == wire.StatusProtocol {
+		select {
+		case <-time.After(statusEndDelay):
+		case <-ctx.Done():
+		}
 	}
 	s.Close()
 }

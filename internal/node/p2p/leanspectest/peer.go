@@ -1,0 +1,328 @@
+// Package leanspectest has a peer for tests that treats connections and streams as
+// leanSpec's node does, which relies on more than QUIC and libp2p promise. It is
+// made of quic-go and libp2p's TLS, without a libp2p host.
+//
+// leanSpec: node/networking/client/event_source/live.py
+package leanspectest
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pubsubpb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	p2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	manet "github.com/multiformats/go-multiaddr/net"
+	"github.com/multiformats/go-multistream"
+	"github.com/quic-go/quic-go"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+)
+
+const (
+	dialTimeout = 10 * time.Second
+	// negotiationTimeout is how long the peer waits for another proposal of a
+	// protocol.
+	//
+	// leanSpec: node/networking/config.py, RESP_TIMEOUT
+	negotiationTimeout = 10 * time.Second
+	// minStatusEndDelay is the least time between the end of the peer's status
+	// request and the end of the response. leanSpec's node has no such number: its
+	// connection is lost if the response ends before it has processed the status.
+	minStatusEndDelay = 50 * time.Millisecond
+
+	statusSize = 80
+	queueSize  = 1024
+	// finalSizeError is the error of the connection that is lost.
+	finalSizeError = 0x6
+)
+
+// Peer does as leanSpec's node does:
+//   - It negotiates the streams of a connection one after another, and answers na
+//     to identify. A reset during a negotiation ends that for good: it accepts no
+//     more streams of the connection.
+//   - It asks for the status of a node that it dials, and ends the request twice. If
+//     the response has ended by then, the connection is lost. It does not dial again.
+//   - It has no blocks to serve, and its own status never changes.
+//
+// It passes gossip about its topics on between its connections, without a mesh.
+type Peer struct {
+	id        peer.ID
+	identity  *p2ptls.Identity
+	transport *quic.Transport
+	topics    []wire.Topic
+	mux       *multistream.MultistreamMuxer[protocol.ID]
+	running   sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	seen  map[[wire.MessageIDSize]byte]struct{}
+
+	refused, deaf, lost atomic.Int64
+}
+
+// conn is a connection, and what is to be gossiped on it.
+type conn struct {
+	*quic.Conn
+	opened sync.Once // the stream for gossip
+	gossip chan *pubsubpb.RPC
+}
+
+// New returns a peer that listens on loopback and subscribes to topics. It ends
+// with the test.
+func New(t testing.TB, topics ...wire.Topic) *Peer {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	key, _, err := crypto.GenerateSecp256k1Key(rand.Reader)
+	must(err)
+	id, err := peer.IDFromPrivateKey(key)
+	must(err)
+	identity, err := p2ptls.NewIdentity(key)
+	must(err)
+	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	must(err)
+	p := &Peer{
+		id: id, identity: identity, transport: &quic.Transport{Conn: socket}, topics: topics,
+		mux:   multistream.NewMultistreamMuxer[protocol.ID](),
+		conns: make(map[*conn]struct{}), seen: make(map[[wire.MessageIDSize]byte]struct{}),
+	}
+	for _, accepted := range []protocol.ID{
+		pubsub.GossipSubID_v12, pubsub.GossipSubID_v11, wire.StatusProtocol, wire.BlocksByRootProtocol, wire.BlocksByRangeProtocol,
+	} {
+		p.mux.AddHandler(accepted, nil)
+	}
+	config, _ := identity.ConfigForPeer("")
+	listener, err := p.transport.Listen(config, quicConfig())
+	must(err)
+	p.running.Go(func() {
+		for {
+			c, err := listener.Accept(context.Background())
+			if err != nil {
+				return
+			}
+			p.serve(c)
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		_ = p.transport.Close() // with its connections
+		_ = socket.Close()
+		p.running.Wait()
+	})
+	return p
+}
+
+func quicConfig() *quic.Config {
+	return &quic.Config{MaxIdleTimeout: time.Minute, KeepAlivePeriod: 10 * time.Second}
+}
+
+// ID returns the id of the peer.
+func (p *Peer) ID() peer.ID { return p.id }
+
+// Addr returns the multiaddr of the peer, with its id.
+func (p *Peer) Addr() string {
+	return fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1/p2p/%s", p.transport.Conn.LocalAddr().(*net.UDPAddr).Port, p.id)
+}
+
+// Counts returns how many protocols the peer refused, on how many connections it
+// stopped accepting streams because of a reset, and how many connections it lost by
+// ending a request twice.
+func (p *Peer) Counts() (refused, deaf, lost int64) {
+	return p.refused.Load(), p.deaf.Load(), p.lost.Load()
+}
+
+// Dial connects to a node, asks for its status and opens a gossip stream.
+func (p *Peer) Dial(ctx context.Context, multiaddr string) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	info, err := peer.AddrInfoFromString(multiaddr)
+	if err != nil {
+		return err
+	}
+	_, address, err := manet.DialArgs(info.Addrs[0])
+	if err != nil {
+		return err
+	}
+	udp, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return err
+	}
+	config, _ := p.identity.ConfigForPeer(info.ID)
+	dialed, err := p.transport.Dial(ctx, udp, config, quicConfig())
+	if err != nil {
+		return err
+	}
+	c := p.serve(dialed)
+	if err := p.askStatus(ctx, c); err != nil {
+		return fmt.Errorf("status: %w", err)
+	}
+	p.openGossip(c)
+	return nil
+}
+
+// askStatus sends a status request.
+//
+// leanSpec: node/networking/client/reqresp_client.py, _do_status_request
+func (p *Peer) askStatus(ctx context.Context, c *conn) error {
+	s, err := c.OpenStreamSync(ctx)
+	if err != nil {
+		return err
+	}
+	deadline, _ := ctx.Deadline()
+	if err := s.SetDeadline(deadline); err != nil {
+		return err
+	}
+	if err := multistream.SelectProtoOrFail[protocol.ID](wire.StatusProtocol, s); err != nil {
+		return err
+	}
+	asked := time.Now()
+	if _, err := s.Write(wire.AppendRequest(nil, make([]byte, statusSize))); err != nil {
+		return err
+	}
+	if err := s.Close(); err != nil {
+		return err
+	}
+	r := bufio.NewReader(s)
+	if code, _, err := wire.ReadResponse(r, statusSize); err != nil || code != wire.Success {
+		return fmt.Errorf("answer %s: %w", code, err)
+	}
+	// quic-go does not let a stream be ended twice. What the second end leads to
+	// depends on when the response ends.
+	p.running.Go(func() {
+		if _, err := r.ReadByte(); err == io.EOF && time.Since(asked) < minStatusEndDelay {
+			p.lost.Add(1)
+			_ = c.CloseWithError(finalSizeError, "the response ended before the second end of the request")
+		}
+	})
+	return nil
+}
+
+// serve accepts the streams of a connection.
+//
+// leanSpec: node/networking/client/event_source/live.py, _accept_streams
+func (p *Peer) serve(qc *quic.Conn) *conn {
+	c := &conn{Conn: qc, gossip: make(chan *pubsubpb.RPC, queueSize)}
+	p.mu.Lock()
+	p.conns[c] = struct{}{}
+	p.mu.Unlock()
+	p.running.Go(func() {
+		for {
+			s, err := c.AcceptStream(c.Context())
+			if err != nil {
+				return
+			}
+			_ = s.SetReadDeadline(time.Now().Add(negotiationTimeout))
+			id, _, err := p.mux.Negotiate(s)
+			var reset *quic.StreamError
+			switch {
+			case errors.As(err, &reset):
+				p.deaf.Add(1)
+				return
+			case err != nil:
+				p.refused.Add(1)
+				_ = s.Close()
+				continue
+			}
+			_ = s.SetReadDeadline(time.Time{})
+			switch id {
+			case wire.StatusProtocol:
+				p.running.Go(func() { answer(s, wire.Success, make([]byte, statusSize)) })
+			case wire.BlocksByRootProtocol, wire.BlocksByRangeProtocol:
+				p.running.Go(func() { answer(s, wire.ResourceUnavailable, nil) })
+			default:
+				p.running.Go(func() { p.hear(c, s) })
+				p.openGossip(c)
+			}
+		}
+	})
+	return c
+}
+
+// answer answers a request, whatever it says.
+func answer(s *quic.Stream, code wire.ResponseCode, payload []byte) {
+	_, _ = io.Copy(io.Discard, s)
+	_, _ = s.Write(wire.AppendResponse(nil, code, payload))
+	_ = s.Close()
+}
+
+// openGossip opens the stream for what the peer gossips, once.
+func (p *Peer) openGossip(c *conn) {
+	c.opened.Do(func() {
+		p.running.Go(func() {
+			s, err := c.OpenStreamSync(c.Context())
+			if err != nil {
+				return
+			}
+			if err := multistream.SelectProtoOrFail(pubsub.GossipSubID_v12, s); err != nil {
+				return
+			}
+			hello := new(pubsubpb.RPC)
+			for _, topic := range p.topics {
+				hello.Subscriptions = append(hello.Subscriptions, &pubsubpb.RPC_SubOpts{
+					Subscribe: proto.Bool(true), Topicid: proto.String(topic.String()),
+				})
+			}
+			_, err = protodelim.MarshalTo(s, hello)
+			for err == nil {
+				select {
+				case rpc := <-c.gossip:
+					_, err = protodelim.MarshalTo(s, rpc)
+				case <-c.Context().Done():
+					return
+				}
+			}
+		})
+	})
+}
+
+// hear passes on what a node gossips.
+func (p *Peer) hear(from *conn, s *quic.Stream) {
+	r := bufio.NewReader(s)
+	for {
+		rpc := new(pubsubpb.RPC)
+		if err := (protodelim.UnmarshalOptions{MaxSize: 2 * wire.MaxPayloadSize}).UnmarshalFrom(r, rpc); err != nil {
+			return
+		}
+		for _, m := range rpc.GetPublish() {
+			p.pass(from, m)
+		}
+	}
+}
+
+func (p *Peer) pass(from *conn, m *pubsubpb.Message) {
+	id := wire.GossipID(m.GetTopic(), m.GetData())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.seen[id]; ok {
+		return
+	}
+	p.seen[id] = struct{}{}
+	for c := range p.conns {
+		if c == from || c.Context().Err() != nil {
+			continue
+		}
+		select {
+		case c.gossip <- &pubsubpb.RPC{Publish: []*pubsubpb.Message{m}}:
+		default: // the node does not read
+		}
+	}
+}
