@@ -50,9 +50,9 @@ reproduce:
 	sha256sum "$$tmp"/*/leanspec-node; \
 	cmp "$$tmp/one/leanspec-node" "$$tmp/another/leanspec-node"
 
-# Never from the cache, which does not know of what e2e builds and runs.
+# All tests. -count=1: the cache of test results does not cover the program that e2e builds and runs.
 test:
-	$(GO) test -count=1 -timeout 30m ./...
+	$(GO) test -count=1 -timeout 30m $(TESTFLAGS) ./...
 	@cd conformance && $(GO) test # again, for its table
 
 # Kills a node of a network at random moments; go test does it 20 times.
