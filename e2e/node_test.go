@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -267,8 +269,8 @@ func TestBadInput(t *testing.T) {
 		"aggregator, no keys":  {append(valid, "--is-aggregator"), []string{"--is-aggregator", "--validator-keys"}},
 		"subnets, no role":     {append(valid, "--aggregate-subnet-ids", "0"), []string{"--aggregate-subnet-ids", "--is-aggregator"}},
 		"subnets are no list":  {append(valid, "--validator-keys", dir, "--is-aggregator", "--aggregate-subnet-ids", "0,x"), []string{"--aggregate-subnet-ids", "0,x"}},
-		"keys are not there":   {append(valid, "--validator-keys", filepath.Join(dir, "none")), []string{"none"}},
-		"aggregator, no duty":  {append(valid, "--validator-keys", dir, "--is-aggregator", "--node-id", "nobody"), []string{"--is-aggregator", "nobody"}},
+		"keys are not there":   {append(valid, "--validator-keys", filepath.Join(dir, "none")), []string{"none", "no such folder"}},
+		"aggregator, no duty":  {append(valid, "--validator-keys", dir, "--is-aggregator", "--node-id", "nobody"), []string{"--node-id", "nobody", "lean_spec_0"}},
 		"keys of other scheme": {append(valid, "--validator-keys", dir, "--scheme", "prod"), []string{"manifest", "scheme"}},
 		"too many validators":  {[]string{"genesis", "--nodes", "1", "--validators", "5000", "--out", filepath.Join(dir, "x")}, []string{"--validators", "5000"}},
 		"genesis over genesis": {[]string{"genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--out", dir}, []string{dir}},
@@ -297,9 +299,18 @@ func TestBadInput(t *testing.T) {
 // TestKeyWindow: a key that cannot sign now ends the start.
 func TestKeyWindow(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "net")
-	past := fmt.Sprint(time.Now().Add(-2 * time.Hour).Unix())
-	runs(t, "genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--active-slots", "32", "--genesis-time", past, "--out", dir)
-	cmd := command(t.Context(), "--genesis", filepath.Join(dir, "config.yaml"), "--validator-keys", dir, "--scheme", "test")
+	runs(t, "genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--active-slots", "32", "--out", dir)
+	// genesis refuses a time at which the keys are of no use any more, so the file is changed.
+	path := filepath.Join(dir, "config.yaml")
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := fmt.Sprintf("GENESIS_TIME: %d", time.Now().Add(-2*time.Hour).Unix())
+	if err := os.WriteFile(path, regexp.MustCompile(`GENESIS_TIME: \d+`).ReplaceAll(file, []byte(past)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t.Context(), "--genesis", path, "--validator-keys", dir, "--scheme", "test")
 	out, _ := cmd.CombinedOutput()
 	if got := cmd.ProcessState.ExitCode(); got != 2 {
 		t.Errorf("exit code %d, want 2", got)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
@@ -237,12 +236,11 @@ func (t devnetText) begin(network *devnet.Network) {
 	for _, node := range nodes {
 		validators += len(node.Validators)
 	}
-	begin := network.Clock.StartOf(0)
-	end := begin.Add(time.Duration(network.ActiveSlots) * lstar.SecondsPerSlot * time.Second)
+	begin, end := slotStart(network.Clock.GenesisTime, 0), slotStart(network.Clock.GenesisTime, network.ActiveSlots)
 	table := tabwriter.NewWriter(t.console.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "network\t%s, %s, in %s\n", count(len(nodes), "node"), count(validators, "validator"), network.Dir)
-	fmt.Fprintf(table, "genesis\t%s, in %s\n", begin.UTC().Format(time.RFC3339), max(0, begin.Sub(t.console.now())).Round(time.Second))
-	fmt.Fprintf(table, "keys\t%s scheme, slots 0 to %d (until %s)\n", network.Scheme, network.ActiveSlots-1, end.UTC().Format(time.RFC3339))
+	fmt.Fprintf(table, "genesis\t%s, %s\n", begin.Format(time.RFC3339), howSoon(begin, t.console.now()))
+	fmt.Fprintf(table, "keys\t%s scheme, slots 0 to %d (until %s)\n", network.Scheme, network.ActiveSlots-1, end.Format(time.RFC3339))
 	table.Flush()
 	fmt.Fprintln(t.console.out)
 

@@ -176,7 +176,7 @@ func TestDevnetTable(t *testing.T) {
 	}
 	got := out.String()
 	for _, r := range []struct{ pattern, with string }{
-		{`\S*leanspec-devnet-\d+`, "DIR"}, {`16Uiu2\w+`, "ID"}, {`127.0.0.1:\d+`, "HOST"}, {`\d{4}-\d\d-\d\dT[\d:]+Z`, "TIME"}, {`in [\dhms]+\n`, "in DELAY\n"}, {`  +`, "  "},
+		{`\S*leanspec-devnet-\d+`, "DIR"}, {`16Uiu2\w+`, "ID"}, {`127.0.0.1:\d+`, "HOST"}, {`\d{4}-\d\d-\d\dT[\d:]+Z`, "TIME"}, {`in (\d+ days|[\dhms]+)\n`, "in DELAY\n"}, {`  +`, "  "},
 	} {
 		got = regexp.MustCompile(r.pattern).ReplaceAllString(got, r.with)
 	}

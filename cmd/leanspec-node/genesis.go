@@ -27,7 +27,7 @@ type genesisCmd struct {
 	Validators  int     `required:"" placeholder:"V" help:"Number of validators."`
 	Scheme      string  `default:"prod" placeholder:"NAME" help:"XMSS scheme of the keys: prod or test (${default})."`
 	ActiveSlots *uint64 `placeholder:"SLOTS" help:"Number of slots from genesis for which the keys can sign (4096, or the scheme's lifetime where that is less)."`
-	Full        bool    `help:"Make keys with the standard window, which other clients need and which takes much longer."`
+	Full        bool    `help:"Make keys with the standard window, whole trees and at least two of them, which takes much longer. Other clients read short keys too; where a key ends, this node signs nothing more and goes on, and ethlambda panics."`
 	GenesisTime string  `default:"+20s" placeholder:"TIME" help:"When slot 0 begins: a time after the keys are ready such as +20s, Unix seconds, or RFC 3339 (${default})."`
 	Dialect     string  `default:"leanspec" placeholder:"NAME" help:"Form of the files: leanspec or quickstart (${default})."`
 	Shuffle     string  `default:"roundrobin" placeholder:"ORDER" help:"How validators are dealt to nodes: roundrobin, or none for a block each (${default})."`
@@ -88,6 +88,9 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 	if err := options.Validate(); err != nil {
 		return asUsage(err)
 	}
+	if err := checkGenesisTime(begin(console.now()), &options, console.now()); err != nil {
+		return err
+	}
 	devnet, err := config.WriteDevnet(ctx, options)
 	progress.finish()
 	if err != nil {
@@ -97,21 +100,54 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 	return nil
 }
 
+// checkGenesisTime refuses a genesis that is too late, and one so long ago that no key could sign any more.
+func checkGenesisTime(begin uint64, options *config.DevnetOptions, now time.Time) error {
+	if begin > config.LatestGenesisTime {
+		return badInput(fmt.Errorf("--genesis-time: %d: want Unix seconds before the year 10000", begin))
+	}
+	window := options.ActiveSlots
+	if options.Full { // whole trees, two at least
+		tree := options.Scheme.LeavesPerBottomTree()
+		window = max((window+tree-1)/tree, 2) * tree
+	}
+	end := slotStart(begin, window)
+	if end.After(now) {
+		return nil
+	}
+	return badInput(fmt.Errorf("--genesis-time: %d (%s): the keys sign for %d slots and would have expired at %s; want a later time, or more --active-slots",
+		begin, time.Unix(int64(begin), 0).UTC().Format(time.RFC3339), window, end.Format(time.RFC3339)))
+}
+
+// slotStart returns when a slot begins. A time.Duration is too short for the genesis times and the slots that there are.
+func slotStart(genesisTime, slot uint64) time.Time {
+	return time.Unix(int64(genesisTime+slot*lstar.SecondsPerSlot), 0).UTC()
+}
+
+// howSoon says how long it is until a time, in a form for reading.
+func howSoon(at, now time.Time) string {
+	const day = 24 * 60 * 60
+	switch seconds := at.Unix() - now.Unix(); {
+	case seconds < 0:
+		return "already past"
+	case seconds >= 2*365*day:
+		return fmt.Sprintf("in about %d years", seconds/(365.2425*day))
+	case seconds >= 2*day:
+		return fmt.Sprintf("in %d days", seconds/day)
+	default:
+		return "in " + at.Sub(now).Round(time.Second).String()
+	}
+}
+
 // printDevnet tells a person what was written and what to do next.
 func printDevnet(console *console, devnet *config.Devnet, scheme *xmss.Scheme) {
-	begin := time.Unix(int64(devnet.GenesisTime), 0).UTC()
-	end := begin.Add(time.Duration(devnet.ActiveSlots) * lstar.SecondsPerSlot * time.Second)
-	when := "in " + begin.Sub(console.now()).Round(time.Second).String()
-	if begin.Before(console.now()) {
-		when = "already past"
-	}
+	begin, end := slotStart(devnet.GenesisTime, 0), slotStart(devnet.GenesisTime, devnet.ActiveSlots)
 	validators := 0
 	for _, node := range devnet.Nodes {
 		validators += len(node.Validators)
 	}
 	fmt.Fprintf(console.out, "Wrote %d files to %s.\n\n", len(devnet.Files), devnet.Dir)
 	table := tabwriter.NewWriter(console.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "genesis\t%s, %s (%d)\n", begin.Format(time.RFC3339), when, devnet.GenesisTime)
+	fmt.Fprintf(table, "genesis\t%s, %s (%d)\n", begin.Format(time.RFC3339), howSoon(begin, console.now()), devnet.GenesisTime)
 	fmt.Fprintf(table, "keys\t%d validators, %s scheme, slots 0 to %d (until %s)\n", validators, scheme, devnet.ActiveSlots-1, end.Format(time.RFC3339))
 	table.Flush()
 	fmt.Fprintln(console.out)

@@ -131,12 +131,34 @@ func TestGenesisUsage(t *testing.T) {
 		"--active-slots: 0: want 1 to 256, the lifetime of the test scheme":                    "--nodes 1 --validators 1 --out net --scheme test --active-slots 0",
 		"--active-slots: 257: want 1 to 256, the lifetime of the test scheme":                  "--nodes 1 --validators 1 --out net --scheme test --active-slots 257",
 		`--genesis-time: "noon": want a time from now such as +20s, Unix seconds, or RFC 3339`: "--nodes 1 --validators 1 --out net --genesis-time noon",
-		`"--colour": no such flag; see leanspec-node genesis --help`:                           "--nodes 1 --validators 1 --out net --colour red",
+		"--genesis-time: 0 (1970-01-01T00:00:00Z): the keys sign for 256 slots and would have expired at 1970-01-01T00:17:04Z; want a later time, or more --active-slots":             "--nodes 1 --validators 1 --out net --scheme test --genesis-time 0",
+		"--genesis-time: 1766500000 (2025-12-23T14:26:40Z): the keys sign for 131072 slots and would have expired at 2025-12-29T16:04:48Z; want a later time, or more --active-slots": "--nodes 1 --validators 1 --out net --full --genesis-time 1766500000",
+		"--genesis-time: 1767323065000: want Unix seconds before the year 10000":                                                                                                      "--nodes 1 --validators 1 --out net --genesis-time 1767323065000",
+		`"--colour": no such flag; see leanspec-node genesis --help`:                                                                                                                  "--nodes 1 --validators 1 --out net --colour red",
 	} {
 		checkFailure(t, t.Context(), 2, want, append([]string{"genesis"}, strings.Fields(flags)...)...)
 	}
 	if entries, err := os.ReadDir("."); err != nil || len(entries) > 0 {
 		t.Errorf("something was written: %v (error %v)", entries, err)
+	}
+}
+
+// A person can read how far away a genesis is.
+func TestHowSoon(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, test := range []struct {
+		at   time.Time
+		want string
+	}{
+		{now.Add(-time.Second), "already past"},
+		{now.Add(20 * time.Second), "in 20s"},
+		{now.Add(47 * time.Hour), "in 47h0m0s"},
+		{now.Add(100 * time.Hour), "in 4 days"},
+		{time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), "in about 7973 years"},
+	} {
+		if got := howSoon(test.at, now); got != test.want {
+			t.Errorf("until %s: got %s, want %s", test.at, got, test.want)
+		}
 	}
 }
 

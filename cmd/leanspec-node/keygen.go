@@ -13,7 +13,7 @@ type keygenCmd struct {
 	Scheme         string  `default:"prod" placeholder:"NAME" help:"XMSS scheme of the keys: prod or test (${default})."`
 	ActivationSlot uint64  `default:"0" placeholder:"SLOT" help:"First slot for which the keys can sign (${default})."`
 	ActiveSlots    *uint64 `placeholder:"SLOTS" help:"Number of slots for which they can (4096, or what is left of the scheme's lifetime)."`
-	Full           bool    `help:"Make keys with the standard window, which other clients need and which takes much longer."`
+	Full           bool    `help:"Make keys with the standard window, whole trees and at least two of them, which takes much longer. Other clients read short keys too; where a key ends, this node signs nothing more and goes on, and ethlambda panics."`
 	Name           string  `default:"validator_0" placeholder:"NAME" help:"Start of the file names (${default})."`
 	Force          bool    `help:"Replace keys of that name in the folder."`
 	Out            string  `required:"" placeholder:"DIR" help:"Folder to write."`

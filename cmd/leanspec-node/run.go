@@ -94,8 +94,8 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 			telemetry.Advice("These keys have no effect. Correct a key that is misspelt; ignore one that belongs to another client."))
 	}
 	if c.ValidatorKeys != "" && len(cfg.Keys) == 0 {
-		log.Warn("validators.yaml gives this node no validators", "node", c.NodeID, "folder", c.ValidatorKeys,
-			telemetry.Advice("if it is to have some, look at --node-id: it must be a name of that file"))
+		log.Warn("no validators are assigned to this node", "node", c.NodeID, "folder", c.ValidatorKeys,
+			telemetry.Advice("If this node has duties, correct its entry in validators.yaml, then restart it; otherwise leave out --validator-keys."))
 	}
 	if cfg.PeerNames, err = config.LoadPeerNames(filepath.Dir(c.Genesis)); err != nil { // other tools' file
 		log.Warn("peers have no names in metrics", telemetry.Err(err))

@@ -10,8 +10,12 @@
 # The same flags for both, but for the folders.
 leanspec_flags() {
     local config=$1 data=$2 enr
-    printf ' %s' --genesis "$config/config.yaml" --validator-keys "$config" --node-id "$item" \
+    printf ' %s' --genesis "$config/config.yaml" --node-id "$item" \
         --node-key "$config/$privKeyPath" --data-dir "$data" --listen "/ip4/0.0.0.0/udp/$quicPort/quic-v1"
+    # A node without validators may be in neither of these files.
+    if grep -qsE "^ *['\"]?$item['\"]?:" "$configDir/validators.yaml" "$configDir/annotated_validators.yaml"; then
+        printf ' %s' --validator-keys "$config"
+    fi
     if [ -n "${apiPort:-${httpPort:-}}" ]; then
         printf ' %s' --api-port "${apiPort:-$httpPort}"
     fi

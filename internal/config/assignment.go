@@ -1,6 +1,9 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // assignment is a validators.yaml: which node runs which validators.
 //
@@ -29,6 +32,24 @@ func (a *assignment) of(node string) *assignedNode {
 		}
 	}
 	return nil
+}
+
+// unknown is the failure for a node that the file does not list.
+func (a *assignment) unknown(node string) *Error {
+	const shown = 16
+	listed := "no nodes"
+	names := make([]string, len(a.nodes))
+	for i, other := range a.nodes {
+		names[i] = yamlNode{}.child(other.name).field
+	}
+	if len(names) > 0 {
+		listed = strings.Join(names[:min(shown, len(names))], ", ")
+	}
+	if more := len(names) - shown; more > 0 {
+		listed += fmt.Sprintf(" and %d more; the nearest is %s", more, Nearest(node, names))
+	}
+	return &Error{Field: "--node-id", Value: quote(node),
+		Problem: fmt.Sprintf("not in %s, which lists %s; a node without validators needs no --validator-keys", a.file, listed)}
 }
 
 // check makes sure that the validators of a node are its own: each listed once, known to the registry, and run

@@ -55,8 +55,8 @@ type DevnetOptions struct {
 	// Scheme is the XMSS scheme of the keys.
 	Scheme *xmss.Scheme
 	// ActiveSlots is the number of slots, from slot 0, for which the keys can sign. With Full they have
-	// leanSpec's standard window, which is whole trees and at least two of them long; clients other than this
-	// one need that. Otherwise the window is just what is asked for, which takes a fraction of the time.
+	// leanSpec's standard window, which is whole trees and at least two of them long; leanSpec's own signer
+	// needs that. Otherwise the window is just what is asked for, which takes a fraction of the time.
 	ActiveSlots uint64
 	Full        bool
 	// GenesisTime returns when slot 0 begins, in Unix seconds. It is called once, when all keys are made, so
@@ -200,7 +200,7 @@ func WriteDevnet(ctx context.Context, options DevnetOptions) (*Devnet, error) {
 	// The window is as long as asked for, or longer.
 	options.ActiveSlots = maker.end
 	devnet := &Devnet{Dir: options.Dir, GenesisTime: options.GenesisTime(), ActiveSlots: options.ActiveSlots, Nodes: nodes}
-	if devnet.GenesisTime > latestGenesisTime {
+	if devnet.GenesisTime > LatestGenesisTime {
 		return nil, &Error{Field: "genesis-time", Value: strconv.FormatUint(devnet.GenesisTime, 10), Problem: "want Unix seconds before the year 10000"}
 	}
 	for _, file := range []struct {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,9 +45,6 @@ func fileError(file, format string, args ...any) *Error {
 
 // osError turns a failure of the file system into one line. The cause stays reachable with errors.Is.
 func osError(file string, err error) *Error {
-	if file == "" {
-		file = `""`
-	}
 	problem := err.Error()
 	var pathError *fs.PathError
 	var linkError *os.LinkError
@@ -60,7 +58,7 @@ func osError(file string, err error) *Error {
 	case errors.As(err, &linkError):
 		problem = linkError.Err.Error()
 	}
-	return &Error{File: file, Problem: problem, Err: err}
+	return &Error{File: cmp.Or(file, `""`), Problem: problem, Err: err}
 }
 
 // quote shows a value in an error: quoted, free of control characters, and cut so that the line stays readable

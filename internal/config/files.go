@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -55,6 +56,19 @@ func readFile(path string, limit int64) ([]byte, error) {
 		return nil, fileError(path, "want at most %d bytes, got more", limit)
 	}
 	return data, nil
+}
+
+// checkFolder makes sure that there is a folder at path.
+func checkFolder(path string) error {
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return &Error{File: cmp.Or(path, `""`), Problem: "no such folder", Err: err}
+	case err != nil:
+		return osError(path, err)
+	case !info.IsDir():
+		return fileError(path, "not a folder")
+	}
+	return nil
 }
 
 // exists reports whether there is anything at path.

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// latestGenesisTime is the last second of the year 9999. A later time is a mistake, most often milliseconds
+// LatestGenesisTime is the last second of the year 9999, in Unix seconds. A later time is a mistake, most often milliseconds
 // in place of seconds.
-const latestGenesisTime = 253402300799
+const LatestGenesisTime = 253402300799
 
 // maxUnknownKeys bounds the keys that are listed as unknown.
 const maxUnknownKeys = 8
@@ -95,7 +95,7 @@ func parseGenesis(path string, data []byte) (*Genesis, error) {
 			if genesis.GenesisTime, err = field.value.integer(); err != nil {
 				return nil, err
 			}
-			if genesis.GenesisTime > latestGenesisTime {
+			if genesis.GenesisTime > LatestGenesisTime {
 				return nil, field.value.errorf("want Unix seconds, got a time after the year 9999")
 			}
 		case "ATTESTATION_COMMITTEE_COUNT":

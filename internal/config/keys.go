@@ -23,7 +23,8 @@ type ValidatorKeys struct {
 }
 
 // LoadValidatorKeys reads the keys of the validators that a node runs from the folder dir, in the order in
-// which they are assigned to it. A node that runs no validators gets none, which is not an error.
+// which they are assigned to it. A node that the files list without validators gets none. A node that they do
+// not list is an error, which has the names that they list: it is most often a name that is misspelt.
 //
 // Two layouts are read, in this order:
 //
@@ -59,6 +60,9 @@ func LoadValidatorKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme
 // NodeNames returns the names of the nodes to which the files in dir assign validators, in the order of the
 // files. The files are those of [LoadValidatorKeys]. Errors are of type [*Error].
 func NodeNames(dir string) ([]string, error) {
+	if err := checkFolder(dir); err != nil {
+		return nil, err
+	}
 	var (
 		names []string
 		none  error // the first file, where it is not there
@@ -95,6 +99,9 @@ func NodeNames(dir string) ([]string, error) {
 // findKeys reads the files that say which validators the node runs and where their keys are. It returns no
 // node where it runs none, and otherwise an entry for each of the node's validators.
 func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assignedNode, map[uint64]keyEntry, error) {
+	if err := checkFolder(dir); err != nil {
+		return nil, nil, err
+	}
 	assignedPath := filepath.Join(dir, assignedFile)
 	annotatedPath := filepath.Join(dir, annotatedFile)
 	manifestPath := filepath.Join(dir, keysDir, manifestFile)
@@ -135,6 +142,9 @@ func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assig
 			return nil, nil, err
 		}
 	}
+	if node == nil && (annotated == nil || annotated.of(nodeID) == nil) {
+		return nil, nil, assigned.unknown(nodeID)
+	}
 	if node == nil || len(node.validators) == 0 {
 		return nil, nil, nil
 	}
@@ -167,7 +177,10 @@ func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assig
 
 func findAnnotated(annotated *annotation, nodeID string, genesis *Genesis) (*assignedNode, map[uint64]keyEntry, error) {
 	node := annotated.of(nodeID)
-	if node == nil || len(node.validators) == 0 {
+	if node == nil {
+		return nil, nil, annotated.unknown(nodeID)
+	}
+	if len(node.validators) == 0 {
 		return nil, nil, nil
 	}
 	if err := annotated.check(node, len(genesis.Validators)); err != nil {

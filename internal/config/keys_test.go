@@ -131,7 +131,13 @@ func TestLoadValidatorKeys(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s", dialect, name), func(t *testing.T) {
 				genesis := writeNet(t, dialect)
 				change(t)
-				for node, want := range map[string][]uint64{"lean_spec_0": {0, 2}, "lean_spec_1": {1}, "lean_spec_2": nil, "": nil} {
+				for _, node := range []string{"lean_spec_2", "", "lean_spec_1\u200b"} {
+					_, err := LoadValidatorKeys("net", node, genesis, xmss.Test)
+					if want := "lists lean_spec_0, lean_spec_1;"; err == nil || !strings.HasPrefix(err.Error(), "--node-id: "+quote(node)) || !strings.Contains(err.Error(), want) {
+						t.Errorf("node %q: got %v, want an error about --node-id that says %s", node, err, want)
+					}
+				}
+				for node, want := range map[string][]uint64{"lean_spec_0": {0, 2}, "lean_spec_1": {1}} {
 					keys, err := LoadValidatorKeys("net", node, genesis, xmss.Test)
 					if err != nil {
 						t.Errorf("node %q: %v", node, err)
@@ -165,9 +171,28 @@ func TestLoadValidatorKeysOrderAndPlaces(t *testing.T) {
 	if keys[1].AttestationPath != absolute {
 		t.Errorf("the key came from %s, want %s", keys[1].AttestationPath, absolute)
 	}
-	put(t, netAssigned, "")
-	if keys, err := LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Test); err != nil || keys != nil {
-		t.Errorf("an empty validators.yaml: %v, %v; want no keys and no error", keys, err)
+	for _, node := range []string{"lean_spec_1", "lean_spec_3"} {
+		if keys, err := LoadValidatorKeys("net", node, genesis, xmss.Test); err != nil || keys != nil {
+			t.Errorf("%s, which is listed without validators: %v, %v; want no keys and no error", node, keys, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"": `--node-id: "lean_spec_0": not in net/validators.yaml, which lists no nodes; a node without validators needs no --validator-keys`,
+		"\u200blean_spec_0: [0]": `--node-id: "lean_spec_0": not in net/validators.yaml, which lists "\u200blean_spec_0"; ` +
+			"a node without validators needs no --validator-keys",
+	} {
+		put(t, netAssigned, text)
+		if keys, err := LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Test); err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, error %v; want %s", text, keys, err, want)
+		}
+	}
+	many := ""
+	for i := range 100 {
+		many += fmt.Sprintf("node_%d: []\n", i)
+	}
+	put(t, netAssigned, many)
+	if _, err := LoadValidatorKeys("net", "Node-77", genesis, xmss.Test); err == nil || !strings.Contains(err.Error(), "node_15 and 84 more; the nearest is node_77; ") {
+		t.Errorf("100 nodes: got %v, want 16 names and the nearest", err)
 	}
 }
 
@@ -345,7 +370,7 @@ func TestLoadValidatorKeysCorruptKey(t *testing.T) {
 func TestLoadValidatorKeysMissingIs(t *testing.T) {
 	t.Chdir(t.TempDir())
 	_, err := LoadValidatorKeys("nowhere", "lean_spec_0", &Genesis{}, xmss.Test)
-	if want := "nowhere/hash-sig-keys/validator-keys-manifest.yaml: file not found"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrNotExist) {
+	if want := "nowhere: no such folder"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -23,10 +23,10 @@ if [ -n "${HIVE_CLIENT_PRIVATE_KEY:-}" ]; then
     (umask 077 && echo "${HIVE_CLIENT_PRIVATE_KEY#0x}" >"$key")
 fi
 
+node=${HIVE_NODE_ID:-leanspec-node_0}
 flags=(
     --genesis "$assets/config.yaml"
-    --validator-keys "$assets"
-    --node-id "${HIVE_NODE_ID:-leanspec-node_0}"
+    --node-id "$node"
     --node-key "$key"
     --network-name "${HIVE_LEAN_FORK_DIGEST:-12345678}"
     --listen /ip4/0.0.0.0/udp/9000/quic-v1
@@ -34,6 +34,10 @@ flags=(
     --metrics-port 8080
     --log-level debug
 )
+# A client that the simulator gives no validators is in neither of these files.
+if grep -qsE "^ *['\"]?$node['\"]?:" "$assets/validators.yaml" "$assets/annotated_validators.yaml"; then
+    flags+=(--validator-keys "$assets")
+fi
 if [ "${HIVE_IS_AGGREGATOR:-0}" = 1 ]; then
     flags+=(--is-aggregator)
     if [ -n "${HIVE_AGGREGATE_SUBNET_IDS:-}" ]; then
