@@ -253,6 +253,9 @@ func (e *storeChecks) checkTie(t *testing.T, c *chain) {
 		t.Fatal("a tie needs two blocks")
 	}
 	for _, root := range roots {
+		if _, there := weights[root]; !there {
+			t.Errorf("block %s of a tie is not in the tree", root)
+		}
 		checkEqual(t, fmt.Sprintf("weight of %s, compared with its rival", root), weights[root], weights[roots[0]])
 	}
 	checkEqual(t, "head of tied forks", c.store.Head().Root, slices.MaxFunc(roots, compareRoots))

@@ -347,6 +347,9 @@ func TestWriteDevnetForce(t *testing.T) {
 			before[name] = string(data)
 		}
 	}
+	if len(before) == 0 {
+		t.Fatal("found no file of the network")
+	}
 	_, err := WriteDevnet(t.Context(), testDevnet())
 	if want := "net/config.yaml: already there; --force replaces it"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a second time: got %v, want %s", err, want)
