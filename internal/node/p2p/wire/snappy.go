@@ -11,6 +11,11 @@ import (
 	"github.com/golang/snappy"
 )
 
+// CompressBlock compresses b into a raw snappy block.
+//
+// leanSpec: node/snappy/compress.py, compress, which finds other matches
+func CompressBlock(b []byte) []byte { return snappy.Encode(nil, b) }
+
 // maxBlockRatio bounds how much a snappy block can grow. The densest element
 // copies 64 bytes and takes 3.
 const maxBlockRatio = 22
@@ -67,10 +72,11 @@ func CompressFrames(b []byte) []byte { return appendFrames(nil, b) }
 
 func appendFrames(out, b []byte) []byte {
 	out = append(out, streamIdentifier...)
+	compressed := make([]byte, snappy.MaxEncodedLen(min(len(b), maxFrameData)))
 	for len(b) > 0 {
 		data := b[:min(len(b), maxFrameData)]
 		b = b[len(data):]
-		kind, body := byte(frameCompressed), CompressBlock(data)
+		kind, body := byte(frameCompressed), snappy.Encode(compressed, data)
 		if len(body) >= len(data) {
 			kind, body = frameUncompressed, data
 		}

@@ -1,14 +1,16 @@
-package wire
+package conformance
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 	"math/bits"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
-// A snappy block has many encodings. leanSpec's vectors fix the one that its own
-// compressor makes, which finds other matches than the library does, so there is
-// a compressor here that makes the same. It scans every position; the fields
-// that messages are made of, signatures and roots, do not compress anyway.
+// A snappy block has many valid encodings. The vectors fix the one that leanSpec's
+// compressor produces. It finds other matches than the library that the node
+// compresses with, so the vectors need this compressor, and nothing else does.
 //
 // leanSpec: node/snappy/compress.py, node/snappy/encoding.py
 const (
@@ -25,11 +27,11 @@ const (
 	tagCopy2   = 2
 )
 
-// CompressBlock compresses b into a raw snappy block.
+// referenceBlock returns b as the raw snappy block that leanSpec produces.
 //
 // leanSpec: node/snappy/compress.py, compress
-func CompressBlock(b []byte) []byte {
-	out := AppendVarint(make([]byte, 0, len(b)+len(b)/64+16), uint64(len(b)))
+func referenceBlock(b []byte) []byte {
+	out := wire.AppendVarint(make([]byte, 0, len(b)+len(b)/64+16), uint64(len(b)))
 	// Positions are stored plus one: zero is an empty entry.
 	var table [1 << maxTableBits]int32
 	for len(b) > 0 {
@@ -99,4 +101,34 @@ func appendCopy(out []byte, offset, n int) []byte {
 		return append(out, byte(offset>>8)<<5|byte(n-4)<<2|tagCopy1, byte(offset))
 	}
 	return append(out, byte(n-1)<<2|tagCopy2, byte(offset), byte(offset>>8))
+}
+
+// referenceFrames returns b as the framed snappy stream that leanSpec produces.
+//
+// leanSpec: node/snappy/framing.py, frame_compress
+func referenceFrames(b []byte) []byte {
+	const frameSize = 1 << 16
+	out := []byte("\xff\x06\x00\x00sNaPpY")
+	for len(b) > 0 {
+		data := b[:min(len(b), frameSize)]
+		b = b[len(data):]
+		kind, body := byte(0x00), referenceBlock(data)
+		if len(body) >= len(data) {
+			kind, body = 0x01, data
+		}
+		sum := crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
+		n := 4 + len(body)
+		out = append(out, kind, byte(n), byte(n>>8), byte(n>>16))
+		out = binary.LittleEndian.AppendUint32(out, (sum>>15|sum<<17)+0xa282ead8)
+		out = append(out, body...)
+	}
+	return out
+}
+
+// referencePayload returns a request, or the part of a response after its code, as
+// leanSpec encodes it.
+//
+// leanSpec: node/networking/reqresp/codec.py, encode_request
+func referencePayload(b []byte) []byte {
+	return append(wire.AppendVarint(nil, uint64(len(b))), referenceFrames(b)...)
 }
