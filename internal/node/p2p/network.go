@@ -109,7 +109,9 @@ type Network struct {
 	peers   *peers
 	scores  *scores
 	serving chan struct{}
-	blocks  *rate.Limiter
+	// blocks and bytes limit what all peers together are served, encoded keeps it.
+	blocks, bytes *rate.Limiter
+	encoded       *blockCache
 	// validating counts the messages that are being judged.
 	validating map[wire.TopicKind]*atomic.Int64
 	reporting  sync.Mutex // of reportPeers
@@ -164,6 +166,8 @@ func New(cfg Config) (*Network, error) {
 		topics:   make(map[wire.Topic]*pubsub.Topic),
 		serving:  make(chan struct{}, maxServing),
 		blocks:   rate.NewLimiter(totalBlocksPerSecond, totalBlockBurst),
+		bytes:    rate.NewLimiter(totalBytesPerSecond, totalByteBurst),
+		encoded:  newBlockCache(),
 		validating: map[wire.TopicKind]*atomic.Int64{
 			wire.TopicBlock: new(atomic.Int64), wire.TopicAttestation: new(atomic.Int64), wire.TopicAggregation: new(atomic.Int64),
 		},

@@ -34,6 +34,7 @@ type fakeHandler struct {
 	current  lstar.Slot
 	byRoot   map[lstar.Root]*lstar.SignedBlock
 	bySlot   map[lstar.Slot]*lstar.SignedBlock
+	asked    int // for a block
 
 	heard        chan string // what came by gossip: kind and slot
 	statuses     chan Status
@@ -93,13 +94,18 @@ func (h *fakeHandler) OnDisconnect(id peer.ID) { h.disconnected <- id }
 func (h *fakeHandler) BlockByRoot(root lstar.Root) *lstar.SignedBlock {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.asked++
 	return h.byRoot[root]
 }
 
-func (h *fakeHandler) BlockBySlot(slot lstar.Slot) *lstar.SignedBlock {
+func (h *fakeHandler) CanonicalRoot(slot lstar.Slot) (root lstar.Root, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.bySlot[slot]
+	b := h.bySlot[slot]
+	if b == nil {
+		return root, false
+	}
+	return b.Block.Root(), true
 }
 
 func (h *fakeHandler) CurrentSlot() lstar.Slot {

@@ -30,8 +30,8 @@ type connectedPeer struct {
 	inFlight chan struct{}
 	// serving holds a token for each request of the peer that we answer.
 	serving chan struct{}
-	// requests and blocks limit how much the peer may ask for.
-	requests, blocks *rate.Limiter
+	// requests, blocks and bytes limit how much the peer may ask for.
+	requests, blocks, bytes *rate.Limiter
 	// gossiped limits the blocks that the peer may send by gossip.
 	gossiped *rate.Limiter
 	// gone is closed with the last connection.
@@ -64,6 +64,7 @@ func (p *peers) add(conn network.Conn) (c *connectedPeer, first bool) {
 			serving:     make(chan struct{}, maxServingPerPeer),
 			requests:    rate.NewLimiter(requestsPerSecond, requestBurst),
 			blocks:      rate.NewLimiter(blocksPerSecond, blockBurst),
+			bytes:       rate.NewLimiter(bytesPerSecond, byteBurst),
 			gone:        make(chan struct{}),
 			asked:       now,
 			unsupported: make(map[string]time.Time),

@@ -7,17 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/golang/snappy"
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"golang.org/x/time/rate"
 
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
@@ -161,7 +164,7 @@ func TestBadRequests(t *testing.T) {
 		"status, too long":       {wire.StatusProtocol, wire.AppendRequest(nil, append(status, 0)), false, wire.InvalidRequest, false},
 		"status, empty":          {wire.StatusProtocol, nil, false, wire.InvalidRequest, false},
 		"status, empty payload":  {wire.StatusProtocol, wire.AppendRequest(nil, nil), false, wire.InvalidRequest, false},
-		"status, truncated":      {wire.StatusProtocol, wire.AppendRequest(nil, status)[:30], false, wire.InvalidRequest, false},
+		"status, truncated":      {wire.StatusProtocol, wire.AppendRequest(nil, status)[:20], false, wire.InvalidRequest, false},
 		"status, no end needed":  {wire.StatusProtocol, wire.AppendRequest(nil, status), true, wire.Success, true},
 		"status, snappy bomb":    {wire.StatusProtocol, bomb(), true, wire.InvalidRequest, false},
 		"status, declares much":  {wire.StatusProtocol, wire.AppendVarint(nil, MaxPayloadSize+1), true, wire.InvalidRequest, false},
@@ -215,6 +218,132 @@ func TestNoAnswers(t *testing.T) {
 				t.Errorf("answer is %x (error %v), want none", answer, err)
 			}
 		})
+	}
+}
+
+// responses asks for blocks and returns the parts of the answer, which must be
+// complete.
+func responses(t *testing.T, h host.Host, target *testNode, id protocol.ID, payload []byte) []wire.Response {
+	t.Helper()
+	answer, err := ask(t, h, target, id, wire.AppendRequest(nil, payload), true)
+	if err != nil {
+		t.Fatalf("reading the answer: %v", err)
+	}
+	parts, err := wire.DecodeResponses(answer)
+	if err != nil {
+		t.Fatalf("the answer of %d bytes is not a whole response: %v", len(answer), err)
+	}
+	return parts
+}
+
+// TestDuplicateRoots holds that a root that is named often is answered once.
+func TestDuplicateRoots(t *testing.T) {
+	server := startNode(t)
+	chain := server.handler.addChain(1, 2)
+	roots := slices.Repeat([]lstar.Root{chain[0].Block.Root(), chain[1].Block.Root()}, MaxRequestBlocks/2)
+	parts := responses(t, rawPeer(t, server), server, wire.BlocksByRootProtocol, wire.EncodeRoots(roots))
+	if len(parts) != 2 {
+		t.Errorf("%d roots of 2 blocks: %d parts, want 2", len(roots), len(parts))
+	}
+	server.handler.set(func(h *fakeHandler) {
+		if h.asked != 2 {
+			t.Errorf("the handler was asked for %d blocks, want 2", h.asked)
+		}
+	})
+}
+
+// signed gives each block a proof of a number of bytes, which like signatures do
+// not compress.
+func signed(chain []*lstar.SignedBlock, size int) []*lstar.SignedBlock {
+	random := rand.NewChaCha8([32]byte{})
+	for _, b := range chain {
+		b.Proof.Proof = make([]byte, size)
+		_, _ = random.Read(b.Proof.Proof)
+	}
+	return chain
+}
+
+// TestBytesAreLimited holds that a response ends where the bytes of a peer, or of
+// all peers, are spent, that it is valid then, and that the next one is refused.
+func TestBytesAreLimited(t *testing.T) {
+	for name, limit := range map[string]func(n *testNode, c *connectedPeer) **rate.Limiter{
+		"of one peer": func(_ *testNode, c *connectedPeer) **rate.Limiter { return &c.bytes },
+		"of all":      func(n *testNode, _ *connectedPeer) **rate.Limiter { return &n.bytes },
+	} {
+		for _, id := range []protocol.ID{wire.BlocksByRootProtocol, wire.BlocksByRangeProtocol} {
+			t.Run(name+" "+string(id), func(t *testing.T) {
+				server := startNode(t)
+				chain := signed(server.handler.addChain(1, 2, 3, 4, 5), 1000)
+				size := len(server.encodedBlock(chain[0].Block.Root()))
+				h := rawPeer(t, server)
+				eventually(t, "the connection", func() bool { return server.peers.get(h.ID()) != nil })
+				*limit(server, server.peers.get(h.ID())) = rate.NewLimiter(1, 2*size+size/2)
+				request := wire.EncodeRange(1, 5)
+				if id == wire.BlocksByRootProtocol {
+					var roots []lstar.Root
+					for _, b := range chain {
+						roots = append(roots, b.Block.Root())
+					}
+					request = wire.EncodeRoots(roots)
+				}
+				parts := responses(t, h, server, id, request)
+				if len(parts) != 2 || parts[0].Code != wire.Success || parts[1].Code != wire.Success {
+					t.Fatalf("response is %+v, want 2 blocks", parts)
+				}
+				if !bytes.Equal(parts[1].Payload, ssz.Marshal(chain[1])) {
+					t.Errorf("second block is %x, want that of slot 2", parts[1].Payload)
+				}
+				parts = responses(t, h, server, id, request)
+				if len(parts) != 1 || parts[0].Code != wire.ServerError {
+					t.Errorf("with nothing left to spend the response is %+v, want %s", parts, wire.ServerError)
+				}
+			})
+		}
+	}
+}
+
+// TestResponseEndsInTime holds that a response whose blocks have to wait ends
+// before the peer gives it up.
+func TestResponseEndsInTime(t *testing.T) {
+	server := startNode(t)
+	server.timeout = time.Second
+	chain := signed(server.handler.addChain(1, 2, 3, 4, 5), 1000)
+	size := len(server.encodedBlock(chain[0].Block.Root()))
+	h := rawPeer(t, server)
+	eventually(t, "the connection", func() bool { return server.peers.get(h.ID()) != nil })
+	// The second block waits for 0.3 s, the third would wait for 0.6 s.
+	server.peers.get(h.ID()).bytes = rate.NewLimiter(rate.Limit(size)/0.3, size+size/10)
+	if parts := responses(t, h, server, wire.BlocksByRangeProtocol, wire.EncodeRange(1, 5)); len(parts) != 2 {
+		t.Errorf("%d blocks within half a second, want 2", len(parts))
+	}
+}
+
+// TestLargestBlock holds that the limits let the largest block pass.
+func TestLargestBlock(t *testing.T) {
+	largest := snappy.MaxEncodedLen(MaxPayloadSize)
+	for name, burst := range map[string]int{"a peer": byteBurst, "all peers": totalByteBurst, "the cache": maxEncodedBytes} {
+		if burst < largest {
+			t.Errorf("%s: %d bytes at a time, want at least the %d of the largest block", name, burst, largest)
+		}
+	}
+}
+
+func TestBlockCache(t *testing.T) {
+	c := newBlockCache()
+	const size = 1 << 20
+	for i := range 3 * maxEncodedBytes / size {
+		c.add(lstar.Root{byte(i)}, make([]byte, size))
+		c.add(lstar.Root{byte(i)}, make([]byte, size))
+		c.get(lstar.Root{0})
+	}
+	if c.bytes > maxEncodedBytes || c.bytes < maxEncodedBytes-size || c.parts.Len() != c.bytes/size {
+		t.Errorf("%d blocks with %d bytes are kept, want %d bytes", c.parts.Len(), c.bytes, maxEncodedBytes)
+	}
+	if c.get(lstar.Root{0}) == nil {
+		t.Error("the block that is asked for all the time is not kept")
+	}
+	if c.get(lstar.Root{1}) != nil {
+		t.Error("the oldest block that nobody asks for is kept")
 	}
 }
 
@@ -524,14 +653,14 @@ func BenchmarkBlocksByRange(b *testing.B) {
 	for slot := range lstar.Slot(64) {
 		slots = append(slots, slot)
 	}
-	chain := server.handler.addChain(slots...)
-	for _, block := range chain {
-		block.Proof.Proof = bytes.Repeat([]byte("0123456789abcdef"), 64<<10/16)
-	}
+	signed(server.handler.addChain(slots...), 256<<10)
 	client := startNode(b, dialing(server))
 	waitConnected(b, client, server)
-	server.peers.get(client.PeerID()).blocks.SetLimit(1e9)
-	server.blocks.SetLimit(1e9)
+	c := server.peers.get(client.PeerID())
+	for _, l := range []*rate.Limiter{c.requests, c.blocks, c.bytes, server.blocks, server.bytes} {
+		l.SetLimit(1e12)
+		l.SetBurst(1e12)
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		blocks, err := client.BlocksByRange(b.Context(), server.PeerID(), 0, 64)
@@ -540,4 +669,26 @@ func BenchmarkBlocksByRange(b *testing.B) {
 		}
 	}
 	b.ReportMetric(64*float64(b.N)/b.Elapsed().Seconds(), "blocks/s")
+}
+
+// BenchmarkServeBlocks is what a response of 64 blocks costs before it is sent.
+func BenchmarkServeBlocks(b *testing.B) {
+	server := startNode(b)
+	var slots []lstar.Slot
+	for slot := range lstar.Slot(64) {
+		slots = append(slots, slot)
+	}
+	signed(server.handler.addChain(slots...), 256<<10)
+	unlimited := rate.NewLimiter(rate.Inf, 0)
+	c := &connectedPeer{blocks: unlimited, bytes: unlimited}
+	server.blocks, server.bytes = unlimited, unlimited
+	request := wire.EncodeRange(0, 64)
+	b.SetBytes(64 * 256 << 10)
+	b.ReportAllocs()
+	for b.Loop() {
+		refused, err := server.answerBlocksByRange(b.Context(), c, request, func([]byte) error { return nil })
+		if refused != nil || err != nil {
+			b.Fatalf("refusal %v, error %v", refused, err)
+		}
+	}
 }

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"iter"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"golang.org/x/time/rate"
 
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
@@ -16,7 +18,11 @@ import (
 )
 
 // Bounds on what peers may ask for. A request that finds no place is answered
-// with SERVER_ERROR; the blocks of one that has a place may have to wait.
+// with SERVER_ERROR. Blocks wait until the limits allow them, and a response ends
+// early where they would have to wait too long.
+//
+// The bytes are those of the wire. One peer gets 3600 blocks of 100 KB in less
+// than a minute, and the total is below the uplink of common servers.
 const (
 	maxServing           = 64 // requests at a time
 	maxServingPerPeer    = 8
@@ -26,12 +32,21 @@ const (
 	blockBurst           = 4 * MaxRequestBlocks
 	totalBlocksPerSecond = 4096
 	totalBlockBurst      = 8 * MaxRequestBlocks
+	bytesPerSecond       = 8 << 20
+	byteBurst            = 32 << 20
+	totalBytesPerSecond  = 32 << 20
+	totalByteBurst       = 128 << 20
 
 	// requestTimeout is for a whole exchange, from the first byte of the request to
 	// the last of the response.
 	//
 	// leanSpec: node/networking/config.py, RESP_TIMEOUT
 	requestTimeout = 10 * time.Second
+
+	// servingShare is the part of requestTimeout after which no further block of a
+	// response is sent, so that what is on its way arrives in time and the peer
+	// reads a response that is complete, though short.
+	servingShare = 0.5
 )
 
 const statusSize = 80
@@ -53,7 +68,9 @@ type refusal struct {
 	text string
 }
 
-// answer answers a request by calling send for each part.
+var busy = &refusal{wire.ServerError, "Too many requests"}
+
+// answer answers a request by calling send with each part, encoded.
 type answer func(ctx context.Context, c *connectedPeer, request []byte, send func([]byte) error) (*refusal, error)
 
 // handleRequests answers the requests of peers.
@@ -120,7 +137,6 @@ func (n *Network) serve(outer context.Context, s network.Stream, id protocol.ID,
 // respond reads a request and sends the parts of its answer. The error is that of
 // the stream.
 func (n *Network) respond(ctx context.Context, c *connectedPeer, s network.Stream, limit int, answer answer) (*refusal, error) {
-	busy := &refusal{wire.ServerError, "Too many requests"}
 	if !c.requests.Allow() || !take(c.serving) {
 		return busy, nil
 	}
@@ -141,8 +157,8 @@ func (n *Network) respond(ctx context.Context, c *connectedPeer, s network.Strea
 		}
 		return nil, err
 	}
-	return answer(ctx, c, request, func(payload []byte) error {
-		_, err := s.Write(wire.AppendResponse(nil, wire.Success, payload))
+	return answer(ctx, c, request, func(part []byte) error {
+		_, err := s.Write(part)
 		return err
 	})
 }
@@ -154,7 +170,7 @@ func (n *Network) answerStatus(_ context.Context, c *connectedPeer, request []by
 		return &refusal{wire.InvalidRequest, "Invalid Status message"}, nil
 	}
 	ours := n.cfg.Handler.Status()
-	if err := send(ssz.Marshal(&ours)); err != nil {
+	if err := send(wire.AppendResponse(nil, wire.Success, ssz.Marshal(&ours))); err != nil {
 		return nil, err
 	}
 	// Our status is on its way even if we part, so that the peer may learn why.
@@ -162,7 +178,8 @@ func (n *Network) answerStatus(_ context.Context, c *connectedPeer, request []by
 	return nil, nil
 }
 
-// answerBlocksByRoot sends the blocks that it has in the order of the request.
+// answerBlocksByRoot sends the blocks that it has in the order of the request,
+// each of them once.
 //
 // leanSpec: node/networking/reqresp/handler.py, handle_blocks_by_root
 func (n *Network) answerBlocksByRoot(ctx context.Context, c *connectedPeer, request []byte, send func([]byte) error) (*refusal, error) {
@@ -171,12 +188,17 @@ func (n *Network) answerBlocksByRoot(ctx context.Context, c *connectedPeer, requ
 		n.fault(c.id, "malformed request", err)
 		return &refusal{wire.InvalidRequest, "Invalid BlocksByRootRequest message"}, nil
 	}
-	for _, root := range roots {
-		if err := n.sendBlock(ctx, c, n.cfg.Handler.BlockByRoot(root), send); err != nil {
-			return nil, err
+	return n.sendBlocks(ctx, c, func(yield func(lstar.Root) bool) {
+		seen := make(map[lstar.Root]bool, len(roots))
+		for _, root := range roots {
+			if seen[root] {
+				continue
+			}
+			if seen[root] = true; !yield(root) {
+				return
+			}
 		}
-	}
-	return nil, nil
+	}, send)
 }
 
 // answerBlocksByRange sends the blocks of the canonical chain in a range.
@@ -196,29 +218,100 @@ func (n *Network) answerBlocksByRange(ctx context.Context, c *connectedPeer, req
 	if current >= MinSlotsForBlockRequests && start < current-MinSlotsForBlockRequests {
 		return &refusal{wire.ResourceUnavailable, "Requested slot predates history window"}, nil
 	}
-	for i := range count {
-		if start+i < start {
-			break // no slot is beyond the last number
+	return n.sendBlocks(ctx, c, func(yield func(lstar.Root) bool) {
+		for i := range count {
+			if start+i < start {
+				return // no slot is beyond the last number
+			}
+			root, ok := n.cfg.Handler.CanonicalRoot(lstar.Slot(start + i))
+			if ok && !yield(root) {
+				return
+			}
 		}
-		if err := n.sendBlock(ctx, c, n.cfg.Handler.BlockBySlot(lstar.Slot(start+i)), send); err != nil {
+	}, send)
+}
+
+// sendBlocks sends those of the blocks that the handler has. Where the limits stop
+// it, the response ends after the blocks that were sent: that is a valid response
+// to either request, and the peer asks for the rest. A response that would have no
+// block at all is a refusal instead, because an empty one says that there are none.
+func (n *Network) sendBlocks(ctx context.Context, c *connectedPeer, roots iter.Seq[lstar.Root], send func([]byte) error) (*refusal, error) {
+	until := time.Now().Add(time.Duration(servingShare * float64(n.timeout)))
+	sent := 0
+	for root := range roots {
+		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		part := n.encodedBlock(root)
+		if part == nil {
+			continue
+		}
+		switch ok, err := n.spend(ctx, c, len(part), until); {
+		case err != nil:
+			return nil, err
+		case !ok && sent == 0:
+			return busy, nil
+		case !ok:
+			return nil, nil
+		}
+		if err := send(part); err != nil {
+			return nil, err
+		}
+		sent++
 	}
 	return nil, nil
 }
 
-// sendBlock sends a block once the limits let it, or nothing for nil.
-func (n *Network) sendBlock(ctx context.Context, c *connectedPeer, b *lstar.SignedBlock, send func([]byte) error) error {
+// spend waits until the limits of the peer, and of all peers together, allow a
+// block of a number of bytes. It returns false, and spends nothing, if that would
+// be after a time.
+func (n *Network) spend(ctx context.Context, c *connectedPeer, bytes int, until time.Time) (bool, error) {
+	now := time.Now()
+	if now.After(until) {
+		return false, nil
+	}
+	var wait time.Duration
+	var reserved []*rate.Reservation
+	for _, l := range [...]struct {
+		limiter *rate.Limiter
+		tokens  int
+	}{{c.blocks, 1}, {c.bytes, bytes}, {n.blocks, 1}, {n.bytes, bytes}} {
+		r := l.limiter.ReserveN(now, l.tokens)
+		reserved = append(reserved, r)
+		wait = max(wait, r.DelayFrom(now))
+	}
+	if wait > until.Sub(now) {
+		for _, r := range reserved {
+			r.CancelAt(now)
+		}
+		return false, nil
+	}
+	if wait == 0 {
+		return true, nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// encodedBlock returns a block as a part of a response, or nil if the handler does
+// not have it.
+func (n *Network) encodedBlock(root lstar.Root) []byte {
+	if part := n.encoded.get(root); part != nil {
+		return part
+	}
+	b := n.cfg.Handler.BlockByRoot(root)
 	if b == nil {
-		return ctx.Err()
+		return nil
 	}
-	if err := c.blocks.Wait(ctx); err != nil {
-		return err
-	}
-	if err := n.blocks.Wait(ctx); err != nil {
-		return err
-	}
-	return send(ssz.Marshal(b))
+	part := wire.AppendResponse(nil, wire.Success, ssz.Marshal(b))
+	n.encoded.add(root, part)
+	return part
 }
 
 // take takes a place if there is one.

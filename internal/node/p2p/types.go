@@ -77,10 +77,12 @@ type Handler interface {
 	// OnDisconnect is called when the last connection to a peer is gone.
 	OnDisconnect(id peer.ID)
 
-	// BlockByRoot and BlockBySlot return a block, the latter of the canonical
-	// chain, or nil.
+	// BlockByRoot returns a block, or nil. It is asked once for a block that stays
+	// in demand.
 	BlockByRoot(root lstar.Root) *lstar.SignedBlock
-	BlockBySlot(slot lstar.Slot) *lstar.SignedBlock
+	// CanonicalRoot returns the root of the block at a slot of the canonical chain,
+	// if there is one.
+	CanonicalRoot(slot lstar.Slot) (root lstar.Root, ok bool)
 	// CurrentSlot returns the slot of the wall clock.
 	CurrentSlot() lstar.Slot
 }

@@ -291,6 +291,9 @@ func (s *Service) gotRoots(p *syncPeer, wants []*want, blocks []*lstar.SignedBlo
 			s.gotBlock(p, w, b)
 			continue
 		}
+		if len(blocks) > 0 {
+			continue // the response may have ended early: only one without a block says that there is none
+		}
 		w.refusals++
 		w.after = now.Add(backoff(w.refusals))
 		if w.refusals >= maxRefusals {

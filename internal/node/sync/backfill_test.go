@@ -58,7 +58,7 @@ func TestLateJoiner(t *testing.T) {
 	}
 	// What was fetched is served.
 	for _, slot := range []lstar.Slot{0, 1, 200, 400} {
-		b := f.BlockBySlot(slot)
+		b := f.blockAt(slot)
 		if b == nil || b.Block.Slot != slot {
 			t.Errorf("block of slot %d is not served", slot)
 		}
@@ -569,4 +569,40 @@ func TestFarBehind(t *testing.T) {
 	}
 	f.replace("a", &fakePeer{chain: c})
 	f.within(400, "the head", hasHead(c))
+}
+
+// TestShortRanges syncs from a peer that ends each of its responses after 5 blocks.
+func TestShortRanges(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 400, true)
+	f := newFixture(t, validators, 400)
+	p := &fakePeer{chain: c}
+	p.byRange = func(_ context.Context, start lstar.Slot, count uint64) ([]*lstar.SignedBlock, error) {
+		return p.blocks(start, min(count, 5)), nil
+	}
+	f.connect("a", p)
+	f.within(40, "the head", hasHead(c))
+	f.wantNoPenalty("a")
+	// 80 that bring 5 blocks each, and no block twice.
+	if got, most := f.requestsTo("a", byRange), 90; got > most {
+		t.Errorf("%d requests for 400 blocks at 5 each, want at most %d", got, most)
+	}
+}
+
+// TestShortRootResponses fetches parents from a peer that ends each of its
+// responses after one block.
+func TestShortRootResponses(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 16, true)
+	f := newFixture(t, validators, 16)
+	p := &fakePeer{chain: c, status: func() p2p.Status { return p2p.Status{} }, byRange: noRange}
+	p.byRoot = func(_ context.Context, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
+		return p.roots(roots)[:1], nil
+	}
+	f.connect("a", p)
+	for slot := lstar.Slot(16); slot > 0; slot -= 2 {
+		f.wantVerdict("an orphan", f.OnBlock(t.Context(), "a", c.at(slot)), p2p.Ignore)
+	}
+	f.within(4, "the head", hasHead(c))
+	f.wantNoPenalty("a")
 }

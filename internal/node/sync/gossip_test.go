@@ -427,13 +427,13 @@ func TestOwnBlock(t *testing.T) {
 	}
 	f.OnOwnBlock(c.at(1))
 	f.await("the child of our block", func(s *lstar.Snapshot) bool { return s.Head.Slot == 2 })
-	if b := f.BlockBySlot(1); b == nil || len(b.Proof.Proof) == 0 {
+	if b := f.blockAt(1); b == nil || len(b.Proof.Proof) == 0 {
 		t.Errorf("our block is not served: %v", b)
 	}
 	if b := f.BlockByRoot(lstar.Root{1}); b != nil {
 		t.Errorf("block %v for an unknown root", b)
 	}
-	if b := f.BlockBySlot(1 << 63); b != nil {
+	if b := f.blockAt(1 << 63); b != nil {
 		t.Errorf("block %v for a slot to come", b)
 	}
 }

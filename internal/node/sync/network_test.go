@@ -229,6 +229,14 @@ func newFixtureOn(t testing.TB, store *lstar.Store, blocks kept, slot lstar.Slot
 	return f
 }
 
+// blockAt returns what peers are served for a slot, or nil.
+func (f *fixture) blockAt(slot lstar.Slot) *lstar.SignedBlock {
+	if root, ok := f.CanonicalRoot(slot); ok {
+		return f.BlockByRoot(root)
+	}
+	return nil
+}
+
 // settle waits until the chain and the service have done the current interval.
 func (f *fixture) settle() {
 	f.t.Helper()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -141,8 +142,22 @@ func (s *Service) requestBatch(ctx context.Context, run *rangeRun, b *batch, p *
 			return
 		}
 		b.done, b.blocks = true, blocks
+		run.split(b)
 		kick(s.unlocked)
 	})
+}
+
+// split ends a batch at its last block, and makes a batch of the slots after it: a
+// response may end early, because a peer limits the bytes that it sends.
+func (r *rangeRun) split(b *batch) {
+	i := slices.Index(r.batches, b)
+	if i < 0 || len(b.blocks) == 0 {
+		return
+	}
+	if last := b.blocks[len(b.blocks)-1].Block.Slot; last < b.last {
+		r.batches = slices.Insert(r.batches, i+1, &batch{first: last + 1, last: b.last})
+		b.last = last
+	}
 }
 
 // endRun ends a run. One that brought nothing is not repeated at once, so that

@@ -19,16 +19,15 @@ func (s *Service) BlockByRoot(root lstar.Root) *lstar.SignedBlock {
 	return b
 }
 
-// BlockBySlot returns the block of a slot on the head's chain, or nil.
-func (s *Service) BlockBySlot(slot lstar.Slot) *lstar.SignedBlock {
+// CanonicalRoot returns the root of the block at a slot of the head's chain, if
+// there is one.
+func (s *Service) CanonicalRoot(slot lstar.Slot) (root lstar.Root, ok bool) {
 	snap := s.cfg.Chain.Snapshot()
 	switch {
 	case slot == snap.Head.Slot:
-		return s.BlockByRoot(snap.Head.Root)
+		root = snap.Head.Root
 	case slot < snap.Head.Slot:
-		if root := snap.HeadState.HistoricalBlockHash(slot); !root.IsZero() {
-			return s.BlockByRoot(root)
-		}
+		root = snap.HeadState.HistoricalBlockHash(slot)
 	}
-	return nil
+	return root, !root.IsZero()
 }

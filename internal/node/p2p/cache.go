@@ -1,0 +1,51 @@
+package p2p
+
+import (
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+)
+
+// Bounds on the blocks that are kept encoded: the recent ones, which peers that
+// follow the chain ask for.
+const (
+	maxEncodedBytes  = 32 << 20
+	maxEncodedBlocks = 4096
+)
+
+// blockCache keeps blocks as they go over the wire, up to a number of bytes. The
+// one that was not asked for the longest leaves first.
+type blockCache struct {
+	mu    sync.Mutex
+	parts *simplelru.LRU[lstar.Root, []byte]
+	bytes int
+}
+
+func newBlockCache() *blockCache {
+	c := new(blockCache)
+	c.parts, _ = simplelru.NewLRU(maxEncodedBlocks, func(_ lstar.Root, part []byte) { c.bytes -= len(part) }) // the size is positive
+	return c
+}
+
+// get returns a block that is kept, or nil.
+func (c *blockCache) get(root lstar.Root) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	part, _ := c.parts.Get(root)
+	return part
+}
+
+func (c *blockCache) add(root lstar.Root, part []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.parts.Contains(root) {
+		return
+	}
+	c.bytes += len(part)
+	c.parts.Add(root, part)
+	for c.bytes > maxEncodedBytes {
+		c.parts.RemoveOldest()
+	}
+}
