@@ -51,7 +51,7 @@ func TestLeanSpecPeer(t *testing.T) {
 		}
 	}
 	if refused, deaf, lost := p.Counts(); refused != 2 || deaf != 0 || lost != 0 {
-		t.Errorf("the peer refused %d protocols, stopped to accept streams on %d connections and lost %d; want 2, 0 and 0", refused, deaf, lost)
+		t.Errorf("the peer refused %d protocols, stopped accepting streams on %d connections and lost %d; want 2, 0 and 0", refused, deaf, lost)
 	}
 }
 
