@@ -154,7 +154,7 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	}
 	bootnodes := c.bootnodes()
 	for _, b := range bootnodes {
-		if _, err := p2p.ParseBootnode(b); err != nil {
+		if _, err := p2p.ParseBootnode(b); err != nil && !errors.Is(err, p2p.ErrNotQUIC) {
 			return nil, err
 		}
 	}

@@ -37,6 +37,7 @@ func TestUsage(t *testing.T) {
 		"--genesis x --attestation-committee-count 0":         "--attestation-committee-count: 0: want 1 to 4096",
 		"--genesis x --attestation-committee-count -1":        `--attestation-committee-count: "-1": want a whole number, 0 or more`,
 		"--genesis x --bootnode /ip4/1.2.3.4/udp/1/quic-v1,y": `--bootnode: "y": want a multiaddr or an ENR, such as /ip4/192.0.2.1/udp/9001/quic-v1`,
+		"--genesis x --bootnode /ip4/1.2.3.4/tcp/1":           "x: file not found", // such a bootnode is skipped
 	} {
 		checkFailure(t, t.Context(), 2, want, strings.Fields(command)...)
 	}

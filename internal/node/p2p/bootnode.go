@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -20,18 +21,24 @@ type Bootnode struct {
 	Addr ma.Multiaddr
 }
 
+// ErrNotQUIC says that the multiaddr of a bootnode is valid, but that this node
+// cannot dial it.
+var ErrNotQUIC = errors.New("not a QUIC address")
+
 // ParseBootnode reads a node record ("enr:…"), or a QUIC multiaddr with or
-// without a peer id at its end. Errors are of type [*config.Error].
+// without a peer id at its end. Errors are of type [*config.Error]; the error for
+// any other multiaddr wraps ErrNotQUIC.
 //
 // leanSpec: cli/bootstrap.py, NodeBootstrap.from_cli_args
 func ParseBootnode(s string) (Bootnode, error) {
-	fail := func(problem string) (Bootnode, error) {
+	refuse := func(problem string, cause error) (Bootnode, error) {
 		shown := s
 		if len(shown) > 80 {
 			shown = shown[:80] + "…"
 		}
-		return Bootnode{}, &config.Error{Field: "--bootnode", Value: strconv.Quote(shown), Problem: problem}
+		return Bootnode{}, &config.Error{Field: "--bootnode", Value: strconv.Quote(shown), Problem: problem, Err: cause}
 	}
+	fail := func(problem string) (Bootnode, error) { return refuse(problem, nil) }
 	s = strings.TrimPrefix(s, "\ufeff") // of the file that the text was copied from
 	if strings.HasPrefix(s, "enr:") {
 		record, err := wire.ParseRecord(s)
@@ -66,7 +73,7 @@ func ParseBootnode(s string) (Bootnode, error) {
 	}
 	addr, id := peer.SplitAddr(full)
 	if addr == nil || !dialable(addr) {
-		return fail("want a QUIC address such as /ip4/192.0.2.1/udp/9001/quic-v1")
+		return refuse("want a QUIC address such as /ip4/192.0.2.1/udp/9001/quic-v1", ErrNotQUIC)
 	}
 	return Bootnode{id, addr}, nil
 }

@@ -51,7 +51,8 @@ type Config struct {
 	// Without one the node only dials.
 	Listen string
 	// Bootnodes are the peers to keep dialing, as ParseBootnode reads them. The
-	// node itself may be among them.
+	// node itself may be among them. New skips those with another address than a
+	// QUIC one, with a warning, as leanSpec's node does.
 	Bootnodes []string
 	// NetworkName stands in the gossip topics; DefaultNetworkName where empty.
 	NetworkName string
@@ -177,6 +178,11 @@ func New(cfg Config) (*Network, error) {
 	n.scores = newScores(clock)
 	for _, s := range cfg.Bootnodes {
 		bootnode, err := ParseBootnode(s)
+		if errors.Is(err, ErrNotQUIC) {
+			n.log.Warn("bootnode skipped", "address", s, telemetry.Err(err),
+				telemetry.Advice("This node only dials QUIC addresses. Ask for the QUIC address or the ENR of that bootnode."))
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

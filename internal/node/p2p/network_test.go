@@ -337,6 +337,21 @@ func TestBootnodeForms(t *testing.T) {
 	}
 }
 
+// TestBootnodesThatCannotBeDialed holds that they are skipped with a warning, and
+// that the others are dialed.
+func TestBootnodesThatCannotBeDialed(t *testing.T) {
+	listener := startNode(t)
+	skipped := []string{"/ip4/192.0.2.1/tcp/9000", "/ip4/192.0.2.1/udp/9000/quic", "/p2p/" + listener.PeerID().String()}
+	dialer := startNode(t, func(cfg *Config, _ *testNode) { cfg.Bootnodes = append(slices.Clone(skipped), listener.addr()) })
+	waitConnected(t, dialer, listener)
+	log := dialer.log.String()
+	for _, address := range skipped {
+		if got := strings.Count(log, `"msg":"bootnode skipped","component":"p2p","address":"`+address+`"`); got != 1 {
+			t.Errorf("%d warnings about %s, want 1; log:\n%s", got, address, log)
+		}
+	}
+}
+
 // TestSelfAsBootnode holds that a node does not connect to itself.
 func TestSelfAsBootnode(t *testing.T) {
 	probe := startNode(t)
