@@ -98,6 +98,11 @@ func (d *definer) gaugeFunc(name, help string, value func() float64) {
 	d.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 }
 
+func (d *definer) counterFunc(name, help string, value func() float64) {
+	d.define("counter", name, help, nil, nil)
+	d.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value)
+}
+
 // counterFuncs defines a counter that is read where it is counted, with a label for each of the levels.
 func (d *definer) counterFuncs(name, help string, levels []slog.Level, value func(slog.Level) float64) {
 	var values []string

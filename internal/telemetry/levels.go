@@ -87,6 +87,7 @@ type LogControl struct {
 	named  map[string]*slog.LevelVar
 
 	lines [len(logLevels)]atomic.Uint64
+	sink  *Sink // where lines may be dropped, or nil
 }
 
 func newLogControl(spec LevelSpec) *LogControl {
@@ -139,7 +140,16 @@ func (c *LogControl) wrote(level slog.Level) {
 	c.lines[levelIndex(level)].Add(1)
 }
 
-// Lines returns how many lines of a level were written; those held back by the limit on repeats do not count.
+// Dropped returns how many lines were lost because the writer of the log did not take them.
+func (c *LogControl) Dropped() uint64 {
+	if c.sink == nil {
+		return 0
+	}
+	return c.sink.Dropped()
+}
+
+// Lines returns how many lines of a level were logged. Dropped lines count; those held back by the limit on repeats
+// do not.
 func (c *LogControl) Lines(level slog.Level) uint64 {
 	return c.lines[levelIndex(level)].Load()
 }

@@ -27,7 +27,8 @@ type LogOptions struct {
 	Components map[string]slog.Level
 	// NoColor turns colors off. They are on only for text on a terminal, without NO_COLOR in the environment.
 	NoColor bool
-	// Writer takes the lines, one Write a line; standard error where it is nil.
+	// Writer takes the lines, one Write a line; standard error where it is nil. With a Sink nobody who logs waits
+	// for a reader of the log, and dropped lines are counted and reported.
 	Writer io.Writer
 }
 
@@ -40,11 +41,22 @@ func NewLogger(opts LogOptions) (*slog.Logger, *LogControl) {
 		w = os.Stderr
 	}
 	handler := newLineHandler(w, control, opts.Format == FormatJSON, !opts.NoColor && colorful(w))
+	if sink, ok := w.(*Sink); ok {
+		control.sink = sink
+		log := Component(slog.New(handler), defaultComponent) // without a limit, which would hold back the numbers
+		sink.setOnDrop(func(dropped uint64) {
+			log.Warn("log lines dropped", "dropped", dropped,
+				Advice("Check that the program that reads this log keeps up, and that the disk it is written to is not full."))
+		})
+	}
 	return slog.New(newLimitHandler(handler)), control
 }
 
 // colorful says whether w is a terminal whose user did not ask for plain text (no-color.org).
 func colorful(w io.Writer) bool {
+	if sink, ok := w.(*Sink); ok {
+		w = sink.w
+	}
 	file, ok := w.(*os.File)
 	return ok && os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(file.Fd()))
 }

@@ -200,7 +200,8 @@ func (m *Metrics) defineOwn(d *definer, startTime float64) {
 		"Slots between the best head known from peers and ours, 0 when synced.")
 	d.gauge("leanspec_process_start_time_seconds", "Unix time at which the process started.").Set(startTime)
 
-	d.counterFuncs("leanspec_log_lines_total", "Lines logged, by level.", logLevels[:], m.logLines)
+	d.counterFuncs("leanspec_log_lines_total", "Lines logged, by level. Dropped lines are included.", logLevels[:], m.logLines)
+	d.counterFunc("leanspec_log_lines_dropped_total", "Log lines lost because standard error was blocked or failed.", m.logLinesDropped)
 
 	d.section = "The chain"
 	d.gaugeFunc("leanspec_finality_lag_slots", "Slots between the wall clock and the finalized checkpoint.", m.finalityLag)
@@ -386,6 +387,13 @@ func (m *Metrics) SetLog(c *LogControl) { m.log.Store(c) }
 func (m *Metrics) logLines(level slog.Level) float64 {
 	if c := m.log.Load(); c != nil {
 		return float64(c.Lines(level))
+	}
+	return 0
+}
+
+func (m *Metrics) logLinesDropped() float64 {
+	if c := m.log.Load(); c != nil {
+		return float64(c.Dropped())
 	}
 	return 0
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Observer turns events into metrics and log lines. Its methods are safe for concurrent use, never fail, and
-// block only for as long as the log's writer does. A nil *Observer takes all events and does nothing.
+// Observer turns events into metrics and log lines. Its methods are safe for concurrent use and never fail. They
+// do not block where the log's writer is a Sink. A nil *Observer takes all events and does nothing.
 //
 // Levels: a line a slot and changes of the node's own condition at info, single blocks, votes and checkpoints at
 // debug, rejected blocks at warn, failures of this node itself at error.

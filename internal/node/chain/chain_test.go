@@ -58,6 +58,11 @@ func newFixture(t *testing.T, validators int) *fixture {
 // newFixtureAt starts a chain in an interval.
 func newFixtureAt(t *testing.T, validators int, start lstar.Interval, aggregator bool) *fixture {
 	t.Helper()
+	return newFixtureWith(t, validators, start, aggregator, slog.New(slog.NewTextHandler(io.Discard, nil)))
+}
+
+func newFixtureWith(t *testing.T, validators int, start lstar.Interval, aggregator bool, log *slog.Logger) *fixture {
+	t.Helper()
 	begin := clock.SlotClock{GenesisTime: genesis}.StartOf(start)
 	f := &fixture{fake: clocktest.New(begin), metrics: telemetry.NewMetrics(telemetry.Info{})}
 	list := make([]lstar.Validator, validators)
@@ -80,7 +85,6 @@ func newFixtureAt(t *testing.T, validators int, start lstar.Interval, aggregator
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	f.storage = &disk{}
 	f.Chain = New(Config{
 		Store: store, Storage: f.storage, Verifier: verifier, Log: log,
@@ -508,5 +512,51 @@ func TestSlotEndsOnce(t *testing.T) {
 	}
 	if want := []uint64{0, 3, 4}; !slices.Equal(told, want) {
 		t.Errorf("told of the slots %d, want %d", told, want)
+	}
+}
+
+// stalledWriter is a writer whose Write blocks until release is closed.
+type stalledWriter struct{ release chan struct{} }
+
+func (w stalledWriter) Write(p []byte) (int, error) {
+	<-w.release
+	return len(p), nil
+}
+
+// TestStalledLog: the owner answers while whoever reads the log does not, also when no more lines can wait.
+func TestStalledLog(t *testing.T) {
+	w := stalledWriter{make(chan struct{})}
+	sink := telemetry.NewSink(w)
+	log, control := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelDebug, Writer: sink})
+	defer func() {
+		close(w.release)
+		if !sink.Flush(30 * time.Second) {
+			t.Error("the log does not go on")
+		}
+	}()
+	f := newFixtureWith(t, 2, 0, true, log)
+	for control.Dropped() == 0 {
+		log.Info("filler")
+	}
+	before := control.Dropped()
+	for slot := lstar.Slot(1); slot <= 4; slot++ {
+		f.setTo(t, slot.Interval())
+		imported := make(chan error, 1)
+		block := f.block(t, slot)
+		go func() { imported <- f.ImportBlock(t.Context(), block, Origin{}) }()
+		select {
+		case err := <-imported:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("the block of slot %d is not imported while the log stalls", slot)
+		}
+	}
+	if got := f.Snapshot().Head.Slot; got != 4 {
+		t.Errorf("head slot = %d, want 4", got)
+	}
+	if got := control.Dropped() - before; got < 4 {
+		t.Errorf("%d lines dropped for 4 blocks, want one for each at least", got)
 	}
 }
