@@ -82,6 +82,10 @@ func (c *devnetCmd) Run(ctx context.Context, console *console) error {
 	if err != nil {
 		return err
 	}
+	// The network must not wait for whoever reads the table.
+	out := telemetry.NewSink(console.out)
+	defer out.Flush(flushTimeout)
+	console = console.withOut(out)
 	temporary := c.Dir == ""
 	if temporary {
 		if options.Dir, err = os.MkdirTemp("", "leanspec-devnet-"); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -25,8 +26,16 @@ type commands struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, newConsole(), os.Args[1:])
+	// Without this, the first write to stdout or stderr after its reader has gone would end the process.
+	signal.Ignore(syscall.SIGPIPE)
+	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup leaves it
+		stops = append(stops, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), stops...)
+	console := newConsole()
+	code := run(ctx, console, os.Args[1:])
+	console.flush()
 	stop()
 	os.Exit(code)
 }
@@ -68,7 +77,12 @@ func run(ctx context.Context, console *console, args []string) int {
 	case err != nil:
 		return fail(explainUsage(err, args), 2)
 	}
-	if err := command.Run(); err != nil {
+	err = command.Run()
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file) && file.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE):
+		return 0 // The command did its work, and the reader of the result had seen enough of it.
+	case err != nil:
 		return fail(err, 1)
 	}
 	return 0

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // console is the world around a command, so that a test can be that world.
@@ -22,11 +23,15 @@ type console struct {
 	width func() int
 }
 
-// newConsole is the process's own console.
+// flushTimeout is how long a command waits for the readers of stdout and stderr before it goes on without them.
+const flushTimeout = time.Second
+
+// newConsole returns the console of the process. A blocked or closed stderr never holds up a command, while a
+// command that only prints its result waits for the reader of stdout.
 func newConsole() *console {
 	return &console{
 		out: os.Stdout,
-		err: os.Stderr,
+		err: telemetry.NewSink(os.Stderr),
 		now: time.Now,
 		width: func() int {
 			fd := int(os.Stderr.Fd())
@@ -39,6 +44,20 @@ func newConsole() *console {
 			return 80
 		},
 	}
+}
+
+// flush waits until what was written to stderr has come out, so that what is written to stdout next comes after it.
+func (c *console) flush() {
+	if sink, ok := c.err.(*telemetry.Sink); ok {
+		sink.Flush(flushTimeout)
+	}
+}
+
+// withOut returns the console with another stdout.
+func (c *console) withOut(out io.Writer) *console {
+	with := *c
+	with.out = out
+	return &with
 }
 
 // redrawEvery is how often the bar is drawn; the eye needs no more.
@@ -90,6 +109,7 @@ func (p *keyProgress) finish() {
 	if !p.drawn.IsZero() {
 		fmt.Fprintln(p.console.err)
 	}
+	p.console.flush()
 }
 
 // left estimates the time that is left from the time that part of the work has taken.
