@@ -39,7 +39,7 @@ type runCmd struct {
 	Scheme            string   `default:"prod" placeholder:"NAME" group:"Chain" help:"XMSS signature scheme, prod or test (${default}). LEAN_ENV=test selects test too."`
 	ProofScheme       string   `default:"siglist" placeholder:"NAME" group:"Chain" help:"Aggregation proofs: siglist (${default})."`
 	APIPort           int      `name:"api-port" default:"5052" placeholder:"PORT" group:"Ports" help:"HTTP API, with /metrics beside it; 0 turns it off (${default})."`
-	MetricsPort       int      `default:"8008" placeholder:"PORT" group:"Ports" help:"/metrics, /health, /livez and /readyz; 0 turns them off (${default})."`
+	MetricsPort       int      `default:"8008" placeholder:"PORT" group:"Ports" help:"/metrics, /health, /livez and /readyz; 0 turns them off (${default}). Where the default is in use, the next free port."`
 	RPCPort           int      `name:"rpc-port" placeholder:"PORT" group:"Ports" help:"A port for /health, /livez and /readyz alone; off unless set."`
 	LogLevel          string   `default:"info" placeholder:"LEVEL" group:"Logs" help:"debug, info, warn or error (${default}), and levels for components: info,p2p=debug,libp2p=error. The API changes it at run time."`
 	LogFormat         string   `default:"text" placeholder:"FORMAT" group:"Logs" help:"text or json (${default})."`
@@ -81,7 +81,7 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 		return err
 	}
 	if unknown := flags.unknownVariables(os.Environ(), command.Selected()); len(unknown) > 0 {
-		log.Warn("unknown environment variables", "variables", unknown,
+		log.Warn("unknown environment variables", "unknown", unknown,
 			telemetry.Advice("These variables have no effect. Correct the name of a variable that is meant to set a flag, and remove the others."))
 	}
 	cfg, err := c.resolve()
@@ -90,7 +90,7 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	}
 	cfg.Log, cfg.LogLevels = log, levels
 	if unknown := cfg.Genesis.UnknownKeys; len(unknown) > 0 {
-		log.Warn("unknown keys in the genesis file", "file", c.Genesis, "keys", unknown,
+		log.Warn("unknown keys in the genesis file", "file", c.Genesis, "unknown", unknown,
 			telemetry.Advice("These keys have no effect. Correct a key that is misspelt; ignore one that belongs to another client."))
 	}
 	if c.ValidatorKeys != "" && len(cfg.Keys) == 0 {
@@ -100,6 +100,7 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	if cfg.PeerNames, err = config.LoadPeerNames(filepath.Dir(c.Genesis)); err != nil { // other tools' file
 		log.Warn("peers have no names in metrics", telemetry.Err(err))
 	}
+	cfg.AnyMetricsPort = !isSet(command, "metrics-port")
 	n, err := node.New(ctx, *cfg)
 	switch {
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO):

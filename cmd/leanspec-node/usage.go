@@ -78,6 +78,11 @@ func (f *flags) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, er
 	return nil, nil
 }
 
+// isSet reports whether a flag has a value from the command line or the environment, and not only its default.
+func isSet(command *kong.Context, name string) bool {
+	return slices.ContainsFunc(command.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == name })
+}
+
 // help adds the variable to the description of a flag.
 func (f *flags) help(value *kong.Value) string {
 	if name, ok := f.variables[value.Flag]; ok {

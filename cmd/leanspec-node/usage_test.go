@@ -143,3 +143,29 @@ func TestUnknownVariablesAreLogged(t *testing.T) {
 		t.Errorf("warnings = %q, want one that names LEANSPEC_BOOTNODE", got)
 	}
 }
+
+// A value of a flag counts as asked for wherever it comes from, but for the default.
+func TestIsSet(t *testing.T) {
+	f := new(flags)
+	parser, err := kong.New(&commands{}, f.options()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(want bool, args ...string) {
+		t.Helper()
+		command, err := parser.Parse(append(args, "--genesis", "x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := isSet(command, "metrics-port"); got != want {
+			t.Errorf("%q: set = %t, want %t", args, got, want)
+		}
+	}
+	check(false)
+	check(true, "--metrics-port", "8008")
+	check(true, "run", "--metrics-port=8008")
+	t.Setenv("LEANSPEC_METRICS_PORT", "8008")
+	check(true)
+	t.Setenv("LEANSPEC_METRICS_PORT", "")
+	check(false)
+}

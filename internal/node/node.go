@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	stdsync "sync"
+	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -22,6 +23,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/guard"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+	"github.com/leanEthereum/leanspec-node/internal/node/ports"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
 	"github.com/leanEthereum/leanspec-node/internal/node/sync"
 	"github.com/leanEthereum/leanspec-node/internal/node/validator"
@@ -55,6 +57,8 @@ type Config struct {
 	// Ports of the three HTTP servers; 0 turns one off. The RPC port has /health,
 	// /livez and /readyz.
 	APIPort, MetricsPort, RPCPort int
+	// AnyMetricsPort lets the node take a later port where MetricsPort is in use: nobody has asked for that one.
+	AnyMetricsPort bool
 
 	Log       *slog.Logger
 	LogLevels *telemetry.LogControl // of Log; nil turns the route to change them off
@@ -210,16 +214,39 @@ func (n *Node) listen() error {
 			continue
 		}
 		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", s.port))
+		if s.flag == "metrics" && n.cfg.AnyMetricsPort && errors.Is(err, syscall.EADDRINUSE) {
+			ln, err = n.listenAfter(s.port, err)
+		}
 		if err != nil {
-			var op *net.OpError
-			if errors.As(err, &op) {
-				err = op.Err
-			}
-			return &config.Error{File: "--" + s.flag + "-port", Value: fmt.Sprint(s.port), Problem: err.Error(), Err: err}
+			return &config.Error{File: "--" + s.flag + "-port", Value: fmt.Sprint(s.port), Problem: ports.Problem(err, "tcp", s.port), Err: err}
 		}
 		n.servers = append(n.servers, server{s.flag, ln, s.handler})
 	}
 	return nil
+}
+
+// portsToTry bounds the search for a free port.
+const portsToTry = 1000
+
+// listenAfter opens the first free port after one that is in use, and logs which. The error is that of the first port if
+// there is no other.
+func (n *Node) listenAfter(taken int, inUse error) (net.Listener, error) {
+	for port := taken + 1; port < taken+portsToTry; port++ {
+		if port == n.cfg.APIPort || port == n.cfg.RPCPort {
+			continue
+		}
+		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		telemetry.Component(n.cfg.Log, "node").Warn("default metrics port in use", "port", taken, telemetry.Err(errors.New(ports.Problem(inUse, "tcp", taken))), "port_used", port,
+			telemetry.Advice("Set --metrics-port to a free port, so that the port is the same after each start."))
+		return ln, nil
+	}
+	return nil, inUse
 }
 
 // Close gives up what New opened.

@@ -102,6 +102,11 @@ func (n *Network) joinTopics() error {
 	for subnet := range n.cfg.Committees {
 		topics = append(topics, n.attestationTopic(subnet))
 	}
+	for _, subnet := range n.cfg.Subnets {
+		if subnet >= n.cfg.Committees {
+			topics = append(topics, n.attestationTopic(subnet))
+		}
+	}
 	names := make([]string, len(topics))
 	for i, topic := range topics {
 		names[i] = topic.String()

@@ -107,6 +107,17 @@ func TestGossipIsForwarded(t *testing.T) {
 	}
 }
 
+// TestSubnetsBeyondCommittees holds that a node subscribes to subnets that no validator has, as leanSpec's does.
+func TestSubnetsBeyondCommittees(t *testing.T) {
+	left, middle, _ := line(t, 5, func(cfg *Config, _ *testNode) { cfg.Subnets = []uint64{0, 1, 77} })
+	if err := left.PublishAttestation(t.Context(), vote(3, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := receive(t, "the vote", middle.handler.heard), "attestation 5"; got != want {
+		t.Errorf("heard %s, want %s", got, want)
+	}
+}
+
 // TestVerdicts holds that only accepted messages go on, and that rejected ones
 // cost their sender.
 func TestVerdicts(t *testing.T) {

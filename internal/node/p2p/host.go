@@ -2,7 +2,6 @@ package p2p
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -22,6 +21,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/node/ports"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	manet "github.com/multiformats/go-multiaddr/net"
 )
@@ -44,8 +44,8 @@ func newHost(cfg *Config, g gater) (host.Host, error) {
 			return nil, &config.Error{Field: "--listen", Value: strconv.Quote(cfg.Listen),
 				Problem: "want a QUIC address such as /ip4/0.0.0.0/udp/9001/quic-v1"}
 		}
-		if err := checkFree(addr); err != nil {
-			return nil, &config.Error{Field: "--listen", Value: strconv.Quote(cfg.Listen), Problem: err.Error(), Err: err}
+		if problem, err := checkFree(addr); err != nil {
+			return nil, &config.Error{Field: "--listen", Value: strconv.Quote(cfg.Listen), Problem: problem, Err: err}
 		}
 		listen = libp2p.ListenAddrs(addr)
 	}
@@ -195,19 +195,17 @@ func rename(a slog.Attr) slog.Attr {
 }
 
 // checkFree opens the port of an address and closes it again: libp2p says that a
-// port is in use in many lines, and in none of its own.
-func checkFree(addr ma.Multiaddr) error {
+// port is in use in many lines, and not by which process.
+func checkFree(addr ma.Multiaddr) (problem string, err error) {
 	network, address, err := manet.DialArgs(addr)
 	if err != nil {
-		return err
+		return err.Error(), err
 	}
 	conn, err := net.ListenPacket(network, address)
 	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			return op.Err
-		}
-		return err
+		port, _ := addr.ValueForProtocol(ma.P_UDP)
+		number, _ := strconv.Atoi(port)
+		return ports.Problem(err, "udp", number), err
 	}
-	return conn.Close()
+	return "", conn.Close()
 }

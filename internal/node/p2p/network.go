@@ -58,7 +58,8 @@ type Config struct {
 	NetworkName string
 	// Committees is the number of attestation committees; 0 means 1.
 	Committees uint64
-	// Subnets are the attestation subnets to subscribe to, each below Committees.
+	// Subnets are the attestation subnets to subscribe to. Those from Committees on are no validator's; leanSpec's node
+	// subscribes to them too.
 	Subnets []uint64
 	// IsAggregator stands in the node record.
 	IsAggregator bool
@@ -142,12 +143,6 @@ func New(cfg Config) (*Network, error) {
 		return nil, &config.Error{Field: "--network-name", Value: strconv.Quote(cfg.NetworkName), Problem: "want a name without a slash"}
 	}
 	cfg.Committees = max(cfg.Committees, 1)
-	for _, subnet := range cfg.Subnets {
-		if subnet >= cfg.Committees {
-			return nil, &config.Error{Field: "--aggregate-subnet-ids", Value: strconv.FormatUint(subnet, 10),
-				Problem: fmt.Sprintf("want less than the %d committees", cfg.Committees)}
-		}
-	}
 	if cfg.MaxPeers <= 0 {
 		cfg.MaxPeers = DefaultMaxPeers
 	}

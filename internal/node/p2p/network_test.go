@@ -458,7 +458,6 @@ func TestConfigErrors(t *testing.T) {
 		want   string
 	}{
 		"no handler":     {func(c *Config) { c.Handler = nil }, "required"},
-		"subnet":         {func(c *Config) { c.Subnets = []uint64{1} }, "--aggregate-subnet-ids: 1: want less than the 1 committees"},
 		"network name":   {func(c *Config) { c.NetworkName = "a/b" }, "without a slash"},
 		"listen on TCP":  {func(c *Config) { c.Listen = "/ip4/127.0.0.1/tcp/9001" }, "--listen: \"/ip4/127.0.0.1/tcp/9001\": want a QUIC address"},
 		"listen on text": {func(c *Config) { c.Listen = "localhost:9001" }, "want a QUIC address"},

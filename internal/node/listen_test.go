@@ -1,0 +1,59 @@
+package node
+
+import (
+	"bytes"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// A metrics port that was asked for and is in use is an error. Where nobody asked for it, the node takes the next free
+// one and says which.
+func TestMetricsPortInUse(t *testing.T) {
+	ln, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	port := ln.Addr().(*net.TCPAddr).Port
+	w := newWorld(t, xmss.Test, 1, 16)
+	nodeKey, err := config.GenerateNodeKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := new(bytes.Buffer)
+	log, _ := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelInfo, Writer: lines, Format: telemetry.FormatJSON})
+	cfg := Config{
+		Version: "test", NodeID: "0", Genesis: w.genesis, Scheme: w.scheme, NodeKey: nodeKey, NetworkName: "test", Committees: 1,
+		Log: log, Time: w.clock, StartTime: time.Now(),
+		MetricsPort: port,
+	}
+	n, err := New(t.Context(), cfg)
+	if err == nil {
+		n.Close()
+		t.Fatal("a port in use that was asked for is accepted")
+	}
+	if want := "--metrics-port: " + strconv.Itoa(port) + ": already in use by "; !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v, want %s…", err, want)
+	}
+
+	cfg.AnyMetricsPort = true
+	if n, err = New(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	used := n.servers[0].ln.Addr().(*net.TCPAddr).Port
+	if used <= port {
+		t.Errorf("metrics port = %d, want one after %d, which is in use", used, port)
+	}
+	if want := `"port_used":` + strconv.Itoa(used); strings.Count(lines.String(), "default metrics port in use") != 1 || !strings.Contains(lines.String(), want) {
+		t.Errorf("the log is\n%s\nwant one warning with %s", lines, want)
+	}
+}

@@ -1,0 +1,55 @@
+package ports
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/prometheus/procfs"
+)
+
+// listening is the state of a TCP socket that listens, as the kernel numbers it.
+const listening = 10
+
+// holderOf returns the name and the number of the process that has a port open, "" if that cannot be found out. The
+// files of other users' processes are for root only.
+func holderOf(network string, port int) string {
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return ""
+	}
+	var sockets []string
+	add := func(state, localPort, inode uint64) {
+		if localPort == uint64(port) && (network == "udp" || state == listening) {
+			sockets = append(sockets, fmt.Sprintf("socket:[%d]", inode))
+		}
+	}
+	if network == "udp" {
+		for _, read := range []func() (procfs.NetUDP, error){fs.NetUDP, fs.NetUDP6} {
+			lines, _ := read() // a system without IPv6 has one file
+			for _, l := range lines {
+				add(l.St, l.LocalPort, l.Inode)
+			}
+		}
+	} else {
+		for _, read := range []func() (procfs.NetTCP, error){fs.NetTCP, fs.NetTCP6} {
+			lines, _ := read()
+			for _, l := range lines {
+				add(l.St, l.LocalPort, l.Inode)
+			}
+		}
+	}
+	processes, err := fs.AllProcs()
+	if err != nil || len(sockets) == 0 {
+		return ""
+	}
+	for _, process := range processes {
+		open, _ := process.FileDescriptorTargets()
+		if !slices.ContainsFunc(open, func(file string) bool { return slices.Contains(sockets, file) }) {
+			continue
+		}
+		if name, err := process.Comm(); err == nil {
+			return fmt.Sprintf("%s (pid %d)", name, process.PID)
+		}
+	}
+	return ""
+}
