@@ -1,13 +1,13 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,7 +31,8 @@ type world struct {
 	keys    []config.ValidatorKeys
 	scheme  *xmss.Scheme
 	nodes   []*Node
-	votes   int // that were cast
+	logs    []*lines // of the nodes
+	votes   int      // that were cast
 	// allVotes has every slot wait until the first node has heard every vote.
 	allVotes bool
 }
@@ -78,7 +79,7 @@ func (w *world) start(t testing.TB, keys []config.ValidatorKeys, isAggregator bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := new(bytes.Buffer)
+	lines := &lines{new: make(chan struct{}, 1)}
 	log, _ := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelInfo, Writer: lines})
 	cfg := Config{
 		Version: "test", NodeID: fmt.Sprint(len(w.nodes)), Genesis: w.genesis, Keys: keys, Scheme: w.scheme, IsAggregator: isAggregator,
@@ -104,7 +105,7 @@ func (w *world) start(t testing.TB, keys []config.ValidatorKeys, isAggregator bo
 			t.Logf("node %s:\n%s", cfg.NodeID, lines)
 		}
 	})
-	w.nodes = append(w.nodes, n)
+	w.nodes, w.logs = append(w.nodes, n), append(w.logs, lines)
 	return n
 }
 
@@ -203,6 +204,42 @@ func TestNodes(t *testing.T) {
 		if late.chain.Snapshot().LatestFinalized != a.LatestFinalized {
 			t.Error("the late node sees another finalized block")
 		}
+	})
+}
+
+// TestStalledChain: a chain that nobody aggregates for says so in the log, once, and so it does when it goes on.
+func TestStalledChain(t *testing.T) {
+	w := newWorld(t, xmss.Test, 2, 64)
+	w.allVotes = true
+	n := w.start(t, w.keys, false)
+	check := func(slot lstar.Slot, want map[string]int) {
+		t.Helper()
+		log := w.logs[0].String()
+		for text, count := range want {
+			if got := strings.Count(log, text); got != count {
+				t.Errorf("%d lines with %q after slot %d, want %d", got, text, slot, count)
+			}
+		}
+	}
+	slot := lstar.Slot(0)
+	for ; slot <= 20; slot++ {
+		w.slot(t, slot)
+	}
+	check(slot, map[string]int{"WRN chain     no aggregates received": 1, "finality stalled": 0})
+	for ; slot <= 24; slot++ {
+		w.slot(t, slot)
+	}
+	check(slot, map[string]int{"WRN chain     finality stalled         slot=21 epoch=7 finalized_slot=0 finality_lag=21 advice=": 1, " finality_lag=24 ": 1})
+	n.chain.SetAggregator(true)
+	for ; n.chain.Snapshot().LatestFinalized.Slot < 25; slot++ {
+		if slot == 60 {
+			t.Fatalf("finalized %s at slot %d, want slot 25 or more", n.chain.Snapshot().LatestFinalized, slot)
+		}
+		w.slot(t, slot)
+	}
+	check(slot, map[string]int{
+		"WRN chain     no aggregates received": 1, "INF chain     aggregates received again": 1,
+		"WRN chain     finality stalled": 1, "INF chain     finality resumed": 1,
 	})
 }
 

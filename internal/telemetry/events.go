@@ -244,6 +244,9 @@ type SlotSummary struct {
 	Votes     int
 }
 
+// finalityLag returns the slots between the finalized checkpoint and the slot.
+func (e SlotSummary) finalityLag() uint64 { return e.Slot - min(e.FinalizedSlot, e.Slot) }
+
 // PoolSizes are the sizes of the fork-choice store.
 type PoolSizes struct {
 	// AttestationSignatures are single votes not yet aggregated.

@@ -120,7 +120,7 @@ func TestEventLinesHaveTheirFields(t *testing.T) {
 			"slot", "epoch", "root", "peer_id", "reason", "error", "advice",
 		}},
 		{"slot", func(o *Observer) { o.SlotSummary(SlotSummary{}) }, []string{
-			"slot", "epoch", "head_slot", "justified_slot", "finalized_slot", "safe_target_slot", "root", "peers", "votes", "block_seen", "synced",
+			"slot", "epoch", "head_slot", "justified_slot", "finalized_slot", "finality_lag", "safe_target_slot", "root", "peers", "votes", "block_seen", "synced",
 		}},
 	}
 	for _, test := range tests {

@@ -22,6 +22,7 @@ type Observer struct {
 
 	// syncState is the last SyncState seen, to log changes only.
 	syncState atomic.Int32
+	stall     stall
 }
 
 const (
@@ -184,6 +185,7 @@ func (o *Observer) AggregateAccepted(e AggregateAccepted) {
 	if o == nil {
 		return
 	}
+	o.stall.aggregate()
 	add(o.m.attestationsProcessed, e.Participants)
 	if !e.Own {
 		o.m.aggregatedSignaturesValid.Inc()
@@ -216,6 +218,7 @@ func (o *Observer) AggregateProduced(e AggregateProduced) {
 	if o == nil {
 		return
 	}
+	o.stall.aggregate()
 	o.m.aggregatedSignatures.Inc()
 	add(o.m.attestationsInAggregates, e.Participants)
 	observe(o.m.aggregateBuildingTime, e.Duration)
@@ -409,8 +412,8 @@ func (o *Observer) KeyWindow(e KeyWindow) {
 	}
 }
 
-// SlotSummary writes the line of the slot, and sets what is finalized: a reorganisation can lower it, which is no
-// finalization.
+// SlotSummary writes the line of the slot, and one where finality or aggregation stalls or resumes. It sets what is
+// finalized: a reorganisation can lower it, which does not count as a finalization.
 func (o *Observer) SlotSummary(e SlotSummary) {
 	if o == nil {
 		return
@@ -418,9 +421,11 @@ func (o *Observer) SlotSummary(e SlotSummary) {
 	o.setFinalized(e.FinalizedSlot)
 	write(o.chain, slog.LevelInfo, "slot", Slot(e.Slot),
 		slog.Uint64("head_slot", e.HeadSlot), slog.Uint64("justified_slot", e.JustifiedSlot),
-		slog.Uint64("finalized_slot", e.FinalizedSlot), slog.Uint64("safe_target_slot", e.SafeTargetSlot),
+		slog.Uint64("finalized_slot", e.FinalizedSlot), slog.Uint64("finality_lag", e.finalityLag()),
+		slog.Uint64("safe_target_slot", e.SafeTargetSlot),
 		Root(e.HeadRoot), slog.Int("peers", e.Peers), slog.Int("votes", e.Votes),
 		slog.Bool("block_seen", e.BlockSeen), slog.Bool("synced", e.Synced))
+	o.stalled(e)
 }
 
 // PoolSizes sets the sizes of the store.
