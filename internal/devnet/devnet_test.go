@@ -25,6 +25,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/porttest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -161,9 +162,10 @@ func (r *ready) flag() string { return "--ready=" + r.ln.Addr().String() }
 // next waits for a node. The function that it returns waits for the node's end.
 func (r *ready) next() (name string, waitForEnd func()) {
 	r.t.Helper()
+	_ = r.ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
 	conn, err := r.ln.Accept()
 	if err != nil {
-		r.t.Fatal(err)
+		r.t.Fatalf("no node is ready: %v", err)
 	}
 	r.t.Cleanup(func() { conn.Close() })
 	reader := bufio.NewReader(conn)
@@ -404,14 +406,28 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+func reservePort(t *testing.T) uint16 {
+	t.Helper()
+	port, err := strconv.ParseUint(porttest.Reserve(t), 10, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint16(port)
+}
+
 func TestPrefixAndEnvironment(t *testing.T) {
 	r := newReady(t)
 	t.Setenv("LEANSPEC_FAKE", "set")
 	options := fakeOptions(t.TempDir(), 2,
-		NodeOptions{Prefix: []string{"sh", "-c", `test -z "$LEANSPEC_FAKE" || exit 9; "$@"; exit $?`, "prefix"}, Args: []string{r.flag(), "--fake=deaf"}},
+		NodeOptions{Prefix: []string{"sh", "-c", `test -z "$LEANSPEC_FAKE" || exit 9; "$@"; exit $?`, "prefix"}, Args: []string{r.flag(), "--fake=deaf"}, Late: true},
 		NodeOptions{Late: true})
 	options.StopTimeout = 50 * time.Millisecond
 	n := start(t, options)
+	// A node with a prefix gets the standard ports, as it is on a host of its own. This one is not.
+	n.Nodes[0].API, n.Nodes[0].Metrics = reservePort(t), reservePort(t)
+	if err := n.Nodes[0].Start(); err != nil {
+		t.Fatal(err)
+	}
 	_, waitForEnd := r.next()
 	if s := n.Observe(t.Context()); s.Nodes[0].State != Up || s.Nodes[1].State != Stopped {
 		t.Errorf("the nodes are %s and %s, want up, and stopped as it is late", s.Nodes[0].State, s.Nodes[1].State)
