@@ -1,14 +1,14 @@
-# What the targets need is installed by the Go toolchain from go.mod.
+# The Go toolchain builds all tools that the targets need from go.mod.
 
 GO      ?= go
 BIN     := build/leanspec-node
 
-# How long each fuzz target runs.
+# Duration of each fuzz target.
 FUZZTIME ?= 60s
 
 export CGO_ENABLED = 0
 
-# What the binary of the image is built from. The tag of this commit if it has one, or its date and hash.
+# Version and commit in the image's binary. The version is the tag of the commit, or else its date and hash.
 VERSION  ?= $(shell git describe --tags --exact-match --dirty 2>/dev/null || git log -1 --date=format:%Y%m%d --format=v0.0.0-%cd-%h --abbrev=12 2>/dev/null || echo unknown)
 REVISION ?= $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null || echo unknown)
 IMAGE    ?= leanspec-node
@@ -18,11 +18,12 @@ IMAGE    ?= leanspec-node
 build:
 	$(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/leanspec-node
 
-# Four nodes and eight validators on this machine, until Ctrl-C.
+# Runs four nodes with eight validators on this machine until Ctrl-C.
 devnet: build
 	$(BIN) devnet --nodes 4 --validators 8
 
-# The container image, "docker build ." with the version and the commit in it, and the images for tests and development.
+# Builds the container image, as "docker build ." does, with the version and the commit. "images" also builds the images for
+# tests and development.
 docker-build = docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) $(DOCKER_BUILD_FLAGS)
 
 image:
@@ -32,15 +33,16 @@ images: image
 	$(docker-build) --target test -t $(IMAGE):test .
 	$(docker-build) --target development -t $(IMAGE):dev .
 
-# The binary of the image. Nothing of the machine, the folder or the time gets into it: the same source, VERSION,
-# REVISION and Go give the same bytes.
+# Builds the image's binary. It does not depend on the machine, the folder or the time: the same source, VERSION, REVISION
+# and Go give the same bytes.
 OUT ?= build/image/leanspec-node
 
 image-binary:
 	GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -trimpath -buildvcs=false \
 	  -ldflags "-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)" -o $(OUT) ./cmd/leanspec-node
 
-# Makes it twice, in two folders and without a common cache, and wants the same bytes. What is not committed is not in it.
+# Builds the image's binary twice, in two folders and without a common cache, and compares the bytes. Changes that are not
+# committed are left out.
 reproduce:
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	for folder in one another; do \
@@ -50,22 +52,22 @@ reproduce:
 	sha256sum "$$tmp"/*/leanspec-node; \
 	cmp "$$tmp/one/leanspec-node" "$$tmp/another/leanspec-node"
 
-# All tests. -count=1: the cache of test results does not cover the program that e2e builds and runs.
+# Runs all tests, without cached results: the cache does not notice changes of the program that e2e builds and runs.
 test:
 	$(GO) test -count=1 -timeout 30m $(TESTFLAGS) ./...
-	@cd conformance && $(GO) test # again, for its table
+	@cd conformance && $(GO) test # once more, for its table
 
-# Kills a node of a network at random moments; go test does it 20 times.
+# Kills a node of a network CRASHES times at random moments. "make test" does it 20 times.
 CRASHES ?= 200
 
 crashtest:
 	LEANSPEC_CRASHES=$(CRASHES) $(GO) test -count=1 -timeout 60m -v -run '^TestCrash$$' ./e2e
 
-# What a node takes in 20,000 slots without finality, with its curve.
+# Measures the memory of a node over 20,000 slots without finality.
 memtest:
 	LEANSPEC_MEMORY_SLOTS=20000 $(GO) test -timeout 60m -v -run 'TestMemory' ./internal/node/sync
 
-# The race detector needs cgo; the program does not.
+# Runs the quick tests with the race detector, which needs cgo.
 race:
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m ./...
 
@@ -78,11 +80,11 @@ check:
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# Writes docs/metrics.md, which is made of the definitions in the code.
+# Generates docs/metrics.md from the definitions in the code.
 docs:
 	$(GO) test -count=1 -run '^TestMetricsDocument$$' ./internal/telemetry -update
 
-# Runs every fuzz target of every package, one after the other.
+# Runs every fuzz target of every package in turn.
 fuzz:
 	@set -e; for package in $$($(GO) list ./...); do \
 	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
