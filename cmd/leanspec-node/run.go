@@ -100,6 +100,10 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	if cfg.PeerNames, err = config.LoadPeerNames(filepath.Dir(c.Genesis)); err != nil { // other tools' file
 		log.Warn("peers have no names in metrics", telemetry.Err(err))
 	}
+	for _, exposed := range config.FindExposed(c.secretFiles(cfg)) {
+		log.Warn("secret keys can be read by other users", "file", exposed.File, "mode", fmt.Sprintf("%04o", exposed.Mode), "files", exposed.Count,
+			telemetry.Advice("Anyone who can read a secret key can sign with it. Run chmod 600 on the files of this folder; docs/keys.md says what is possible with Kubernetes."))
+	}
 	cfg.AnyMetricsPort = !isSet(command, "metrics-port")
 	n, err := node.New(ctx, *cfg)
 	switch {
@@ -252,6 +256,27 @@ func (c *runCmd) subnets() (ids []uint64, err error) {
 	return ids, nil
 }
 
+// nodeKeyFile returns the file with the identity of the node, or nothing where it
+// has none.
+func (c *runCmd) nodeKeyFile() string {
+	if c.NodeKey == "" && c.DataDir != "" {
+		return filepath.Join(c.DataDir, "node.key")
+	}
+	return c.NodeKey
+}
+
+// secretFiles lists the files that nobody but the node should be able to read.
+func (c *runCmd) secretFiles(cfg *node.Config) []string {
+	var files []string
+	for _, k := range cfg.Keys {
+		files = append(files, k.AttestationPath, k.ProposalPath)
+	}
+	if file := c.nodeKeyFile(); file != "" {
+		files = append(files, file)
+	}
+	return files
+}
+
 // identity returns the key that names the node: the one that was given, the one
 // of the data folder, or a new one.
 func (c *runCmd) identity() (*config.NodeKey, error) {
@@ -261,7 +286,7 @@ func (c *runCmd) identity() (*config.NodeKey, error) {
 	if c.DataDir == "" {
 		return config.GenerateNodeKey()
 	}
-	return config.LoadOrMakeNodeKey(filepath.Join(c.DataDir, "node.key"))
+	return config.LoadOrMakeNodeKey(c.nodeKeyFile())
 }
 
 // inputError is a mistake of the operator: it ends the process with code 2.

@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // startNode runs a node of the network that newKeys makes, without ports, until it has started. It returns what the
@@ -79,5 +82,28 @@ func TestUnknownGenesisKeys(t *testing.T) {
 	got := warnings(startNode(t, ""), "unknown keys")
 	if len(got) != 1 || !strings.Contains(got[0], `\\u200bATTESTATION_COMMITTEE_COUNT (nearest known name: ATTESTATION_COMMITTEE_COUNT)`) || !strings.Contains(got[0], `"SLOTS (`) {
 		t.Errorf("warnings = %q, want one that names both keys", got)
+	}
+}
+
+// Secret keys that others can read are worth a warning for each folder.
+func TestExposedKeys(t *testing.T) {
+	t.Chdir(t.TempDir())
+	mustRun(t, newTestConsole(0), fmt.Sprintf("genesis --nodes 1 --validators 2 --scheme test --genesis-time %d --out net", time.Now().Unix()+3600))
+	args := "--validator-keys net --node-key net/lean_spec_0.key"
+	if got := warnings(startNode(t, args), "secret keys"); len(got) != 0 {
+		t.Errorf("warnings = %q, want none", got)
+	}
+	secrets, err := filepath.Glob("net/hash-sig-keys/*_sk.ssz")
+	if err != nil || len(secrets) != 4 {
+		t.Fatalf("secret keys = %v, %v, want four", secrets, err)
+	}
+	for path, mode := range map[string]os.FileMode{secrets[1]: 0o644, secrets[3]: 0o440, "net/lean_spec_0.key": 0o604} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := warnings(startNode(t, args), "secret keys can be read by other users")
+	if len(got) != 2 || !strings.Contains(got[0], `"file":"`+secrets[1]+`","mode":"0644","files":2`) || !strings.Contains(got[1], `"file":"net/lean_spec_0.key","mode":"0604","files":1`) {
+		t.Errorf("warnings = %q, want one for %s, mode 0644, 2 files, and one for net/lean_spec_0.key, mode 0604", got, secrets[1])
 	}
 }
