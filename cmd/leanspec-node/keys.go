@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -73,9 +74,30 @@ func (c *keyFlags) open(console *console, genesis *config.Genesis, keys []config
 	log, _ := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelWarn, Writer: console.err})
 	slots := clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis.GenesisTime}}
 	return guard.Open(guard.Options{
-		Keys: guard.KeyFiles(keys), DataDir: c.DataDir, Slot: uint64(slots.CurrentSlot(console.now().UnixMilli())),
-		BeforeGenesis: console.now().Before(slots.StartOf(0)), Log: telemetry.Component(log, "guard"),
+		Keys: guard.KeyFiles(keys), DataDir: c.DataDir, Log: telemetry.Component(log, "guard"),
+		Now: func() (uint64, bool) {
+			now := console.now()
+			return uint64(slots.CurrentSlot(now.UnixMilli())), !now.Before(slots.StartOf(0))
+		},
 	})
+}
+
+// reportMissing says which keys the guard has closed because they had no record.
+func (c *keyFlags) reportMissing(console *console, missing guard.Missing) {
+	if len(missing.Keys) > 0 {
+		fmt.Fprintf(console.err, "leanspec-node: no record found of %d keys in %s: they are closed up to slot %d, because they may have signed\n",
+			len(missing.Keys), c.places(missing.Keys), missing.Closed)
+	}
+}
+
+// places lists the folders in which the records of keys are looked for.
+func (c *keyFlags) places(keys []guard.KeyFile) string {
+	var folders []string
+	for _, k := range keys {
+		folders = append(folders, guard.Folders(k, c.DataDir)...)
+	}
+	slices.Sort(folders)
+	return strings.Join(slices.Compact(folders), " and ")
 }
 
 // keysStatusCmd shows the records. It changes nothing, so the node may run.
@@ -93,6 +115,8 @@ type keyStatus struct {
 	File      string `json:"file"`
 	FirstSlot uint64 `json:"first_slot"`
 	LastSlot  uint64 `json:"last_slot"`
+	// Recorded says whether there is a record of the key.
+	Recorded bool `json:"recorded"`
 	// SignedSlot is the latest slot that was signed, or is closed for another
 	// reason; Message is what was signed for it, if that is known.
 	SignedSlot *uint64 `json:"signed_slot"`
@@ -112,10 +136,14 @@ func (c *keysStatusCmd) Run(console *console) error {
 	now := uint64(slots.CurrentSlot(console.now().UnixMilli()))
 	windows := keyWindows(keys)
 	rows := []keyStatus{}
+	var missing []guard.KeyFile
 	for _, file := range guard.KeyFiles(keys) {
-		record, err := guard.Read(file, c.DataDir)
+		record, found, err := guard.Read(file, c.DataDir)
 		if err != nil {
 			return badInput(err)
+		}
+		if !found {
+			missing = append(missing, file)
 		}
 		window := windows[file.PublicKey]
 		row := keyStatus{
@@ -123,6 +151,7 @@ func (c *keysStatusCmd) Run(console *console) error {
 			FirstSlot: window.start, LastSlot: window.end - 1,
 			SlotsLeft: guard.SlotsLeft(record, window.start, window.end, now),
 			RunsOut:   slots.StartOf(lstar.Slot(window.end).Interval()).UTC(),
+			Recorded:  found,
 		}
 		if record.Kind != guard.Unused {
 			row.SignedSlot = &record.Slot
@@ -132,6 +161,13 @@ func (c *keysStatusCmd) Run(console *console) error {
 			row.Message = &message
 		}
 		rows = append(rows, row)
+	}
+	if len(missing) > 0 {
+		advice := ""
+		if c.DataDir == "" {
+			advice = "; if the node has a data folder, set --data-dir (LEANSPEC_DATA_DIR) to it"
+		}
+		fmt.Fprintf(console.err, "leanspec-node: no record found of %d keys in %s%s\n", len(missing), c.places(missing), advice)
 	}
 	if c.JSON {
 		encoder := json.NewEncoder(console.out)
@@ -143,6 +179,8 @@ func (c *keysStatusCmd) Run(console *console) error {
 	for _, row := range rows {
 		signed := "none"
 		switch {
+		case !row.Recorded:
+			signed = "no record"
 		case row.Message != nil:
 			signed = fmt.Sprint(*row.SignedSlot)
 		case row.SignedSlot != nil:
@@ -194,12 +232,8 @@ func (c *keysExportCmd) Run(console *console) error {
 	defer g.Close()
 	transfer := guard.Transfer{GenesisTime: genesis.GenesisTime, Scheme: c.Scheme}
 	windows := keyWindows(keys)
-	unused := 0
 	for _, file := range guard.KeyFiles(keys) {
 		record := g.Key(file.PublicKey).Record()
-		if record.Kind == guard.Unused {
-			unused++
-		}
 		if record.Kind == guard.Closed { // by the clock, which goes on when the key has run out
 			record.Slot = min(record.Slot, windows[file.PublicKey].end-1)
 		}
@@ -211,9 +245,7 @@ func (c *keysExportCmd) Run(console *console) error {
 		return badInput(err)
 	}
 	fmt.Fprintf(console.out, "Wrote the records of %d keys to %s.\n", len(transfer.Keys), c.Out)
-	if unused > 0 {
-		fmt.Fprintf(console.err, "leanspec-node: %d keys have signed nothing, as far as is known: if they have, is --data-dir that of the node?\n", unused)
-	}
+	c.reportMissing(console, g.Missing())
 	fmt.Fprintf(console.err, "leanspec-node: do not start node %s here again: keys that sign in two places are given away\n", c.NodeID)
 	return nil
 }
@@ -286,6 +318,7 @@ func (c *keysImportCmd) Run(console *console) error {
 		}
 	}
 	fmt.Fprintf(console.out, "Raised the records of %d keys; %d were as high already.\n", raised, len(transfer.Keys)-raised)
+	c.reportMissing(console, g.Missing())
 	if missing := 2*len(keys) - len(transfer.Keys); missing > 0 {
 		fmt.Fprintf(console.err, "leanspec-node: %s says nothing of %d keys of node %s\n", c.File, missing, c.NodeID)
 	}

@@ -60,7 +60,10 @@ func signed(t *testing.T, file guard.KeyFile, dataDir string, slot uint64, messa
 // hold has the keys in use, as a node has.
 func hold(t *testing.T, dataDir string, files ...guard.KeyFile) *guard.Guard {
 	t.Helper()
-	g, err := guard.Open(guard.Options{Keys: files, DataDir: dataDir, Log: slog.New(slog.DiscardHandler)})
+	g, err := guard.Open(guard.Options{
+		Keys: files, DataDir: dataDir, Log: slog.New(slog.DiscardHandler),
+		Now: func() (slot uint64, begun bool) { return 0, false },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,16 +77,20 @@ func TestKeysStatus(t *testing.T) {
 	g := hold(t, "", files...)         // as while a node runs
 	defer g.Close()
 	c := newTestConsole(0)
-	want := `validator  role         window  signed  left  runs out
-0          attestation  0-63    40      23    2026-01-02T03:06:21Z
-0          proposal     0-63    11      34    2026-01-02T03:06:21Z
-1          attestation  0-63    none    34    2026-01-02T03:06:21Z
-1          proposal     0-63    none    34    2026-01-02T03:06:21Z
-2          attestation  0-63    none    34    2026-01-02T03:06:21Z
-2          proposal     0-63    none    34    2026-01-02T03:06:21Z
+	want := `validator  role         window  signed     left  runs out
+0          attestation  0-63    40         23    2026-01-02T03:06:21Z
+0          proposal     0-63    11         34    2026-01-02T03:06:21Z
+1          attestation  0-63    no record  34    2026-01-02T03:06:21Z
+1          proposal     0-63    no record  34    2026-01-02T03:06:21Z
+2          attestation  0-63    none       34    2026-01-02T03:06:21Z
+2          proposal     0-63    none       34    2026-01-02T03:06:21Z
 `
 	if got := mustRun(t, c, "keys status"+keysFlags); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	advice := "leanspec-node: no record found of 2 keys in net/hash-sig-keys; if the node has a data folder, set --data-dir (LEANSPEC_DATA_DIR) to it\n"
+	if got := c.err.String(); got != advice {
+		t.Errorf("stderr: got %q, want %q", got, advice)
 	}
 	if got := mustRun(t, c, "keys status --node-id lean_spec_1"+keysFlags); strings.Count(got, "\n") != 3 || !strings.Contains(got, "\n1 ") {
 		t.Errorf("the second node:\n%s", got)
@@ -95,6 +102,9 @@ func TestKeysStatus(t *testing.T) {
 	if err := json.Unmarshal([]byte(mustRun(t, c, "keys status --json"+keysFlags)), &status); err != nil {
 		t.Fatal(err)
 	}
+	if k := status.Keys; !k[0].Recorded || k[2].Recorded {
+		t.Errorf("JSON: recorded = %v and %v, want true and false", k[0].Recorded, k[2].Recorded)
+	}
 	if k := status.Keys; status.CurrentSlot != 30 || len(k) != 6 || *k[0].SignedSlot != 40 || k[2].SignedSlot != nil || k[0].SlotsLeft != 23 ||
 		!strings.HasPrefix(*k[0].Message, "0x0100") || k[0].PublicKey != fmt.Sprintf("0x%x", files[0].PublicKey) {
 		t.Errorf("JSON: %+v", status)
@@ -104,6 +114,59 @@ func TestKeysStatus(t *testing.T) {
 		t.Errorf("files: %v, want four records", entries)
 	}
 	checkFailure(t, t.Context(), 2, `--node-id: "nobody": not in net/validators.yaml, which lists lean_spec_0, lean_spec_1; a node without validators needs no --validator-keys`, strings.Fields("keys status --node-id nobody"+keysFlags)...)
+}
+
+// TestKeysFromEnvironment: the commands find the keys and the records of the node
+// that runs with the same environment, as in a container.
+func TestKeysFromEnvironment(t *testing.T) {
+	files := newKeys(t)
+	signed(t, files[0], "data", 29, 1)
+	for _, file := range files { // as where the folder of the keys is read-only
+		_ = os.Remove(fmt.Sprintf("%s.%x.guard", file.Path, file.PublicKey[:4]))
+	}
+	for name, value := range map[string]string{
+		"LEANSPEC_GENESIS": "net/config.yaml", "LEANSPEC_VALIDATOR_KEYS": "net", "LEANSPEC_SCHEME": "test",
+		"LEANSPEC_NODE_ID": "lean_spec_0", "LEANSPEC_DATA_DIR": "data", "LEANSPEC_OUT": "secret.json", "LEANSPEC_JSON": "true",
+	} {
+		t.Setenv(name, value)
+	}
+	c := newTestConsole(0)
+	got := mustRun(t, c, "keys status")
+	want := `validator  role         window  signed     left  runs out
+0          attestation  0-63    29         34    2026-01-02T03:06:21Z
+0          proposal     0-63    no record  34    2026-01-02T03:06:21Z
+2          attestation  0-63    no record  34    2026-01-02T03:06:21Z
+2          proposal     0-63    no record  34    2026-01-02T03:06:21Z
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got, want := c.err.String(), "leanspec-node: no record found of 3 keys in data/guard and net/hash-sig-keys\n"; got != want {
+		t.Errorf("stderr: got %q, want %q", got, want)
+	}
+	checkFailure(t, t.Context(), 2, "want --out FILE; see leanspec-node keys export --help", "keys", "export")
+	if got := mustRun(t, c, "keys export --out moved.json"); got != "Wrote the records of 4 keys to moved.json.\n" {
+		t.Errorf("got %q, want the records of 4 keys", got)
+	}
+	// A key without a record may have signed up to now, and the file says so.
+	moved, err := readTransfer("moved.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []uint64{29, 31, 31, 31} {
+		if got := moved.Keys[i].Record; got.Slot != want || (got.Kind == guard.Signed) != (i == 0) {
+			t.Errorf("key %d in the file: %s, want slot %d", i, got, want)
+		}
+	}
+	if want := "no record found of 3 keys in data/guard and net/hash-sig-keys: they are closed up to slot 31, because they may have signed\n"; !strings.Contains(c.err.String(), want) {
+		t.Errorf("stderr: got %q, want %q", c.err.String(), want)
+	}
+	if got := mustRun(t, c, "keys import moved.json"); got != "Raised the records of 0 keys; 4 were as high already.\n" {
+		t.Errorf("got %q, want no record raised", got)
+	}
+	if got := c.err.String(); got != "" {
+		t.Errorf("stderr of import: got %q, want nothing: all keys have records now", got)
+	}
 }
 
 // TestKeysMove moves a validator, whose keys the new machine has from a backup.
@@ -136,22 +199,26 @@ func TestKeysMove(t *testing.T) {
 	t.Chdir("new")
 	signed(t, files[0], "", 5, 1)
 	load := "keys import ../moved.json" + keysFlags
-	for _, want := range []string{"Raised the records of 2 keys; 2 were as high already.\n", "Raised the records of 0 keys; 4 were as high already.\n"} {
+	for i, want := range []string{"Raised the records of 1 keys; 3 were as high already.\n", "Raised the records of 0 keys; 4 were as high already.\n"} {
 		if got := mustRun(t, c, load+" --data-dir data"); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+		// A key of which nothing is known here is closed up to the next slot.
+		if told := strings.Contains(c.err.String(), "no record found of 3 keys in data/guard and net/hash-sig-keys"); told != (i == 0) {
+			t.Errorf("import %d: stderr = %q", i, c.err.String())
+		}
 	}
-	for i, slot := range map[int]uint64{0: 12, 3: 9} {
+	for i, want := range map[int]guard.Record{0: {Kind: guard.Signed, Slot: 12, Message: [32]byte{1}}, 3: {Kind: guard.Closed, Slot: 31}} {
 		for _, dataDir := range []string{"", "data"} {
-			if r, err := guard.Read(files[i], dataDir); err != nil || r.Kind != guard.Signed || r.Slot != slot {
-				t.Errorf("key %d: %s, %v, want slot %d", i, r, err, slot)
+			if r, _, err := guard.Read(files[i], dataDir); err != nil || r != want {
+				t.Errorf("key %d: %s, %v, want %s", i, r, err, want)
 			}
 		}
 	}
 	// It never lowers.
 	signed(t, files[0], "", 20, 1)
 	mustRun(t, c, load)
-	if r, err := guard.Read(files[0], ""); err != nil || r.Slot != 20 {
+	if r, _, err := guard.Read(files[0], ""); err != nil || r.Slot != 20 {
 		t.Errorf("%s, %v, want slot 20 still", r, err)
 	}
 }
@@ -242,7 +309,7 @@ func TestKeysImportErrors(t *testing.T) {
 		checkFailure(t, t.Context(), 2, "bad.json: "+tt.want, strings.Fields("keys import bad.json"+keysFlags)...)
 	}
 	checkFailure(t, t.Context(), 2, "none.json: file not found", strings.Fields("keys import none.json"+keysFlags)...)
-	if r, err := guard.Read(files[0], ""); err != nil || r.Slot != 12 || r.Message != [32]byte{1} {
+	if r, _, err := guard.Read(files[0], ""); err != nil || r.Slot != 12 || r.Message != [32]byte{1} {
 		t.Errorf("after all errors the record is %s, %v", r, err)
 	}
 }

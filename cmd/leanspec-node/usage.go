@@ -39,11 +39,18 @@ func (f *flags) options() []kong.Option {
 	}
 }
 
-// build finds the variable of each flag, LEANSPEC_LOG_LEVEL for --log-level. All flags of run have one, and those of
-// health that say where the node is: it finds the node that has the same environment. Flags of other commands cannot
-// come from there: a forgotten LEANSPEC_FORCE must not cost anybody their keys.
+// build finds the variable of each flag, LEANSPEC_LOG_LEVEL for --log-level. All flags of run have one. So have those of
+// health that say where the node is, and those of the commands about keys that run has too: they find the node and the
+// records of the same environment. Flags of other commands cannot come from there: a forgotten LEANSPEC_FORCE must not
+// cost anybody their keys.
 func (f *flags) build(k *kong.Kong) error {
 	f.variables, f.from = make(map[*kong.Flag]string), make(map[*kong.Flag]string)
+	ofNode := make(map[string]bool) // names of the flags of run
+	for _, command := range k.Model.Children {
+		for _, flag := range command.Flags {
+			ofNode[flag.Name] = ofNode[flag.Name] || command.Name == "run"
+		}
+	}
 	return kong.Visit(k.Model.Node, func(visited kong.Visitable, next kong.Next) error {
 		node, ok := visited.(*kong.Node)
 		if !ok {
@@ -54,7 +61,8 @@ func (f *flags) build(k *kong.Kong) error {
 		}
 		for _, flag := range node.Flags {
 			flag.Mapper = plainMapper{flag.Mapper, f}
-			if node.Name == "run" || node.Name == "health" && (flag.Name == "metrics-port" || flag.Name == "rpc-port") {
+			if node.Name == "run" || node.Name == "health" && (flag.Name == "metrics-port" || flag.Name == "rpc-port") ||
+				node.Parent != nil && node.Parent.Name == "keys" && ofNode[flag.Name] {
 				f.variables[flag] = variablePrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
 			}
 		}

@@ -114,10 +114,15 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 
 	// The keys before the network: another node with them must not even connect.
 	if n.guard, err = guard.Open(guard.Options{
-		Keys: guard.KeyFiles(cfg.Keys), DataDir: cfg.DataDir, Slot: slot(), BeforeGenesis: n.clock.BeforeGenesis(),
-		Log: telemetry.Component(cfg.Log, "guard"),
+		Keys: guard.KeyFiles(cfg.Keys), DataDir: cfg.DataDir, Log: telemetry.Component(cfg.Log, "guard"),
+		Now: func() (uint64, bool) { return slot(), !n.clock.BeforeGenesis() },
 	}); err != nil {
 		return nil, err
+	}
+	if missing := n.guard.Missing(); len(missing.Keys) > 0 {
+		n.observer.SigningRecordsMissing(telemetry.SigningRecordsMissing{
+			Keys: len(missing.Keys), File: missing.Keys[0].Path, Slot: missing.Slot, NextSlot: missing.Closed + 1,
+		})
 	}
 	defer func() {
 		if err != nil {

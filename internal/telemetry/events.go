@@ -222,6 +222,15 @@ type SignatureRefused struct {
 	Err                         error
 }
 
+// SigningRecordsMissing reports, at the start and after genesis, keys without a record of what they have signed.
+type SigningRecordsMissing struct {
+	Keys int
+	// File is the first of the keys.
+	File string
+	// Slot is the current slot, and NextSlot the first that the keys can sign.
+	Slot, NextSlot uint64
+}
+
 // KeyWindow reports for how many slots a key can still sign, once a slot. Role is one of the Signature constants.
 type KeyWindow struct {
 	Validator uint64

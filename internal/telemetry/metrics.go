@@ -60,6 +60,7 @@ type Metrics struct {
 	importStages          [len(stageNames)]prometheus.Observer
 	duties                *prometheus.CounterVec // duty, outcome, reason
 	signaturesRefused     *prometheus.CounterVec // role
+	signingRecordsMissing prometheus.Gauge
 	keySlotsLeft          *prometheus.GaugeVec   // validator, role
 	queueDropped          *prometheus.CounterVec // queue
 	saveTime              prometheus.Histogram
@@ -261,6 +262,8 @@ func (m *Metrics) defineOwn(d *definer, startTime float64) {
 	}
 	m.signaturesRefused = d.counterVec("leanspec_validator_signatures_refused_total",
 		"Signatures refused because the slot or a later one was signed already.", fixed("role", signatureKinds...))
+	m.signingRecordsMissing = d.gauge("leanspec_validator_signing_records_missing",
+		"Keys without a record of what they have signed when the process started, after genesis.")
 	m.keySlotsLeft = d.gaugeVec("leanspec_validator_key_slots_left", "Slots for which a key can still sign.",
 		open("validator", "indices of the validators run here"), fixed("role", signatureKinds...))
 

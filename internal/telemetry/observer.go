@@ -333,7 +333,10 @@ func (o *Observer) Duty(e Duty) {
 	}
 	add(o.m.duties.WithLabelValues(e.Duty, e.Outcome, dutyReason(e.Outcome, e.Reason)), max(e.Count, 1))
 	level, advice := slog.LevelWarn, Advice("look at the lines before it, and at the machine's load; one is no harm")
-	if e.Reason == "SOURCE_AFTER_TARGET" {
+	switch e.Reason {
+	case ReasonSlotClosed:
+		advice = Advice("The record of the key was missing or damaged, so it is not known whether it has signed this slot. Look for an earlier line about it; docs/keys.md says more.")
+	case "SOURCE_AFTER_TARGET":
 		advice = Advice("normal for some slots after a start, and when finality comes back")
 	}
 	switch e.Outcome {
@@ -397,6 +400,18 @@ func (o *Observer) SignatureRefused(e SignatureRefused) {
 	write(o.validator, slog.LevelError, "signature refused", Slot(e.Slot), Validator(e.Validator),
 		slog.String("kind", e.Kind), slog.Uint64("latest_slot", e.LatestSlot), Err(e.Err),
 		Advice("make sure that the key runs on one node only, and that neither its records nor the clock were set back; docs/keys.md says more"))
+}
+
+// SigningRecordsMissing sets the number of keys without a record, and logs it.
+func (o *Observer) SigningRecordsMissing(e SigningRecordsMissing) {
+	if o == nil {
+		return
+	}
+	o.m.signingRecordsMissing.Set(float64(e.Keys))
+	write(o.validator, slog.LevelError, "signing records are missing", Slot(e.Slot),
+		slog.Int("keys", e.Keys), slog.String("file", e.File), slog.Uint64("next_slot", e.NextSlot),
+		Advice("Make sure that the keys run on no other machine and that the data folder outlives the node. "+
+			"The keys sign from next_slot on; docs/keys.md says more."))
 }
 
 // KeyWindow sets the slots that a key has left, and warns where it is asked to.

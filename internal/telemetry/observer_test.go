@@ -503,6 +503,14 @@ var eventCases = []eventCase{
 		level: "error",
 	},
 	{
+		name: "signing records missing",
+		send: func(o *Observer) {
+			o.SigningRecordsMissing(SigningRecordsMissing{Keys: 4, File: "a.ssz", Slot: 3, NextSlot: 5})
+		},
+		want:  deltas{"leanspec_validator_signing_records_missing": 4},
+		level: "error",
+	},
+	{
 		name: "key window",
 		send: func(o *Observer) { o.KeyWindow(KeyWindow{Validator: 7, Role: SignatureAttestation, SlotsLeft: 50}) },
 		want: deltas{`leanspec_validator_key_slots_left{role="attestation",validator="7"}`: 50},

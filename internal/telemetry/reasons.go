@@ -10,6 +10,7 @@ const (
 	ReasonMissingState      = "missing_state"
 	ReasonSpawnFailed       = "spawn_failed"
 	ReasonAlreadySigned     = "already_signed"
+	ReasonSlotClosed        = "slot_closed" // by a record that does not say what was signed
 	ReasonSigningFailed     = "signing_failed"
 	ReasonDuplicate         = "duplicate"
 	ReasonClockSkipped      = "clock_skipped"
@@ -136,7 +137,7 @@ var (
 	missedReasons = names{
 		ReasonSigningFailed, ReasonAlreadySigned, ReasonClockSkipped, ReasonProductionFailed, ReasonAggregationFailed, labelOther,
 	}
-	skippedReasons = names{ReasonNotSynced, ReasonNotAggregator, ReasonNoSignatures, ReasonNoTarget, ReasonDuplicate, ReasonAlreadySigned, labelOther}
+	skippedReasons = names{ReasonNotSynced, ReasonNotAggregator, ReasonNoSignatures, ReasonNoTarget, ReasonDuplicate, ReasonSlotClosed, ReasonAlreadySigned, labelOther}
 )
 
 // dutyReason returns the label of why a duty was not done, none where it was.

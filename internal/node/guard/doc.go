@@ -11,6 +11,9 @@
 // and the higher record wins. While a guard is open the key files are locked, so
 // that a second node on the same machine cannot use them.
 //
+// A key without a record after genesis may have signed any slot so far. It is
+// closed up to the slot after the current one, and reported.
+//
 // What no file can tell: keys that were copied to another machine, and both
-// copies of a record lost or restored at once.
+// copies of a record restored at once.
 package guard

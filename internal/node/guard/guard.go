@@ -52,10 +52,10 @@ type Options struct {
 	Keys []KeyFile
 	// DataDir is the node's data folder, or empty.
 	DataDir string
-	// Slot is the current slot, and BeforeGenesis says that it is yet to begin.
-	Slot          uint64
-	BeforeGenesis bool
-	Log           *slog.Logger
+	// Now returns the current slot, and whether genesis is over. Open calls it after
+	// it has the locks: from then on no other process on this machine can sign.
+	Now func() (slot uint64, begun bool)
+	Log *slog.Logger
 
 	fs   FS                                                // the machine's if nil
 	lock func(path string, create bool) (io.Closer, error) // flock if nil
@@ -63,13 +63,27 @@ type Options struct {
 
 // Guard holds the records and the locks of some keys.
 type Guard struct {
-	keys  []*Key
-	byKey map[PublicKey]*Key
-	locks []io.Closer
+	keys    []*Key
+	byKey   map[PublicKey]*Key
+	locks   []io.Closer
+	missing Missing
 }
 
-// Open locks the keys and reads their records, those of new keys as nothing
-// signed. With no keys it touches nothing. Errors are of type [*config.Error].
+// Missing lists the keys for which Open found no record after genesis.
+type Missing struct {
+	Keys []KeyFile
+	// Slot is the slot in which Open did not find the records, and Closed the last
+	// slot for which the keys sign nothing.
+	Slot, Closed uint64
+}
+
+// Open locks the keys, reads their records and brings all copies up to date.
+//
+// Before genesis a key without a record has signed nothing. After genesis it may
+// have signed any slot so far, so Open closes it, durably, up to the slot after
+// the current one, and lists it in [Guard.Missing].
+//
+// With no keys Open touches nothing. Errors are of type [*config.Error].
 func Open(o Options) (*Guard, error) {
 	if o.fs == nil {
 		o.fs = diskFS{}
@@ -92,19 +106,19 @@ func (g *Guard) open(o *Options) error {
 	if err := g.takeLocks(o); err != nil {
 		return err
 	}
+	slot, begun := o.Now()
+	l := loading{Options: o, slot: slot, begun: begun}
 	for _, file := range o.Keys {
 		k := &Key{KeyFile: file, fs: o.fs}
 		g.keys, g.byKey[file.PublicKey] = append(g.keys, k), k
 	}
-	// One warning a folder will do.
-	var unwritable sync.Map
 	failures := make([]error, len(g.keys))
 	next := make(chan int)
 	var wg sync.WaitGroup
 	for range min(opening, len(g.keys)) {
 		wg.Go(func() {
 			for i := range next {
-				failures[i] = g.keys[i].load(o, &unwritable)
+				failures[i] = g.keys[i].load(&l)
 			}
 		})
 	}
@@ -116,11 +130,27 @@ func (g *Guard) open(o *Options) error {
 	if i := slices.IndexFunc(failures, func(err error) bool { return err != nil }); i >= 0 {
 		return failures[i]
 	}
+	g.missing = Missing{Slot: slot, Closed: l.closed().Slot}
 	for _, k := range g.keys {
-		k.report(o)
+		k.report(&l)
+		if k.missing {
+			g.missing.Keys = append(g.missing.Keys, k.KeyFile)
+		}
 	}
 	return nil
 }
+
+// loading is what the keys share while their records are read.
+type loading struct {
+	*Options
+	slot       uint64
+	begun      bool
+	unwritable sync.Map // folders of which a warning says that they cannot be written
+}
+
+// closed is the record of a key of which nothing is known. The slot after the
+// current one is closed too, because the clock may have been ahead a moment ago.
+func (l *loading) closed() Record { return Record{Kind: Closed, Slot: l.slot + 1} }
 
 // takeLocks locks the key files and the guard's data folder.
 func (g *Guard) takeLocks(o *Options) error {
@@ -152,10 +182,13 @@ func (g *Guard) takeLocks(o *Options) error {
 	}
 	dir := filepath.Join(o.DataDir, folder)
 	if err := makeDir(o.fs, dir); err != nil {
-		return fileError(dir, err)
+		return dataError(dir, err)
 	}
 	return take(filepath.Join(dir, lockName), true)
 }
+
+// Missing returns the keys for which there was no record.
+func (g *Guard) Missing() Missing { return g.missing }
 
 // Key returns the guard of a key, nil if it is not guarded here.
 func (g *Guard) Key(public PublicKey) *Key { return g.byKey[public] }
@@ -222,15 +255,24 @@ func (f *KeyFile) read(fsys FS, places []place) (copies []copyOf, merged Record,
 	return copies, merged, nil
 }
 
-// Read returns the record of a key without locking or changing anything: a node
-// may use the key.
-func Read(f KeyFile, dataDir string) (Record, error) {
-	_, merged, err := f.read(diskFS{}, f.places(dataDir))
-	return merged, err
+// Folders returns the folders in which the record of a key is.
+func Folders(f KeyFile, dataDir string) []string {
+	var folders []string
+	for _, p := range f.places(dataDir) {
+		folders = append(folders, filepath.Dir(p.path))
+	}
+	return folders
+}
+
+// Read returns the record of a key, and whether there is one, without locking or
+// changing anything: a node may use the key.
+func Read(f KeyFile, dataDir string) (record Record, found bool, err error) {
+	copies, record, err := f.read(diskFS{}, f.places(dataDir))
+	return record, slices.ContainsFunc(copies, func(c copyOf) bool { return c.found }), err
 }
 
 // load reads the record and brings all places up to date.
-func (k *Key) load(o *Options, unwritable *sync.Map) error {
+func (k *Key) load(o *loading) error {
 	copies, merged, err := k.read(o.fs, k.KeyFile.places(o.DataDir))
 	if err != nil {
 		return err
@@ -252,10 +294,8 @@ func (k *Key) load(o *Options, unwritable *sync.Map) error {
 				telemetry.Advice("nothing to do: it is written anew, and slots that may have been signed are closed"))
 			if !(other.found && !other.torn && other.sequence >= c.sequence) {
 				// The damaged half may have had a later slot, up to the current one.
-				merged = Record{Kind: Closed, Slot: max(known.Slot, o.Slot)}
+				merged = Record{Kind: Closed, Slot: max(known.Slot, o.slot)}
 			}
-		case !c.found && other.found:
-			o.Log.Info("record of signatures is missing, taken from its copy", "file", c.path, "copy", other.path)
 		// A crash between two writes leaves one copy behind by one.
 		case c.found && behind && highest-c.sequence > 1:
 			o.Log.Warn("record of signatures is behind its copy, whose higher record is used",
@@ -267,7 +307,22 @@ func (k *Key) load(o *Options, unwritable *sync.Map) error {
 	if !upToDate {
 		sequence = (highest+3)&^1 - 1 // odd: the second half of a new file
 	}
+	// A record that cannot be written may be an old one, from before the folder was
+	// read-only. So the places with a record come first: where none of them can be
+	// written the key has no record that counts.
+	if last := copies[len(copies)-1]; !copies[0].found && last.found {
+		slices.Reverse(copies)
+	}
 	for _, c := range copies {
+		recorded := len(k.places) > 0 && !k.missing
+		switch {
+		case c.found || k.missing:
+		case recorded && copies[0].found:
+			o.Log.Info("record of signatures is missing, taken from its copy", "file", c.path, "copy", copies[0].path)
+		case o.begun && !recorded:
+			k.missing = true
+			merged, _ = merge(merged, o.closed()) // a closed record conflicts with none
+		}
 		if upToDate {
 			err = c.probe(o.fs)
 		} else {
@@ -276,14 +331,17 @@ func (k *Key) load(o *Options, unwritable *sync.Map) error {
 		switch {
 		case err == nil:
 			k.places = append(k.places, c.place)
-		case c.inData || !notWritable(err):
+		case c.inData:
+			return dataError(c.path, err)
+		case !notWritable(err):
 			return fileError(c.path, err)
 		default:
 			dir := filepath.Dir(c.path)
 			if o.DataDir == "" {
-				return &config.Error{File: dir, Err: err, Problem: "cannot be written, but what is signed must be recorded: give --data-dir"}
+				return &config.Error{File: dir, Err: err, Problem: "cannot be written, but what the keys sign must be recorded: " +
+					"set --data-dir (LEANSPEC_DATA_DIR) to a folder that outlives the node"}
 			}
-			if _, warned := unwritable.LoadOrStore(dir, true); !warned {
+			if _, warned := o.unwritable.LoadOrStore(dir, true); !warned {
 				o.Log.Warn("the folder of the keys cannot be written", "keys", dir, "data_dir", o.DataDir,
 					telemetry.Advice("what is signed is recorded in the data folder alone, so keep that"))
 			}
@@ -303,17 +361,14 @@ func (p place) probe(fsys FS) error {
 }
 
 // report writes what is known of the key.
-func (k *Key) report(o *Options) {
-	k.logger(o).Debug("key", "record", k.record.String(), "file", k.places[0].path)
-	if k.record.Kind != Unused && (o.BeforeGenesis || k.record.Slot > o.Slot) {
-		k.logger(o).Warn("the key has signed for a slot that is yet to come, and signs nothing until it is over",
-			telemetry.Slot(o.Slot), "signed_slot", k.record.Slot, "next_slot", k.record.Slot+1,
+func (k *Key) report(o *loading) {
+	log := o.Log.With(telemetry.Validator(k.Validator), "role", k.Role.String())
+	log.Debug("key", "record", k.record.String(), "file", k.places[0].path)
+	if k.record.Kind != Unused && (!o.begun || k.record.Slot > o.slot) && k.record != o.closed() {
+		log.Warn("the key has signed for a slot that is yet to come, and signs nothing until it is over",
+			telemetry.Slot(o.slot), "signed_slot", k.record.Slot, "next_slot", k.record.Slot+1,
 			telemetry.Advice("is the clock behind, or are these the keys of an earlier network? genesis --force makes new ones"))
 	}
-}
-
-func (k *Key) logger(o *Options) *slog.Logger {
-	return o.Log.With(telemetry.Validator(k.Validator), "role", k.Role.String())
 }
 
 // notWritable: the file system or the permissions forbid it.
@@ -329,6 +384,15 @@ func fileError(path string, err error) error {
 		problem = pathError.Err
 	}
 	return &config.Error{File: path, Problem: problem.Error(), Err: err}
+}
+
+// dataError says what to do about a data folder that cannot be written.
+func dataError(path string, err error) error {
+	if !notWritable(err) {
+		return fileError(path, err)
+	}
+	return &config.Error{File: path, Err: err, Problem: "cannot be written, but what the keys sign must be recorded in the data folder: " +
+		"let the node write to it, or set --data-dir (LEANSPEC_DATA_DIR) to another folder"}
 }
 
 // contentError says what to do about a record that cannot be used.

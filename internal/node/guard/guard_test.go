@@ -27,6 +27,8 @@ const (
 
 var public = PublicKey{1, 2}
 
+func beforeGenesis() (slot uint64, begun bool) { return 0, false }
+
 func message(n byte) [32]byte { return [32]byte{n} }
 
 // world is one key, its files and the log.
@@ -34,8 +36,11 @@ type world struct {
 	fs      *memFS
 	dataDir string
 	slot    uint64 // current
+	begun   bool   // genesis is over, as it is after the first start
 	lines   bytes.Buffer
 	guard   *Guard
+	// readOnly: the folder of the keys cannot be written.
+	readOnly bool
 }
 
 func newWorld(dataDir string) *world {
@@ -48,8 +53,10 @@ func (w *world) open() (*Key, error) {
 		w.guard.Close()
 	}
 	w.lines.Reset()
+	w.protect()
 	g, err := Open(Options{
-		Keys: []KeyFile{{Path: "/keys/a.ssz", PublicKey: public}}, DataDir: w.dataDir, Slot: w.slot,
+		Keys: []KeyFile{{Path: "/keys/a.ssz", PublicKey: public}}, DataDir: w.dataDir,
+		Now: func() (uint64, bool) { return w.slot, w.begun },
 		Log: slog.New(slog.NewTextHandler(&w.lines, nil)),
 		fs:  w.fs, lock: func(string, bool) (io.Closer, error) { return nil, nil },
 	})
@@ -57,8 +64,25 @@ func (w *world) open() (*Key, error) {
 		w.guard = nil
 		return nil, err
 	}
-	w.guard = g
+	w.guard, w.begun = g, true
 	return g.Key(public), nil
+}
+
+// protect makes the folder of the keys read-only, if it is to be.
+func (w *world) protect() {
+	if !w.readOnly {
+		return
+	}
+	fail := w.fs.fail
+	w.fs.fail = func(n int, op, name string) error {
+		if strings.HasPrefix(name, "/keys") {
+			return syscall.EROFS
+		}
+		if fail != nil {
+			return fail(n, op, name)
+		}
+		return nil
+	}
 }
 
 func (w *world) mustOpen(t testing.TB) *Key {
@@ -188,6 +212,111 @@ func TestCopies(t *testing.T) {
 	}
 }
 
+// TestMissing: a key without a record after genesis signs nothing up to the slot
+// after the current one, whatever becomes of the process.
+func TestMissing(t *testing.T) {
+	for _, dataDir := range []string{"", "/data"} {
+		for _, lost := range []bool{true, false} { // the record was lost, or never was there
+			w := newWorld(dataDir)
+			w.slot, w.begun = 41, true
+			if lost {
+				w.begun = false
+				mustAllow(t, w.mustOpen(t), 40, 1)
+				if got := w.guard.Missing(); len(got.Keys) > 0 {
+					t.Errorf("before genesis missing = %+v, want no key", got)
+				}
+				for path := range w.fs.files(".guard") {
+					w.fs.set(map[string][]byte{path: nil})
+				}
+			}
+			k := w.mustOpen(t)
+			if got := w.guard.Missing(); len(got.Keys) != 1 || got.Slot != 41 || got.Closed != 42 {
+				t.Errorf("missing = %+v, want one key, slot 41, closed 42", got)
+			}
+			if got, want := k.Record(), (Record{Kind: Closed, Slot: 42}); got != want {
+				t.Errorf("record = %s, want %s", got, want)
+			}
+			for _, again := range []string{"", "a restart", "a power cut"} {
+				switch again {
+				case "a restart":
+					k = w.mustOpen(t)
+				case "a power cut":
+					w.fs = w.fs.crash(rand.New(rand.NewPCG(1, 1)))
+					k = w.mustOpen(t)
+				}
+				if got := w.guard.Missing(); again != "" && len(got.Keys) > 0 {
+					t.Errorf("after %s missing = %+v, want no key", again, got)
+				}
+				if w.lines.Len() > 0 {
+					t.Errorf("after %s the log says %s, want nothing", again, w.lines.String())
+				}
+				for _, slot := range []uint64{40, 41, 42} {
+					if !k.Waits(slot) {
+						t.Errorf("after %s: Waits(%d) = false, want true", again, slot)
+					}
+					mustRefuse(t, k, slot, 1)
+				}
+			}
+			if k.Waits(43) {
+				t.Error("Waits(43) = true, want false")
+			}
+			mustAllow(t, k, 43, 1)
+			if k = w.mustOpen(t); k.Waits(43) {
+				t.Error("after a signature Waits(43) = true, want false")
+			}
+		}
+	}
+}
+
+// TestMissingTakesTheTimeUnderLock: another process may sign until it gives up the
+// locks, so the slot is that of a moment after them.
+func TestMissingTakesTheTimeUnderLock(t *testing.T) {
+	slot := uint64(7)
+	g, err := Open(Options{
+		Keys: []KeyFile{{Path: "/keys/a.ssz", PublicKey: public}}, Log: slog.New(slog.DiscardHandler),
+		Now:  func() (uint64, bool) { return slot, true },
+		fs:   newMemFS("/keys"),
+		lock: func(string, bool) (io.Closer, error) { slot += 5; return nil, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := g.Key(public).Record(), (Record{Kind: Closed, Slot: 13}); got != want {
+		t.Errorf("record = %s, want %s", got, want)
+	}
+}
+
+// TestOldRecordBesideReadOnlyKey: a record that cannot be written is one from
+// before the folder was read-only, so without the other copy it does not count.
+func TestOldRecordBesideReadOnlyKey(t *testing.T) {
+	w := newWorld("/data")
+	mustAllow(t, w.mustOpen(t), 10, 1)
+	w.readOnly = true
+	k := w.mustOpen(t)
+	mustAllow(t, k, 100, 1)
+	for path := range w.fs.files(inData) {
+		w.fs.set(map[string][]byte{path: nil})
+	}
+	k = w.mustOpen(t)
+	mustRefuse(t, k, 100, 2)
+	mustRefuse(t, k, 101, 2)
+	if got := w.guard.Missing(); len(got.Keys) != 1 {
+		t.Errorf("missing = %+v, want one key", got)
+	}
+	mustAllow(t, k, 102, 2)
+
+	// Once the folder can be written again, the record there is brought up to date.
+	w.fs.fail, w.readOnly = nil, false
+	w.mustOpen(t)
+	if got := w.guard.Missing(); len(got.Keys) != 0 {
+		t.Errorf("missing = %+v, want no key", got)
+	}
+	for path := range w.fs.files(inData) {
+		w.fs.set(map[string][]byte{path: nil})
+	}
+	mustRefuse(t, w.mustOpen(t), 102, 1)
+}
+
 func TestConflict(t *testing.T) {
 	w := newWorld("/data")
 	mustAllow(t, w.mustOpen(t), 10, 1)
@@ -206,7 +335,9 @@ func TestKeyReplaced(t *testing.T) {
 	w := newWorld("")
 	mustAllow(t, w.mustOpen(t), 10, 1)
 	old := public
+	defer func() { public = old }()
 	public = PublicKey{9, 9}
+	w.begun = false // a new key is for a new genesis
 	k := w.mustOpen(t)
 	mustAllow(t, k, 1, 2)
 	public = old
@@ -217,7 +348,6 @@ func TestKeyReplaced(t *testing.T) {
 		w.fs.set(map[string][]byte{"/keys/a.ssz.09090000.guard": data})
 	}
 	public = PublicKey{9, 9}
-	defer func() { public = old }()
 	if _, err := w.open(); err == nil || !strings.Contains(err.Error(), "another key") {
 		t.Errorf("%v, want an error about another key", err)
 	}
@@ -382,8 +512,8 @@ func TestReadOnlyKeys(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := w.open(); !errors.As(err, &failure) || !strings.HasPrefix(failure.File, "/data/") {
-			t.Errorf("%v, want an error about the data folder", err)
+		if _, err := w.open(); !errors.As(err, &failure) || !strings.HasPrefix(failure.File, "/data/") || !strings.Contains(err.Error(), "--data-dir") {
+			t.Errorf("%v, want an error about the data folder that asks for another", err)
 		}
 	}
 }
@@ -598,8 +728,9 @@ func TestSlotsLeft(t *testing.T) {
 	}
 }
 
-// TestNeverTwice is the promise: no history of signing, crashes and copies lost
-// or restored, one of the two at a time, lets two messages for a slot out.
+// TestNeverTwice is the promise: no history of signing, crashes, records lost,
+// folders that become read-only, and copies restored, one of the two at a time,
+// lets two messages for a slot out.
 func TestNeverTwice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(rapid.SampledFrom([]string{"", "/data"}).Draw(t, "data"))
@@ -614,6 +745,7 @@ func TestNeverTwice(t *testing.T) {
 		}
 		reopen()
 		var old map[string][]byte // one copy, as it was
+		restorable := true
 		t.Repeat(map[string]func(*rapid.T){
 			"sign": func(t *rapid.T) {
 				slot := rapid.Uint64Range(0, w.slot).Draw(t, "slot")
@@ -648,6 +780,21 @@ func TestNeverTwice(t *testing.T) {
 				w.fs = w.fs.crash(rng)
 				reopen()
 			},
+			"lose the records": func(*rapid.T) {
+				for path := range w.fs.files(".guard") {
+					w.fs.set(map[string][]byte{path: nil})
+				}
+				old = nil
+				reopen()
+			},
+			"keys read-only": func(*rapid.T) {
+				if w.dataDir == "" {
+					t.Skip("nothing can be recorded")
+				}
+				w.fs.fail, w.readOnly = nil, !w.readOnly
+				old, restorable = nil, false // the copy beside the key is an old one, too
+				reopen()
+			},
 			"lose a copy": func(t *rapid.T) {
 				if w.dataDir == "" {
 					t.Skip("it is the only one")
@@ -662,7 +809,7 @@ func TestNeverTwice(t *testing.T) {
 				old = w.fs.files(rapid.SampledFrom([]string{marker, inData}).Draw(t, "copy"))
 			},
 			"restore a copy": func(t *rapid.T) {
-				if w.dataDir == "" || len(old) == 0 {
+				if !restorable || w.dataDir == "" || len(old) == 0 {
 					t.Skip("no copy")
 				}
 				w.fs.set(old)
@@ -677,7 +824,7 @@ func TestNeverTwice(t *testing.T) {
 func onDisk(t testing.TB, n int) Options {
 	t.Helper()
 	dir := t.TempDir()
-	o := Options{DataDir: filepath.Join(dir, "data"), Log: slog.New(slog.DiscardHandler)}
+	o := Options{DataDir: filepath.Join(dir, "data"), Log: slog.New(slog.DiscardHandler), Now: beforeGenesis}
 	for i := range n {
 		path := filepath.Join(dir, fmt.Sprint(i))
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
@@ -717,8 +864,8 @@ func TestDisk(t *testing.T) {
 	}
 	o.Keys[0].Path = link
 	for _, dataDir := range []string{"", o.DataDir} {
-		if got, err := Read(o.Keys[0], dataDir); err != nil || got != record {
-			t.Errorf("read %s, %v, want %s", got, err, record)
+		if got, found, err := Read(o.Keys[0], dataDir); err != nil || !found || got != record {
+			t.Errorf("read %s, found %v, %v, want %s", got, found, err, record)
 		}
 	}
 	err = filepath.WalkDir(filepath.Dir(link), func(path string, d fs.DirEntry, err error) error {
@@ -734,15 +881,15 @@ func TestDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if unknown, err := Read(KeyFile{Path: link, PublicKey: PublicKey{77}}, ""); err != nil || unknown.Kind != Unused {
-		t.Errorf("a key that was never opened: %s, %v", unknown, err)
+	if unknown, found, err := Read(KeyFile{Path: link, PublicKey: PublicKey{77}}, ""); err != nil || found || unknown.Kind != Unused {
+		t.Errorf("a key that was never opened: %s, found %v, %v, want no record", unknown, found, err)
 	}
 }
 
 // TestNoKeys: a node without keys needs no guard, and leaves no trace.
 func TestNoKeys(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	g, err := Open(Options{DataDir: dir, Log: slog.New(slog.DiscardHandler)})
+	g, err := Open(Options{DataDir: dir, Log: slog.New(slog.DiscardHandler), Now: beforeGenesis})
 	if err != nil {
 		t.Fatal(err)
 	}

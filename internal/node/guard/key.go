@@ -11,8 +11,9 @@ import (
 // Key guards one key. It is safe for concurrent use.
 type Key struct {
 	KeyFile
-	fs     FS
-	places []place // where the record is written
+	fs      FS
+	places  []place // where the record is written
+	missing bool    // no record was found after genesis
 
 	mu       sync.Mutex
 	record   Record
@@ -35,6 +36,11 @@ func (k *Key) Record() Record {
 	defer k.mu.Unlock()
 	return k.record
 }
+
+// Waits reports whether the record, as it was at the start, closes a slot without
+// saying what was signed for it. The record was missing or damaged then, in this
+// run or an earlier one. Allow refuses all messages for such a slot.
+func (k *Key) Waits(slot uint64) bool { return k.loaded.Kind == Closed && slot <= k.loaded.Slot }
 
 // Allow says whether a message may be signed for a slot: nil if it may, and then
 // that is durable; a [*RefusedError] if it would be a second message for a slot or

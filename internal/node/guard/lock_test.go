@@ -22,7 +22,7 @@ const holdVariable = "LEANSPEC_TEST_HOLD_KEY"
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(holdVariable); path != "" {
-		g, err := Open(Options{Keys: []KeyFile{{Path: path}}, Log: slog.New(slog.DiscardHandler)})
+		g, err := Open(Options{Keys: []KeyFile{{Path: path}}, Log: slog.New(slog.DiscardHandler), Now: beforeGenesis})
 		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -69,7 +69,7 @@ func TestLock(t *testing.T) {
 		if _, err := os.ReadFile(path); err != nil {
 			t.Fatal(err)
 		}
-		_, err := Open(Options{Keys: []KeyFile{{Path: path}}, Log: o.Log})
+		_, err := Open(Options{Keys: []KeyFile{{Path: path}}, Log: o.Log, Now: beforeGenesis})
 		var failure *config.Error
 		if !errors.As(err, &failure) || failure.File != path || !strings.Contains(failure.Problem, "in use by another process") {
 			t.Errorf("%v, want that the key is in use", err)

@@ -179,6 +179,9 @@ func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
 	case s.Chain.Snapshot().Head.Slot == slot: // by an earlier run, that ended moments ago
 		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, telemetry.ReasonDuplicate, 1)
 		return
+	case proposer.proposal.Guard.Waits(uint64(slot)):
+		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, telemetry.ReasonSlotClosed, 1)
+		return
 	}
 	built, err := s.propose(ctx, slot, proposer)
 	switch {
@@ -288,10 +291,18 @@ func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) (b
 	return true, nil
 }
 
-// attest casts the votes of all our validators for a slot.
+// attest casts the votes of all our validators for a slot, those aside whose keys
+// have a record that closes it.
 //
 // leanSpec: node/validator/service.py, _produce_attestations
 func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
+	voters := slices.DeleteFunc(slices.Clone(s.order), func(v *validator) bool { return v.attestation.Guard.Waits(uint64(slot)) })
+	if closed := len(s.order) - len(voters); closed > 0 {
+		s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeSkipped, telemetry.ReasonSlotClosed, closed)
+	}
+	if len(voters) == 0 {
+		return
+	}
 	s.awaitBlock(ctx, slot)
 	data, err := s.Chain.AttestationData(ctx, slot)
 	if err != nil {
@@ -299,24 +310,23 @@ func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
 		switch {
 		case ctx.Err() != nil:
 		case errors.As(err, &nothing) && nothing.Reason == lstar.SourceAfterTarget:
-			s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeSkipped, telemetry.ReasonNoTarget, len(s.order))
+			s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeSkipped, telemetry.ReasonNoTarget, len(voters))
 		default:
-			s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeMissed, reason(err), len(s.order))
+			s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeMissed, reason(err), len(voters))
 		}
 		return
 	}
 	message := data.Root()
-
 	work := make(chan *validator)
 	var wg sync.WaitGroup
-	for range min(recording, len(s.order)) {
+	for range min(recording, len(voters)) {
 		wg.Go(func() {
 			for v := range work {
 				s.vote(ctx, v, data, message)
 			}
 		})
 	}
-	for _, v := range s.order {
+	for _, v := range voters {
 		work <- v
 	}
 	close(work)

@@ -43,6 +43,8 @@ type network struct {
 	log     *slog.Logger
 	lines   *lines
 	dir     string // of the keys
+	files   []guard.KeyFile
+	guard   *guard.Guard
 }
 
 // lines is a log that can be read while it is written.
@@ -99,15 +101,8 @@ func newNetwork(t *testing.T, validators int) *network {
 		}
 		n.keys = append(n.keys, Keys{lstar.ValidatorIndex(i), keys[0], keys[1]})
 	}
-	g, err := guard.Open(guard.Options{Keys: files, Log: n.log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(g.Close)
-	for i := range n.keys {
-		n.keys[i].Attestation.Guard = g.Key(files[2*i].PublicKey)
-		n.keys[i].Proposal.Guard = g.Key(files[2*i+1].PublicKey)
-	}
+	n.files = files
+	n.openGuard(t)
 	verifier := chain.NewVerifier(xmss.Test)
 	n.crypto = lstar.Crypto{Signatures: xmss.Test, Proofs: proof.NewSigList(xmss.Test, verifier.Verify)}
 	state := lstar.GenesisState(genesis, lstar.NewValidators(list))
@@ -121,6 +116,25 @@ func newNetwork(t *testing.T, validators int) *network {
 	})
 	run(t, n.chain.Run)
 	return n
+}
+
+// openGuard opens the guard of the keys anew, as after a restart.
+func (n *network) openGuard(t *testing.T) {
+	t.Helper()
+	if n.guard != nil {
+		n.guard.Close()
+	}
+	var err error
+	if n.guard, err = guard.Open(guard.Options{
+		Keys: n.files, Log: n.log, Now: func() (uint64, bool) { return uint64(n.slots.Slot()), !n.slots.BeforeGenesis() },
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.guard.Close)
+	for i := range n.keys {
+		n.keys[i].Attestation.Guard = n.guard.Key(n.files[2*i].PublicKey)
+		n.keys[i].Proposal.Guard = n.guard.Key(n.files[2*i+1].PublicKey)
+	}
 }
 
 // run runs a service until the test ends, and waits for its end.
@@ -461,6 +475,78 @@ func TestUnrecorded(t *testing.T) {
 	}
 	if lines := n.lines.String(); !strings.Contains(lines, "signing failed") {
 		t.Errorf("the log does not say what failed:\n%s", lines)
+	}
+}
+
+// TestLostRecords: keys whose records are lost skip the slot of the start and the
+// next one, and do their duties after that. A restart in between changes nothing,
+// and a key that has a record goes on.
+func TestLostRecords(t *testing.T) {
+	n := newNetwork(t, 3)
+	s := n.service(n.keys...)
+	slot := func(slot lstar.Slot) {
+		for i := slot.Interval(); i < (slot + 1).Interval(); i++ {
+			n.setTo(t, i)
+			s.interval(t.Context(), i)
+		}
+	}
+	for i := range lstar.Slot(3) {
+		slot(i)
+	}
+	// In slot 3 the node votes, dies, loses the records of validators 0 and 1, and starts again.
+	n.setTo(t, lstar.Slot(3).Interval())
+	s.interval(t.Context(), lstar.Slot(3).Interval())
+	n.setTo(t, lstar.Slot(3).Interval()+1)
+	s.interval(t.Context(), lstar.Slot(3).Interval()+1)
+	for _, file := range n.files[:4] {
+		if err := os.Remove(fmt.Sprintf("%s.%x.guard", file.Path, file.PublicKey[:4])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for restart := range 2 {
+		n.openGuard(t)
+		if got, want := len(n.guard.Missing().Keys), 4*(1-restart); got != want {
+			t.Errorf("start %d: %d keys without a record, want %d", restart, got, want)
+		}
+		s = n.service(n.keys...)
+		s.interval(t.Context(), lstar.Slot(3).Interval()+1) // validator 2 has signed
+	}
+	slot(4) // validator 1 is to propose
+	closed := guard.Record{Kind: guard.Closed, Slot: 4}
+	for i, want := range []guard.Record{closed, closed, closed, closed} {
+		if got := n.guard.Key(n.files[i].PublicKey).Record(); got != want {
+			t.Errorf("key %d after slot 4: %s, want %s", i, got, want)
+		}
+	}
+	if got := n.guard.Key(n.files[4].PublicKey).Record(); got.Kind != guard.Signed || got.Slot != 4 {
+		t.Errorf("the key with a record after slot 4: %s, want a vote for slot 4", got)
+	}
+	if head := n.chain.Snapshot().Head.Slot; head != 3 {
+		t.Errorf("head at slot %d, want 3: the key of the proposer of slot 4 is closed", head)
+	}
+	for duty, want := range map[string]float64{telemetry.DutyAttestation: 2 + 2 + 2, telemetry.DutyBlock: 1} {
+		if got := n.metric(t, "leanspec_duties_total", duty, telemetry.OutcomeSkipped, telemetry.ReasonSlotClosed); got != want {
+			t.Errorf("%v duties of kind %s skipped as %s, want %v", got, duty, telemetry.ReasonSlotClosed, want)
+		}
+	}
+	slot(5)
+	slot(6) // validator 0 is to propose
+	for i, want := range []uint64{6, 6, 6, 4} {
+		if got := n.guard.Key(n.files[i].PublicKey).Record(); got.Slot != want {
+			t.Errorf("key %d after slot 6: %s, want slot %d", i, got, want)
+		}
+	}
+	if head := n.chain.Snapshot().Head.Slot; head != 6 {
+		t.Errorf("head at slot %d, want 6", head)
+	}
+	if got := n.metric(t, "leanspec_validator_signatures_refused_total"); got != 0 {
+		t.Errorf("%v signatures refused, want 0", got)
+	}
+	if got := n.metric(t, "leanspec_duties_total", telemetry.OutcomeMissed); got != 0 {
+		t.Errorf("%v duties missed, want 0", got)
+	}
+	if t.Failed() {
+		t.Log(n.lines.String())
 	}
 }
 
