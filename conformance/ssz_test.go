@@ -99,22 +99,20 @@ var sszTypes = map[string]sszType{
 	"Validators": validatorsType,
 
 	// Signatures.
-	"Fp": value[fieldElement](),
-	"HashTreeLayer": parsed(
-		func(r reader, b []byte) (xmss.HashTreeLayer, error) { return r.scheme.ParseHashTreeLayer(b) },
-		func(r reader, l xmss.HashTreeLayer) encoded {
-			return encoded{l.AppendSSZ(nil), l.HashTreeRoot(r.scheme)}
-		}),
-	"HashTreeOpening": parsed(
-		func(r reader, b []byte) (xmss.HashTreeOpening, error) { return r.scheme.ParseHashTreeOpening(b) },
-		func(r reader, o xmss.HashTreeOpening) encoded {
-			return encoded{o.AppendSSZ(nil), o.HashTreeRoot(r.scheme)}
-		}),
+	"Fp":              value[fieldElement](),
+	"HashTreeLayer":   container[hashTreeLayer](),
+	"HashTreeOpening": container[hashTreeOpening](),
 	"PublicKey": parsed(
-		func(_ reader, b []byte) (xmss.PublicKey, error) { return xmss.ParsePublicKey(b) },
+		func(_ reader, b []byte) (xmss.PublicKey, error) {
+			k, err := xmss.ParsePublicKey(b)
+			return k, invalid(err)
+		},
 		func(_ reader, k xmss.PublicKey) encoded { b := k.Bytes(); return encoded{b[:], k.HashTreeRoot()} }),
 	"Signature": parsed(
-		func(r reader, b []byte) (*xmss.Signature, error) { return r.scheme.ParseSignature(b) },
+		func(r reader, b []byte) (*xmss.Signature, error) {
+			s, err := r.scheme.ParseSignature(b)
+			return s, invalid(err)
+		},
 		func(_ reader, s *xmss.Signature) encoded { return encoded{s.AppendSSZ(nil), s.HashTreeRoot()} }),
 
 	// Basic types.

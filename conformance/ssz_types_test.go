@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
 	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 )
 
@@ -91,6 +92,47 @@ func (v *uints[U]) HashTreeRoot() [32]byte {
 	packed := ssz.Merkleize(ssz.Pack(v.AppendSSZ(nil)), uint64(chunks))
 	return ssz.MixInLength(packed, uint64(len(*v.values)))
 }
+
+// nodeListLimit is the limit of lists of digests in the test scheme.
+//
+// leanSpec: spec/crypto/xmss/types.py, NODE_LIST_LIMIT
+const nodeListLimit = 32
+
+// hashTreeOpening is leanSpec's container of the siblings on a path.
+//
+// leanSpec: spec/crypto/xmss/types.py, HashTreeOpening
+type hashTreeOpening struct{ Siblings []hashDigest }
+
+func (o *hashTreeOpening) DefineSSZ(d *ssz.Codec) { ssz.List(d, &o.Siblings, nodeListLimit) }
+
+// hashTreeLayer is leanSpec's container of a run of nodes of one level.
+//
+// leanSpec: spec/crypto/xmss/merkle.py, HashTreeLayer
+type hashTreeLayer struct {
+	StartIndex uint64
+	Nodes      []hashDigest
+}
+
+func (l *hashTreeLayer) DefineSSZ(d *ssz.Codec) {
+	ssz.Uint(d, &l.StartIndex)
+	ssz.List(d, &l.Nodes, nodeListLimit)
+}
+
+// hashDigest is a vector of 8 field elements. As a container of that one vector it has
+// the same encoding and root.
+type hashDigest [8]koalabear.Element
+
+func (v *hashDigest) DefineSSZ(d *ssz.Codec) { ssz.Custom(d, (*elements)(v)) }
+
+type elements [8]koalabear.Element
+
+func (v *elements) SizeSSZ() (int, bool) { return koalabear.Size * len(v), true }
+
+func (v *elements) AppendSSZ(b []byte) []byte { return koalabear.AppendVector(b, v[:]) }
+
+func (v *elements) DecodeSSZ(b []byte) error { return invalid(koalabear.ParseVector(v[:], b)) }
+
+func (v *elements) HashTreeRoot() [32]byte { return packedRoot(v.AppendSSZ(nil)) }
 
 // packedRoot returns the root of a vector of basic values.
 func packedRoot(b []byte) [32]byte { return ssz.Merkleize(ssz.Pack(b), 0) }

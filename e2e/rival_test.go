@@ -246,7 +246,7 @@ func (r *rival) twin(p *lstar.Proposal) (*lstar.Proposal, error) {
 
 // finish signs a proposal.
 func (r *rival) finish(p *lstar.Proposal) (*lstar.SignedBlock, error) {
-	signature, err := r.keys[p.Block.ProposerIndex].Proposal.Sign(uint64(p.Block.Slot), p.Root)
+	signature, err := r.keys[p.Block.ProposerIndex].Proposal.SignUnguarded(uint64(p.Block.Slot), p.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -277,7 +277,7 @@ func (r *rival) vote(ctx context.Context, slot lstar.Slot) error {
 		if n++; n%2 == 0 {
 			vote.Data = other
 		}
-		if vote.Signature, err = keys.Attestation.Sign(uint64(slot), vote.Data.Root()); err != nil {
+		if vote.Signature, err = keys.Attestation.SignUnguarded(uint64(slot), vote.Data.Root()); err != nil {
 			return err
 		}
 		if err := r.chain.AddAttestation(ctx, vote, chain.Origin{Own: true}); err != nil {

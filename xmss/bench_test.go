@@ -9,7 +9,7 @@ import (
 // benchKey is a short key of the Prod scheme.
 func benchKey(b *testing.B) *SecretKey {
 	b.Helper()
-	sk, err := Prod.DeriveKey(b.Context(), [32]byte{1}, Parameter{1, 2, 3, 4, 5}, KeyGenOptions{ActivationSlot: 100, NumActiveSlots: 4, Short: true})
+	sk, err := Prod.deriveKey(b.Context(), [32]byte{1}, publicParameter{1, 2, 3, 4, 5}, KeyGenOptions{ActivationSlot: 100, NumActiveSlots: 4, Short: true})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -19,7 +19,7 @@ func benchKey(b *testing.B) *SecretKey {
 func BenchmarkVerify(b *testing.B) {
 	sk := benchKey(b)
 	pk := sk.PublicKey()
-	sig, err := sk.Sign(101, message(1))
+	sig, err := sk.SignUnguarded(101, message(1))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func BenchmarkSign(b *testing.B) {
 	b.ReportAllocs()
 	for n := uint64(0); b.Loop(); n++ {
 		start := time.Now()
-		if _, err := sk.Sign(102, message(n)); err != nil {
+		if _, err := sk.SignUnguarded(102, message(n)); err != nil {
 			b.Fatal(err)
 		}
 		took = append(took, time.Since(start))
@@ -60,7 +60,7 @@ func BenchmarkGenerateShortKey(b *testing.B) {
 }
 
 func BenchmarkParseSignature(b *testing.B) {
-	sig, err := benchKey(b).Sign(101, message(1))
+	sig, err := benchKey(b).SignUnguarded(101, message(1))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -2,116 +2,62 @@ package xmss
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
 	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 )
 
-// PublicKeySize is the length in bytes of an encoded public key, in all schemes.
+// ErrInvalid is wrapped by the error of every Parse function whose input is not the
+// encoding of a value.
+var ErrInvalid = errors.New("invalid encoding")
+
+// PublicKeySize is the length in bytes of an encoded public key in every scheme.
 const PublicKeySize = digestSize + parameterSize
 
-// PublicKey is the public part of a key pair. It does not tell its scheme.
+// PublicKey is the public part of a key pair. It is comparable. It does not identify
+// its scheme. The zero value verifies no signature.
 //
 // leanSpec: spec/crypto/xmss/containers.py, PublicKey
 type PublicKey struct {
-	Root      Digest    // of the tree over all slots of the lifetime
-	Parameter Parameter // personalizes the hashes
+	root      hashDigest // of the tree over all slots of the lifetime
+	parameter publicParameter
 }
 
-// ParsePublicKey decodes a public key. Errors wrap [ssz.ErrInvalid].
+// ParsePublicKey decodes a public key of [PublicKeySize] bytes. Errors wrap
+// [ErrInvalid].
 func ParsePublicKey(b []byte) (PublicKey, error) {
 	var pk PublicKey
 	d := decoder{rest: b}
-	d.vector(pk.Root[:])
-	d.vector(pk.Parameter[:])
+	d.vector(pk.root[:])
+	d.vector(pk.parameter[:])
 	return pk, d.finish("public key")
 }
 
+// String returns the SSZ encoding in hex, with the prefix 0x.
+func (pk PublicKey) String() string { return fmt.Sprintf("0x%x", pk.Bytes()) }
+
 // Bytes returns the SSZ encoding.
 func (pk PublicKey) Bytes() [PublicKeySize]byte {
-	b := koalabear.AppendVector(make([]byte, 0, PublicKeySize), pk.Root[:])
-	return [PublicKeySize]byte(koalabear.AppendVector(b, pk.Parameter[:]))
+	b := koalabear.AppendVector(make([]byte, 0, PublicKeySize), pk.root[:])
+	return [PublicKeySize]byte(koalabear.AppendVector(b, pk.parameter[:]))
 }
 
-// HashTreeRoot returns the SSZ root.
+// HashTreeRoot returns the SSZ root of the key.
 func (pk PublicKey) HashTreeRoot() [32]byte {
-	return ssz.Merkleize([][32]byte{vectorRoot(pk.Root[:]), vectorRoot(pk.Parameter[:])}, 0)
+	return ssz.Merkleize([][32]byte{vectorRoot(pk.root[:]), vectorRoot(pk.parameter[:])}, 0)
 }
 
-// HashTreeOpening is the path of a leaf: its sibling, its parent's sibling, and so
-// on up to the root.
-//
-// leanSpec: spec/crypto/xmss/types.py, HashTreeOpening
-type HashTreeOpening struct {
-	Siblings []Digest
-}
-
-// ParseHashTreeOpening decodes an opening of any length up to the limit of the
-// scheme. Errors wrap [ssz.ErrInvalid].
-func (s *Scheme) ParseHashTreeOpening(b []byte) (HashTreeOpening, error) {
-	var o HashTreeOpening
-	d := decoder{rest: b}
-	d.offset(bytesPerOffset)
-	o.Siblings = d.digests(s.nodeListLimit())
-	return o, d.finish("hash tree opening")
-}
-
-// AppendSSZ appends the encoding to b.
-func (o HashTreeOpening) AppendSSZ(b []byte) []byte {
-	return appendDigests(appendOffset(b, bytesPerOffset), o.Siblings)
-}
-
-// HashTreeRoot returns the SSZ root under the limits of scheme s.
-func (o HashTreeOpening) HashTreeRoot(s *Scheme) [32]byte {
-	return digestsRoot(o.Siblings, s.nodeListLimit())
-}
-
-// HashTreeLayer is a run of nodes of one level of a tree.
-//
-// leanSpec: spec/crypto/xmss/merkle.py, HashTreeLayer
-type HashTreeLayer struct {
-	StartIndex uint64 // index in its level of the first node
-	Nodes      []Digest
-}
-
-const hashTreeLayerFixedSize = 8 + bytesPerOffset
-
-// ParseHashTreeLayer decodes a layer of any length up to the limit of the scheme.
-// Errors wrap [ssz.ErrInvalid].
-func (s *Scheme) ParseHashTreeLayer(b []byte) (HashTreeLayer, error) {
-	var l HashTreeLayer
-	d := decoder{rest: b}
-	l.StartIndex = d.uint64()
-	d.offset(hashTreeLayerFixedSize)
-	l.Nodes = d.digests(s.nodeListLimit())
-	return l, d.finish("hash tree layer")
-}
-
-// AppendSSZ appends the encoding to b.
-func (l HashTreeLayer) AppendSSZ(b []byte) []byte {
-	b = binary.LittleEndian.AppendUint64(b, l.StartIndex)
-	return appendDigests(appendOffset(b, hashTreeLayerFixedSize), l.Nodes)
-}
-
-// HashTreeRoot returns the SSZ root under the limits of scheme s.
-func (l HashTreeLayer) HashTreeRoot(s *Scheme) [32]byte {
-	var start [32]byte
-	binary.LittleEndian.PutUint64(start[:], l.StartIndex)
-	return ssz.Merkleize([][32]byte{start, digestsRoot(l.Nodes, s.nodeListLimit())}, 0)
-}
-
-func (l HashTreeLayer) size() int { return hashTreeLayerFixedSize + digestSize*len(l.Nodes) }
-
-// Signature is a signature for one slot. It is immutable, and always complete: its
-// lists have the lengths of its scheme.
+// Signature is a signature for one slot. It is immutable and safe for concurrent
+// use. It holds neither the slot nor the message.
 //
 // leanSpec: spec/crypto/xmss/containers.py, Signature
 type Signature struct {
 	scheme *Scheme
-	path   HashTreeOpening
+	path   []hashDigest // sibling of the leaf, of its parent, and so on up to the root
 	rho    randomness
-	hashes []Digest // released chain values, one for each chain
+	hashes []hashDigest // released chain values, one for each chain
 }
 
 const signatureFixedSize = bytesPerOffset + randomnessSize + bytesPerOffset
@@ -126,11 +72,11 @@ func (s *Scheme) hashesOffset() int {
 	return signatureFixedSize + bytesPerOffset + digestSize*s.logLifetime
 }
 
-// ParseSignature decodes a signature of this scheme, which has exactly one encoding.
-// Errors wrap [ssz.ErrInvalid].
+// ParseSignature decodes a signature of this scheme. A signature has exactly one
+// encoding. Errors wrap [ErrInvalid].
 func (s *Scheme) ParseSignature(b []byte) (*Signature, error) {
 	if len(b) != s.SignatureSize() {
-		return nil, fmt.Errorf("xmss: %w: signature of %d bytes, want %d", ssz.ErrInvalid, len(b), s.SignatureSize())
+		return nil, fmt.Errorf("xmss: %w: signature of %d bytes, want %d", ErrInvalid, len(b), s.SignatureSize())
 	}
 	sig := s.newSignature()
 	d := decoder{rest: b}
@@ -138,8 +84,8 @@ func (s *Scheme) ParseSignature(b []byte) (*Signature, error) {
 	d.vector(sig.rho[:])
 	d.offset(s.hashesOffset())
 	d.offset(bytesPerOffset)
-	for i := range sig.path.Siblings {
-		d.vector(sig.path.Siblings[i][:])
+	for i := range sig.path {
+		d.vector(sig.path[i][:])
 	}
 	for i := range sig.hashes {
 		d.vector(sig.hashes[i][:])
@@ -151,10 +97,10 @@ func (s *Scheme) ParseSignature(b []byte) (*Signature, error) {
 }
 
 func (s *Scheme) newSignature() *Signature {
-	digests := make([]Digest, s.logLifetime+s.dimension)
+	digests := make([]hashDigest, s.logLifetime+s.dimension)
 	return &Signature{
 		scheme: s,
-		path:   HashTreeOpening{Siblings: digests[:s.logLifetime:s.logLifetime]},
+		path:   digests[:s.logLifetime:s.logLifetime],
 		hashes: digests[s.logLifetime:],
 	}
 }
@@ -164,23 +110,52 @@ func (sig *Signature) Bytes() []byte {
 	return sig.AppendSSZ(make([]byte, 0, sig.scheme.SignatureSize()))
 }
 
-// AppendSSZ appends the encoding to b.
+// AppendSSZ appends the SSZ encoding to b.
 func (sig *Signature) AppendSSZ(b []byte) []byte {
 	b = appendOffset(b, signatureFixedSize)
 	b = koalabear.AppendVector(b, sig.rho[:])
 	b = appendOffset(b, sig.scheme.hashesOffset())
-	b = sig.path.AppendSSZ(b)
+	b = appendOffset(b, bytesPerOffset) // the path is a container with one field
+	b = appendDigests(b, sig.path)
 	return appendDigests(b, sig.hashes)
 }
 
-// HashTreeRoot returns the SSZ root of leanSpec's container.
+// HashTreeRoot returns the SSZ root of the signature.
 func (sig *Signature) HashTreeRoot() [32]byte {
 	return ssz.Merkleize([][32]byte{
-		sig.path.HashTreeRoot(sig.scheme),
+		digestsRoot(sig.path, sig.scheme.nodeListLimit()),
 		vectorRoot(sig.rho[:]),
 		digestsRoot(sig.hashes, sig.scheme.nodeListLimit()),
 	}, 0)
 }
+
+// treeLayer is a run of nodes of one level of a tree.
+//
+// leanSpec: spec/crypto/xmss/merkle.py, HashTreeLayer
+type treeLayer struct {
+	start uint64 // index in its level of the first node
+	nodes []hashDigest
+}
+
+const treeLayerFixedSize = 8 + bytesPerOffset
+
+// parseLayer decodes a layer of any length up to the limit of the scheme. Errors
+// wrap [ErrInvalid].
+func (s *Scheme) parseLayer(b []byte) (treeLayer, error) {
+	var l treeLayer
+	d := decoder{rest: b}
+	l.start = d.uint64()
+	d.offset(treeLayerFixedSize)
+	l.nodes = d.digests(s.nodeListLimit())
+	return l, d.finish("hash tree layer")
+}
+
+func (l treeLayer) appendSSZ(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint64(b, l.start)
+	return appendDigests(appendOffset(b, treeLayerFixedSize), l.nodes)
+}
+
+func (l treeLayer) size() int { return treeLayerFixedSize + digestSize*len(l.nodes) }
 
 // vectorRoot is the SSZ root of up to 8 field elements.
 func vectorRoot(elements []koalabear.Element) (root [32]byte) {
@@ -189,7 +164,7 @@ func vectorRoot(elements []koalabear.Element) (root [32]byte) {
 }
 
 // digestsRoot is the SSZ root of a list of digests.
-func digestsRoot(digests []Digest, limit uint64) [32]byte {
+func digestsRoot(digests []hashDigest, limit uint64) [32]byte {
 	chunks := make([][32]byte, len(digests))
 	for i := range digests {
 		chunks[i] = vectorRoot(digests[i][:])
@@ -197,7 +172,7 @@ func digestsRoot(digests []Digest, limit uint64) [32]byte {
 	return ssz.MixInLength(ssz.Merkleize(chunks, limit), uint64(len(digests)))
 }
 
-func appendDigests(b []byte, digests []Digest) []byte {
+func appendDigests(b []byte, digests []hashDigest) []byte {
 	for i := range digests {
 		b = koalabear.AppendVector(b, digests[i][:])
 	}
@@ -208,7 +183,7 @@ func appendOffset(b []byte, offset int) []byte {
 	return binary.LittleEndian.AppendUint32(b, uint32(offset))
 }
 
-// decoder reads fields one after the other. After an error it reads zeros.
+// decoder reads fields one after the other. After an error it returns zeros.
 type decoder struct {
 	rest []byte
 	err  error
@@ -234,7 +209,7 @@ func (d *decoder) uint32() uint32 { return binary.LittleEndian.Uint32(d.take(4))
 
 func (d *decoder) uint64() uint64 { return binary.LittleEndian.Uint64(d.take(8)) }
 
-// offset reads an offset that has only one right value.
+// offset reads an offset that can have one value only.
 func (d *decoder) offset(want int) {
 	if got := d.uint32(); uint64(got) != uint64(want) {
 		d.fail("offset %d, want %d", got, want)
@@ -248,26 +223,26 @@ func (d *decoder) vector(dst []koalabear.Element) {
 }
 
 // digests reads a list of digests up to the end.
-func (d *decoder) digests(limit uint64) []Digest {
+func (d *decoder) digests(limit uint64) []hashDigest {
 	n := len(d.rest) / digestSize
 	if d.err != nil || uint64(n) > limit || len(d.rest)%digestSize != 0 {
 		d.fail("list of %d bytes, want a multiple of %d and at most %d digests", len(d.rest), digestSize, limit)
 		return nil
 	}
-	digests := make([]Digest, n)
+	digests := make([]hashDigest, n)
 	for i := range digests {
 		d.vector(digests[i][:])
 	}
 	return digests
 }
 
-// finish returns the first error, or one if bytes are left over.
+// finish returns the first error, or an error if bytes are left over.
 func (d *decoder) finish(what string) error {
 	if len(d.rest) > 0 {
 		d.fail("%d bytes too many", len(d.rest))
 	}
 	if d.err != nil {
-		return fmt.Errorf("xmss: %w: %s: %w", ssz.ErrInvalid, what, d.err)
+		return fmt.Errorf("xmss: %w: %s: %w", ErrInvalid, what, d.err)
 	}
 	return nil
 }

@@ -1,48 +1,60 @@
 // Package xmss implements generalized XMSS, the post-quantum signature scheme of
-// Lean Ethereum: one-time signatures from Winternitz hash chains over Poseidon,
-// one for every slot of a key's lifetime, under the root of one Merkle tree.
+// Lean Ethereum. A key pair contains one one-time key for every slot of its lifetime.
+// Each one-time key is a set of Winternitz hash chains over the Poseidon permutation,
+// and a Merkle tree over the one-time keys gives the public key.
 //
-// Two parameter sets exist as values of one type, [Prod] and [Test]. Everything
-// that depends on the parameters starts at a [Scheme]: key generation, decoding
-// and verification.
+// Two parameter sets exist as values of type [Scheme]: [Prod] and [Test]. Key
+// generation, decoding and verification are methods of Scheme, because they depend on
+// the parameters.
 //
 //	key, err := xmss.Prod.GenerateKey(ctx, xmss.KeyGenOptions{NumActiveSlots: 4096, Short: true})
-//	sig, err := key.Sign(slot, message)
-//	pk := key.PublicKey()
+//	signer := xmss.NewSigner(key, ledger)
+//	sig, err := signer.Sign(ctx, slot, message)
+//	pk := signer.PublicKey()
 //	ok := xmss.Prod.Verify(&pk, slot, message, sig)
 //
-// # One signature a slot
+// # One message per slot
 //
-// A slot has a one-time key. Signatures of two different messages for the same
-// slot together reveal enough of its hash chains to let anyone forge further
-// signatures for that slot. Signing here is deterministic, so signing the same
-// message again is harmless, but nothing here remembers which slots were used:
-// callers must record a slot durably before they let out a signature for it, and
-// must never run one key in two places.
+// A one-time key must not sign two messages. Signatures of two different messages for
+// one slot together reveal enough of its hash chains that anyone can forge further
+// signatures for that slot. Signing the same message again is harmless, because it
+// gives the same signature.
+//
+// A [Signer] therefore needs a [Ledger]. The ledger records, durably, which message a
+// slot is used for before the signature exists, and it refuses a second message. A
+// ledger on one machine cannot know about a copy of the key on another machine: never
+// use one key in two places. [SecretKey.SignUnguarded] signs without a ledger.
 //
 // # Trees
 //
-// The tree of 2^L leaves (L = 32 for Prod, 8 for Test) is cut in the middle into
-// one top tree and W = 2^(L/2) bottom trees of W slots each. A [SecretKey] holds
-// the top tree and two neighbouring bottom trees, the prepared window. Moving the
-// window rebuilds one bottom tree from the secret seed; see
-// [SecretKey.AdvancePreparation], and [Signer], which does it ahead of time.
+// The tree has 2^L leaves, with L = 32 for Prod and 8 for Test. It consists of one top
+// tree and W = 2^(L/2) bottom trees of W slots each. A [SecretKey] holds the top tree
+// and two adjacent bottom trees, which are its prepared window. To move the window,
+// one bottom tree is built again from the secret seed. [SecretKey.AdvancePreparation]
+// does this on request, and a Signer does it ahead of time.
 //
-// Trees are sparse: a layer holds a run of nodes, extended at either end by a pad
-// where the run would cut a pair of siblings in two. A pad stands for everything
-// that was never computed. leanSpec draws pads at random; here they are derived
-// from the secret seed, with a domain tag of their own, so that a tree with pads
-// can be rebuilt. Pads are stored in the key, so keys made by leanSpec work too.
+// Trees are sparse. A layer holds a run of nodes; where the run would separate a pair
+// of siblings, a pad takes the place of the missing node. leanSpec draws pads at
+// random. This package derives them from the secret seed, with a domain tag of their
+// own, so that a tree with pads can be built again. Pads are stored in the key, so
+// keys that leanSpec generated work as well.
 //
 // # Short keys
 //
-// leanSpec widens the slots of a key to whole bottom trees, two at least: 131072
-// key pairs for Prod. A short key ([KeyGenOptions].Short) signs just the slots it
-// was asked for and computes no other leaf; all the rest of the tree is pads. Its
-// public key and signatures are like any others to a verifier. It is encoded as a
-// leanSpec SecretKey whose window is not aligned, whose bottom trees may start and
-// end anywhere, and where a bottom tree without any slot of the window has no
-// layers; leanSpec's own signer does not handle such keys.
+// leanSpec widens the slots of a key to whole bottom trees, at least two: 131,072
+// one-time keys for Prod. A short key ([KeyGenOptions].Short) has exactly the slots
+// that were requested, and every other part of its tree is a pad. A verifier cannot
+// distinguish its public key and signatures from those of other keys. A short key is
+// encoded as a leanSpec SecretKey whose window is not aligned, whose bottom trees may
+// start and end at any slot, and in which a bottom tree without a slot of the window
+// has no layers. leanSpec's own signer does not read such keys.
+//
+// # Side channels
+//
+// Verification handles public data only. Key generation and signing hash secret chain
+// values with code that has no secret-dependent branch or table index. The number of
+// attempts that signing needs depends on the message and on derived randomness, and
+// the codeword that it finds is part of the public signature.
 //
 // leanSpec: spec/crypto/xmss
 package xmss

@@ -7,15 +7,15 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/spec/poseidon"
 )
 
-// codeword is the digits that a signature commits to, one for each chain.
+// codeword holds the digits that a signature commits to, one for each chain.
 type codeword [maxDimension]uint8
 
-// messageHash is the input of the message hash, all but the randomness.
+// messageHash is the input of the message hash without the randomness.
 //
 // leanSpec: spec/crypto/xmss/encoding.py, message_hash
 type messageHash [24]koalabear.Element // message, parameter, slot, randomness, zero
 
-func newMessageHash(parameter *Parameter, slot uint64, message *[32]byte) (m messageHash) {
+func newMessageHash(parameter *publicParameter, slot uint64, message *[32]byte) (m messageHash) {
 	var words [8]uint32
 	for i := range words {
 		words[i] = binary.LittleEndian.Uint32(message[4*i:])
@@ -26,9 +26,8 @@ func newMessageHash(parameter *Parameter, slot uint64, message *[32]byte) (m mes
 	return m
 }
 
-// encode sets word to the codeword of the message under this randomness and
-// reports whether it is valid. Of word, the first digits are set, as many as the
-// scheme has chains.
+// encode sets word to the codeword of the message under this randomness and reports
+// whether it is valid. It sets one digit for each chain of the scheme.
 //
 // leanSpec: spec/crypto/xmss/encoding.py, target_sum_encode and aborting_decode
 func (s *Scheme) encode(m *messageHash, rho *randomness, word *codeword) bool {
@@ -40,7 +39,7 @@ func (s *Scheme) encode(m *messageHash, rho *randomness, word *codeword) bool {
 	for i := 0; i < s.dimension; i += digitsPerFp {
 		e := state[i/digitsPerFp]
 		if e == koalabear.P-1 {
-			return false // it would make the digits uneven
+			return false // the digits of this element would not be uniform
 		}
 		digits := uint32(e) / quotient
 		for j := range min(digitsPerFp, s.dimension-i) {

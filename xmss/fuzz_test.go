@@ -7,11 +7,11 @@ import (
 
 // fuzzKey is a small key to take seeds for fuzzing from.
 func fuzzKey(f *testing.F) (*SecretKey, *Signature) {
-	sk, err := Test.DeriveKey(f.Context(), [32]byte{9}, Parameter{9}, KeyGenOptions{ActivationSlot: 14, NumActiveSlots: 5, Short: true})
+	sk, err := Test.deriveKey(f.Context(), [32]byte{9}, publicParameter{9}, KeyGenOptions{ActivationSlot: 14, NumActiveSlots: 5, Short: true})
 	if err != nil {
 		f.Fatal(err)
 	}
-	sig, err := sk.Sign(15, [32]byte{})
+	sig, err := sk.SignUnguarded(15, [32]byte{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func FuzzParseSecretKey(f *testing.F) {
 		pk := sk.PublicKey()
 		start, end := sk.PreparedInterval()
 		for _, slot := range []uint64{start, end - 1} {
-			sig, err := sk.Sign(slot, [32]byte{})
+			sig, err := sk.SignUnguarded(slot, [32]byte{})
 			if err != nil || !Test.Verify(&pk, slot, [32]byte{}, sig) {
 				t.Fatalf("key %x does not sign slot %d of its prepared window: %v", b, slot, err)
 			}

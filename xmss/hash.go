@@ -5,7 +5,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/spec/poseidon"
 )
 
-// Prefixes that keep the three uses of the hash apart.
+// Prefixes that separate the three uses of the hash.
 //
 // leanSpec: spec/crypto/xmss/constants.py
 const (
@@ -14,8 +14,8 @@ const (
 	tweakPrefixMessage = 0x02
 )
 
-// putTweak writes a packed tweak as two digits in base p, the lower one first.
-// Tweaks are below 2^56, so the higher one is below p.
+// putTweak writes a packed tweak as two digits in base p, the lower digit first.
+// Tweaks are below 2^56, so the higher digit is below p.
 //
 // leanSpec: spec/crypto/xmss/field.py, int_to_base_p
 func putTweak(dst *[tweakLength]koalabear.Element, tweak uint64) {
@@ -31,11 +31,10 @@ func chainTweak(slot uint64, chain, step int) uint64 {
 	return slot<<24 | uint64(chain)<<16 | uint64(step)<<8 | tweakPrefixChain
 }
 
-// walkChain hashes digest, which is at the given step of a chain, until it is at
-// step end.
+// walkChain advances digest from the given step of a chain to step end.
 //
 // leanSpec: spec/crypto/xmss/poseidon.py, PoseidonXmss.hash_chain
-func walkChain(parameter *Parameter, slot uint64, chain, step, end int, digest *Digest) {
+func walkChain(parameter *publicParameter, slot uint64, chain, step, end int, digest *hashDigest) {
 	var state [16]koalabear.Element // digest, parameter, tweak, zero
 	copy(state[:], digest[:])
 	for step < end {
@@ -51,20 +50,20 @@ func walkChain(parameter *Parameter, slot uint64, chain, step, end int, digest *
 // hashNodes returns the parent, at the given level and index, of two siblings.
 //
 // leanSpec: spec/crypto/xmss/poseidon.py, PoseidonXmss.tweak_hash
-func hashNodes(parameter *Parameter, level int, index uint64, left, right *Digest) Digest {
+func hashNodes(parameter *publicParameter, level int, index uint64, left, right *hashDigest) hashDigest {
 	var state [24]koalabear.Element // parameter, tweak, left, right, zero
 	copy(state[:], parameter[:])
 	putTweak((*[tweakLength]koalabear.Element)(state[5:]), treeTweak(level, index))
 	copy(state[7:], left[:])
 	copy(state[15:], right[:])
 	poseidon.Compress24(&state)
-	return Digest(state[:])
+	return hashDigest(state[:])
 }
 
 // newLeaf returns the sponge that hashes the chain ends of a slot to its leaf.
 //
 // leanSpec: spec/crypto/xmss/poseidon.py, PoseidonXmss.tweak_hash
-func (s *Scheme) newLeaf(parameter *Parameter, slot uint64) poseidon.Sponge {
+func (s *Scheme) newLeaf(parameter *publicParameter, slot uint64) poseidon.Sponge {
 	sponge := poseidon.NewSponge(&s.leafCapacity)
 	sponge.Absorb(parameter[:])
 	var tweak [tweakLength]koalabear.Element
@@ -73,8 +72,8 @@ func (s *Scheme) newLeaf(parameter *Parameter, slot uint64) poseidon.Sponge {
 	return sponge
 }
 
-// leafCapacity returns the capacity value of the leaf sponge, which binds it to
-// the shape of its input.
+// leafCapacity returns the capacity value of the leaf sponge. It depends on the shape
+// of the input, so inputs of different shapes give unrelated hashes.
 //
 // leanSpec: spec/crypto/xmss/poseidon.py, PoseidonXmss.safe_domain_separator
 func leafCapacity(dimension int) [poseidon.Capacity]koalabear.Element {
@@ -86,7 +85,7 @@ func leafCapacity(dimension int) [poseidon.Capacity]koalabear.Element {
 }
 
 // basePDigits fills dst with the digits in base p, lowest first, of the number
-// whose digits in base 2^32, lowest first, are words. words is lost.
+// whose digits in base 2^32, lowest first, are words. It overwrites words.
 //
 // leanSpec: spec/crypto/xmss/field.py, int_to_base_p
 func basePDigits(dst []koalabear.Element, words []uint32) {

@@ -11,29 +11,30 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
 )
 
-// KeyGenOptions says which slots a key is for and how to make it.
+// KeyGenOptions are the options of [Scheme.GenerateKey].
 type KeyGenOptions struct {
-	// ActivationSlot is the first slot that the key shall sign, and NumActiveSlots
-	// how many from there.
+	// ActivationSlot is the first slot that the key can sign. NumActiveSlots is the
+	// number of slots from there and must not be 0.
 	ActivationSlot, NumActiveSlots uint64
 
-	// Short limits the key to exactly these slots. Otherwise they are widened to
-	// whole bottom trees, two at least.
+	// Short limits the key to exactly these slots. Otherwise the window is widened
+	// to whole bottom trees, at least two of them.
 	Short bool
 
 	// Workers is the number of goroutines; 0 means one for each processor.
 	Workers int
 
-	// Progress, if not nil, is called now and then with the number of leaves done
-	// and the number of all. Calls do not overlap.
+	// Progress, if not nil, is called from time to time with the number of leaves
+	// that are done and their total. Calls do not overlap.
 	Progress func(doneLeaves, totalLeaves uint64)
 
 	// Rand is the source of the secret seed; nil means crypto/rand.
 	Rand io.Reader
 }
 
-// GenerateKey makes a key pair. It fails if the slots exceed the lifetime, if the
-// random source fails, or when the context ends.
+// GenerateKey generates a key pair. Its cost is proportional to the number of slots.
+// It fails if the slots exceed the lifetime of the scheme, if the random source
+// fails, or if ctx ends.
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.key_gen
 func (s *Scheme) GenerateKey(ctx context.Context, o KeyGenOptions) (*SecretKey, error) {
@@ -45,7 +46,7 @@ func (s *Scheme) GenerateKey(ctx context.Context, o KeyGenOptions) (*SecretKey, 
 	if _, err := io.ReadFull(source, seed[:]); err != nil {
 		return nil, fmt.Errorf("xmss: reading randomness: %w", err)
 	}
-	var parameter Parameter
+	var parameter publicParameter
 	for i := range parameter {
 		for {
 			var b [4]byte
@@ -58,15 +59,15 @@ func (s *Scheme) GenerateKey(ctx context.Context, o KeyGenOptions) (*SecretKey, 
 			}
 		}
 	}
-	return s.DeriveKey(ctx, seed, parameter, o)
+	return s.deriveKey(ctx, seed, parameter, o)
 }
 
-// DeriveKey is GenerateKey with a given seed and public parameter. The same seed,
-// parameter and slots give the same key. Elements of parameter must be canonical.
-func (s *Scheme) DeriveKey(ctx context.Context, prfKey [32]byte, parameter Parameter, o KeyGenOptions) (*SecretKey, error) {
+// deriveKey generates the key pair of a given seed and parameter. The same seed,
+// parameter and slots give the same key. The elements of parameter must be canonical.
+func (s *Scheme) deriveKey(ctx context.Context, prfKey [32]byte, parameter publicParameter, o KeyGenOptions) (*SecretKey, error) {
 	sk := &SecretKey{
 		scheme:         s,
-		prfKey:         prfKey,
+		prfKey:         &prfKey,
 		parameter:      parameter,
 		activationSlot: o.ActivationSlot,
 		numActiveSlots: o.NumActiveSlots,
@@ -82,7 +83,7 @@ func (s *Scheme) DeriveKey(ctx context.Context, prfKey [32]byte, parameter Param
 	sk.leftIndex = min(first, s.LeavesPerBottomTree()-2)
 
 	progress := progressFunc(o.Progress, sk.numActiveSlots)
-	roots := make([]Digest, 0, last-first+1)
+	roots := make([]hashDigest, 0, last-first+1)
 	for index := first; index <= last; index++ {
 		t, err := sk.bottomTree(ctx, o.Workers, index, progress)
 		if err != nil {
@@ -104,7 +105,7 @@ func (s *Scheme) DeriveKey(ctx context.Context, prfKey [32]byte, parameter Param
 	return sk, nil
 }
 
-// alignActivation widens the activation window to whole bottom trees, two at least.
+// alignActivation widens the activation window to whole bottom trees, at least two.
 //
 // leanSpec: spec/crypto/xmss/interface.py, _expand_activation_time
 func (sk *SecretKey) alignActivation() {
@@ -115,7 +116,7 @@ func (sk *SecretKey) alignActivation() {
 	sk.activationSlot, sk.numActiveSlots = first*width, trees*width
 }
 
-// progressFunc turns a progress function into one that adds up leaves.
+// progressFunc returns a function that counts leaves and reports the sum.
 func progressFunc(report func(done, total uint64), total uint64) func(leaves int) {
 	if report == nil {
 		return func(int) {}

@@ -7,13 +7,13 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
 )
 
-// prfDomainSeparator begins the input of every call.
+// prfDomainSeparator is the start of the input of every call.
 //
 // leanSpec: spec/crypto/xmss/prf.py, PRF_DOMAIN_SEP
 const prfDomainSeparator = "\xae\xae\x22\xff\x00\x01\xfa\xff\x21\xaf\x12\x00\x01\x11\xff\x00"
 
-// What the output is for. leanSpec has the first two; the pad tag belongs to this
-// package.
+// Tags for the uses of the output. leanSpec defines the first two; the pad tag is an
+// addition of this package.
 const (
 	prfTagChainStart = 0x00
 	prfTagRandomness = 0x01
@@ -21,7 +21,7 @@ const (
 )
 
 // prf derives all secrets of a key from its seed with SHAKE128. It is not safe for
-// concurrent use; copies of the pointer share its buffers.
+// concurrent use.
 //
 // leanSpec: spec/crypto/xmss/prf.py, PRFKey
 type prf struct {
@@ -40,7 +40,7 @@ func newPRF(key *[prfKeyLength]byte) *prf {
 // chainStart derives the secret start of one chain of a slot.
 //
 // leanSpec: spec/crypto/xmss/prf.py, PRFKey.derive_chain_start
-func (p *prf) chainStart(slot uint64, chain int) (d Digest) {
+func (p *prf) chainStart(slot uint64, chain int) (d hashDigest) {
 	in := binary.BigEndian.AppendUint32(p.input(prfTagChainStart), uint32(slot))
 	p.elements(d[:], binary.BigEndian.AppendUint64(in, uint64(chain)))
 	return d
@@ -56,14 +56,14 @@ func (p *prf) randomness(slot uint64, message *[32]byte, attempt int) (r randomn
 	return r
 }
 
-// pad derives the digest that stands for a node that is not computed.
-func (p *prf) pad(level int, index uint64) (d Digest) {
+// pad derives the digest that takes the place of a node that is not computed.
+func (p *prf) pad(level int, index uint64) (d hashDigest) {
 	in := append(p.input(prfTagPad), byte(level))
 	p.elements(d[:], binary.BigEndian.AppendUint64(in, index))
 	return d
 }
 
-// input returns the beginning of the input: domain separator, tag and key.
+// input returns the start of the input: domain separator, tag and key.
 func (p *prf) input(tag byte) []byte {
 	p.in[16] = tag
 	return p.in[:17+prfKeyLength]

@@ -17,7 +17,7 @@ const (
 	randomnessLength = 7
 	digestLength     = 8
 
-	base           = 8   // numbers a codeword digit can take
+	base           = 8   // number of values of a codeword digit
 	digitsPerFp    = 8   // digits taken from one field element
 	quotient       = 127 // quotient · base^digitsPerFp = p - 1
 	maxTries       = 100_000
@@ -30,22 +30,25 @@ const (
 	randomnessSize = randomnessLength * koalabear.Size
 )
 
-// Digest is the output of the tweakable hash, a node of the tree.
+// hashDigest is the output of the tweakable hash, such as a node of the tree.
 //
 // leanSpec: spec/crypto/xmss/types.py, HashDigestVector
-type Digest = [digestLength]koalabear.Element
+type hashDigest = [digestLength]koalabear.Element
 
-// Parameter personalizes all hashes of a key pair. It is public.
+// publicParameter separates the hashes of one key pair from those of every other.
+// It is part of the public key.
 //
 // leanSpec: spec/crypto/xmss/types.py, Parameter
-type Parameter = [parameterLength]koalabear.Element
+type publicParameter = [parameterLength]koalabear.Element
 
-// randomness is what the signer varies until the message has a valid codeword.
+// randomness is the value that the signer varies until the message has a valid
+// codeword.
 //
 // leanSpec: spec/crypto/xmss/types.py, Randomness
 type randomness = [randomnessLength]koalabear.Element
 
-// Scheme is a parameter set. There are two, [Prod] and [Test].
+// Scheme is a parameter set. The two values are [Prod] and [Test]; a Scheme is
+// immutable and safe for concurrent use.
 //
 // leanSpec: spec/crypto/xmss/constants.py, XmssConfig
 type Scheme struct {
@@ -58,11 +61,12 @@ type Scheme struct {
 }
 
 var (
-	// Prod is the production scheme: 2^32 slots, signatures of 2536 bytes.
+	// Prod is the production scheme: keys of up to 2^32 slots, signatures of 2,536
+	// bytes.
 	Prod = newScheme("prod", 32, 46, 200)
 
-	// Test is a toy for tests, without any security: 2^8 slots, signatures of 424
-	// bytes.
+	// Test is for tests only and gives no security: keys of up to 2^8 slots,
+	// signatures of 424 bytes.
 	Test = newScheme("test", 8, 4, 6)
 )
 
@@ -76,7 +80,7 @@ func newScheme(name string, logLifetime, dimension, targetSum int) *Scheme {
 	}
 }
 
-// ParseScheme returns the scheme that is called "prod" or "test".
+// ParseScheme returns the scheme with the given name, "prod" or "test".
 func ParseScheme(name string) (*Scheme, error) {
 	for _, s := range []*Scheme{Prod, Test} {
 		if s.name == name {
@@ -86,29 +90,29 @@ func ParseScheme(name string) (*Scheme, error) {
 	return nil, fmt.Errorf("xmss: unknown scheme %q, want %q or %q", name, Prod.name, Test.name)
 }
 
-// String returns the name that ParseScheme understands.
+// String returns the name that ParseScheme accepts.
 func (s *Scheme) String() string { return s.name }
 
-// KeyScheme returns the name of the scheme in validator key manifests.
+// KeyScheme returns the name that validator key manifests give the scheme.
 func (s *Scheme) KeyScheme() string {
 	return fmt.Sprintf("SIGTopLevelTargetSumLifetime%dDim%dBase%d", s.logLifetime, s.dimension, base)
 }
 
-// LogLifetime returns the height of the tree, which is the length of a signature's
-// authentication path.
+// LogLifetime returns the height of the tree. It is also the number of nodes in the
+// authentication path of a signature.
 func (s *Scheme) LogLifetime() int { return s.logLifetime }
 
-// Lifetime returns the number of slots of the tree. Slots run from 0.
+// Lifetime returns the number of slots that a key can have. Slots start at 0.
 func (s *Scheme) Lifetime() uint64 { return 1 << s.logLifetime }
 
-// LeavesPerBottomTree returns W, the number of slots of a bottom tree and the
-// number of bottom trees.
+// LeavesPerBottomTree returns W, which is both the number of slots of a bottom tree
+// and the number of bottom trees.
 func (s *Scheme) LeavesPerBottomTree() uint64 { return 1 << s.halfHeight() }
 
-// halfHeight is the height of a bottom tree, and that of the top tree.
+// halfHeight is the height of each bottom tree and of the top tree.
 func (s *Scheme) halfHeight() int { return s.logLifetime / 2 }
 
-// nodeListLimit is the SSZ limit of lists of digests.
+// nodeListLimit is the SSZ limit of a list of digests.
 //
 // leanSpec: spec/crypto/xmss/types.py, NODE_LIST_LIMIT
 func (s *Scheme) nodeListLimit() uint64 { return 2 * s.LeavesPerBottomTree() }

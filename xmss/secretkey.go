@@ -5,37 +5,39 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
-	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 )
 
 var (
 	// ErrOutsideWindow reports a slot that the key can never sign.
 	ErrOutsideWindow = errors.New("xmss: slot outside the activation window of the key")
 
-	// ErrNotPrepared reports a slot of the activation window whose bottom tree is
-	// not at hand.
+	// ErrNotPrepared reports a slot of the activation window whose bottom tree the
+	// key does not hold at present.
 	ErrNotPrepared = errors.New("xmss: slot outside the prepared window of the key")
 
 	// ErrNoEncoding reports that no randomness gave the message a valid codeword.
-	// It does not happen.
+	// Its probability is negligible.
 	ErrNoEncoding = errors.New("xmss: no valid encoding of the message")
 
-	// ErrCorruptKey reports a secret key whose parts do not belong together, which
-	// would produce invalid signatures.
+	// ErrCorruptKey reports a secret key whose parts do not match. Its signatures
+	// would be invalid.
 	ErrCorruptKey = errors.New("xmss: corrupt secret key")
 )
 
-// SecretKey is the private state of a key pair. It is immutable and safe for
-// concurrent use. Keep it confidential, and see the package comment on signing
-// twice for a slot.
+// SecretKey is the private part of a key pair. It is immutable and safe for
+// concurrent use. Printing or logging a SecretKey never reveals the secret: every
+// format verb prints the same text. Only [SecretKey.Bytes] returns it.
+//
+// Sign with a [Signer]. See the package comment for the reason.
 //
 // leanSpec: spec/crypto/xmss/containers.py, SecretKey
 type SecretKey struct {
 	scheme    *Scheme
-	prfKey    [prfKeyLength]byte
-	parameter Parameter
+	prfKey    *[prfKeyLength]byte // the secret; package fmt prints a pointer in a field as an address
+	parameter publicParameter
 
 	activationSlot uint64
 	numActiveSlots uint64
@@ -46,15 +48,30 @@ type SecretKey struct {
 	rightBottomTree subTree // at leftIndex + 1
 }
 
+// String returns a text that identifies the key by its public key.
+func (sk SecretKey) String() string {
+	if sk.topTree.empty() {
+		return "xmss.SecretKey(empty)"
+	}
+	return fmt.Sprintf("xmss.SecretKey(public key %s)", sk.PublicKey())
+}
+
+// GoString implements [fmt.GoStringer] like String.
+func (sk SecretKey) GoString() string { return sk.String() }
+
+// Format implements [fmt.Formatter]: it writes String for every verb, because some
+// verbs would print the fields of the key.
+func (sk SecretKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, sk.String()) }
+
 // Scheme returns the scheme of the key.
 func (sk *SecretKey) Scheme() *Scheme { return sk.scheme }
 
 // PublicKey returns the public key.
 func (sk *SecretKey) PublicKey() PublicKey {
-	return PublicKey{Root: *sk.topTree.root(), Parameter: sk.parameter}
+	return PublicKey{root: *sk.topTree.root(), parameter: sk.parameter}
 }
 
-// ActivationInterval returns the slots that the key can sign in its life, from
+// ActivationInterval returns the slots that the key can sign in its lifetime, from
 // start up to but not including end.
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.get_activation_interval
@@ -62,9 +79,9 @@ func (sk *SecretKey) ActivationInterval() (start, end uint64) {
 	return sk.activationSlot, sk.activationSlot + sk.numActiveSlots
 }
 
-// PreparedInterval returns the slots that the key can sign as it is, from start up
-// to but not including end: those of the activation interval in the two bottom
-// trees at hand.
+// PreparedInterval returns the slots that the key can sign at present, from start up
+// to but not including end. They are the slots of the activation interval in the two
+// bottom trees that the key holds.
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.get_prepared_interval
 func (sk *SecretKey) PreparedInterval() (start, end uint64) {
@@ -89,10 +106,10 @@ func (sk *SecretKey) treesOfWindow() (first, last uint64) {
 	return start / width, (end - 1) / width
 }
 
-// AdvancePreparation returns the key with its prepared window moved by one bottom
-// tree, which it builds on all processors, or the same key if the window has
-// reached the end. It fails if the context ends, or with [ErrCorruptKey] if the
-// new tree is not the one that the top tree holds.
+// AdvancePreparation returns a key whose prepared window is one bottom tree further,
+// or the same key if the window has reached its end. It builds the new tree on all
+// processors. It fails if ctx ends, or with [ErrCorruptKey] if the root of the new
+// tree is not the leaf that the top tree holds.
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.advance_preparation
 func (sk *SecretKey) AdvancePreparation(ctx context.Context) (*SecretKey, error) {
@@ -102,8 +119,8 @@ func (sk *SecretKey) AdvancePreparation(ctx context.Context) (*SecretKey, error)
 	return sk.moveTo(ctx, sk.leftIndex+1, 0)
 }
 
-// moveTo returns the key with the bottom trees at leftIndex and leftIndex+1,
-// building those that are not at hand.
+// moveTo returns a key with the bottom trees at leftIndex and leftIndex+1. It builds
+// those that sk does not hold.
 func (sk *SecretKey) moveTo(ctx context.Context, leftIndex uint64, workers int) (*SecretKey, error) {
 	get := func(index uint64) (subTree, error) {
 		switch index {
@@ -146,7 +163,8 @@ func (sk *SecretKey) checkRoot(index uint64, t *subTree) error {
 
 const secretKeyFixedSize = prfKeyLength + parameterSize + 8 + 8 + bytesPerOffset + 8 + 2*bytesPerOffset
 
-// Bytes returns leanSpec's SSZ encoding. It is secret.
+// Bytes returns the SSZ encoding of the key, as leanSpec defines it. The result
+// contains the secret.
 func (sk *SecretKey) Bytes() []byte {
 	leftOffset := secretKeyFixedSize + sk.topTree.size()
 	rightOffset := leftOffset + sk.leftBottomTree.size()
@@ -167,17 +185,18 @@ func (sk *SecretKey) Bytes() []byte {
 	return sk.rightBottomTree.appendSSZ(b, height, 0)
 }
 
-// ParseSecretKey decodes a secret key of this scheme, made here or by leanSpec.
+// ParseSecretKey decodes a secret key of this scheme, made by this package or by
+// leanSpec.
 //
-// It checks that the windows fit each other, that every tree has the layers and
-// nodes that signing needs, that all hashes of the top tree are right, and in each
-// bottom tree the paths of its first and last slot from the secret seed to the
-// root. Errors wrap [ssz.ErrInvalid] or [ErrCorruptKey].
+// It checks that the two windows are consistent, that every tree has the layers and
+// nodes that signing needs, that every hash of the top tree is correct, and that in
+// each bottom tree the paths of the first and the last slot lead from the secret
+// seed to the root. Errors wrap [ErrInvalid] or [ErrCorruptKey].
 func (s *Scheme) ParseSecretKey(b []byte) (*SecretKey, error) {
 	if len(b) < secretKeyFixedSize {
-		return nil, fmt.Errorf("xmss: %w: secret key of %d bytes, want %d at least", ssz.ErrInvalid, len(b), secretKeyFixedSize)
+		return nil, fmt.Errorf("xmss: %w: secret key of %d bytes, want %d at least", ErrInvalid, len(b), secretKeyFixedSize)
 	}
-	sk := &SecretKey{scheme: s}
+	sk := &SecretKey{scheme: s, prfKey: new([prfKeyLength]byte)}
 	d := decoder{rest: b[:secretKeyFixedSize]}
 	copy(sk.prfKey[:], d.take(prfKeyLength))
 	d.vector(sk.parameter[:])
@@ -251,7 +270,7 @@ func (sk *SecretKey) checkShape(t *subTree, room, first, last uint64) error {
 		return errors.New("no layers")
 	}
 	leaves := &t.layers[0]
-	start, n := leaves.StartIndex, uint64(len(leaves.Nodes))
+	start, n := leaves.start, uint64(len(leaves.nodes))
 	if start%2 != 0 || n%2 != 0 || start < room || start > first || n <= last-start ||
 		start+n > room+sk.scheme.LeavesPerBottomTree() {
 		return fmt.Errorf("%d leaves from %d, want pairs that include %d to %d", n, start, first, last)
@@ -259,11 +278,11 @@ func (sk *SecretKey) checkShape(t *subTree, room, first, last uint64) error {
 	for i, l := range t.layers[1:] {
 		parents, count := start/2, n/2
 		start, n = parents&^1, (parents+count+1)&^1-parents&^1
-		if i+2 == len(t.layers) && len(l.Nodes) == 1 { // the root may go without its pad
+		if i+2 == len(t.layers) && len(l.nodes) == 1 { // the root may go without its pad
 			start, n = parents, 1
 		}
-		if l.StartIndex != start || uint64(len(l.Nodes)) != n {
-			return fmt.Errorf("layer %d has %d nodes from %d, want %d from %d", i+1, len(l.Nodes), l.StartIndex, n, start)
+		if l.start != start || uint64(len(l.nodes)) != n {
+			return fmt.Errorf("layer %d has %d nodes from %d, want %d from %d", i+1, len(l.nodes), l.start, n, start)
 		}
 	}
 	return nil
@@ -277,8 +296,8 @@ func (sk *SecretKey) checkTopTree() error {
 	half := sk.scheme.halfHeight()
 	for i := range half {
 		l := &sk.topTree.layers[i]
-		for j := 0; j < len(l.Nodes); j += 2 {
-			if err := sk.checkParent(&sk.topTree, half, i, l.StartIndex+uint64(j)); err != nil {
+		for j := 0; j < len(l.nodes); j += 2 {
+			if err := sk.checkParent(&sk.topTree, half, i, l.start+uint64(j)); err != nil {
 				return err
 			}
 		}
@@ -298,10 +317,10 @@ func (sk *SecretKey) checkBottomTree(index uint64, t *subTree) error {
 	if err := sk.checkShape(t, index*width, start, end-1); err != nil {
 		return err
 	}
-	if root := t.layers[len(t.layers)-1]; len(root.Nodes) != 1 {
-		return fmt.Errorf("last layer has %d nodes, want the root alone", len(root.Nodes))
+	if root := t.layers[len(t.layers)-1]; len(root.nodes) != 1 {
+		return fmt.Errorf("last layer has %d nodes, want the root alone", len(root.nodes))
 	}
-	secrets := newPRF(&sk.prfKey)
+	secrets := newPRF(sk.prfKey)
 	for _, slot := range []uint64{start, end - 1} {
 		if *t.node(0, slot) != sk.leaf(secrets, slot) {
 			return fmt.Errorf("leaf of slot %d does not follow from the seed", slot)

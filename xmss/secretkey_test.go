@@ -2,13 +2,15 @@ package xmss
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
-	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 )
 
 // TestParseCorruptSecretKey damages keys in ways that keep their encoding valid.
@@ -42,29 +44,29 @@ func TestParseCorruptSecretKey(t *testing.T) {
 		{"right bottom tree missing", aligned, func(sk *SecretKey) { sk.rightBottomTree.layers = nil }},
 		{"right bottom tree too many", short, func(sk *SecretKey) { sk.rightBottomTree = sk.leftBottomTree }},
 		{"top tree missing", aligned, func(sk *SecretKey) { sk.topTree.layers = nil }},
-		{"leaf", aligned, func(sk *SecretKey) { sk.leftBottomTree.layers[0].Nodes[0][0] ^= 1 }},
-		{"last leaf", aligned, func(sk *SecretKey) { sk.leftBottomTree.layers[0].Nodes[15][0] ^= 1 }},
-		{"sibling", aligned, func(sk *SecretKey) { sk.rightBottomTree.layers[1].Nodes[1][0] ^= 1 }},
-		{"bottom tree root", aligned, func(sk *SecretKey) { sk.rightBottomTree.layers[4].Nodes[0][0] ^= 1 }},
+		{"leaf", aligned, func(sk *SecretKey) { sk.leftBottomTree.layers[0].nodes[0][0] ^= 1 }},
+		{"last leaf", aligned, func(sk *SecretKey) { sk.leftBottomTree.layers[0].nodes[15][0] ^= 1 }},
+		{"sibling", aligned, func(sk *SecretKey) { sk.rightBottomTree.layers[1].nodes[1][0] ^= 1 }},
+		{"bottom tree root", aligned, func(sk *SecretKey) { sk.rightBottomTree.layers[4].nodes[0][0] ^= 1 }},
 		{"bottom tree with a padded root", aligned, func(sk *SecretKey) {
-			sk.rightBottomTree.layers[4].Nodes = append(sk.rightBottomTree.layers[4].Nodes, Digest{})
-			sk.rightBottomTree.layers[4].StartIndex = 2
+			sk.rightBottomTree.layers[4].nodes = append(sk.rightBottomTree.layers[4].nodes, hashDigest{})
+			sk.rightBottomTree.layers[4].start = 2
 		}},
-		{"leaf of the top tree", aligned, func(sk *SecretKey) { sk.topTree.layers[0].Nodes[1][0] ^= 1 }},
-		{"pad of the top tree", aligned, func(sk *SecretKey) { sk.topTree.layers[3].Nodes[1][0] ^= 1 }},
-		{"root", aligned, func(sk *SecretKey) { sk.topTree.layers[4].Nodes[0][0] ^= 1 }},
-		{"layer without nodes", aligned, func(sk *SecretKey) { sk.topTree.layers[4].Nodes = nil }},
+		{"leaf of the top tree", aligned, func(sk *SecretKey) { sk.topTree.layers[0].nodes[1][0] ^= 1 }},
+		{"pad of the top tree", aligned, func(sk *SecretKey) { sk.topTree.layers[3].nodes[1][0] ^= 1 }},
+		{"root", aligned, func(sk *SecretKey) { sk.topTree.layers[4].nodes[0][0] ^= 1 }},
+		{"layer without nodes", aligned, func(sk *SecretKey) { sk.topTree.layers[4].nodes = nil }},
 		{"layer cut short", aligned, func(sk *SecretKey) {
 			l := &sk.leftBottomTree.layers[1]
-			l.Nodes = l.Nodes[:len(l.Nodes)-2]
+			l.nodes = l.nodes[:len(l.nodes)-2]
 		}},
 		{"leaves cut to an odd number", aligned, func(sk *SecretKey) {
 			l := &sk.leftBottomTree.layers[0]
-			l.Nodes = l.Nodes[:len(l.Nodes)-1]
+			l.nodes = l.nodes[:len(l.nodes)-1]
 		}},
-		{"layer moved", aligned, func(sk *SecretKey) { sk.leftBottomTree.layers[2].StartIndex += 2 }},
-		{"leaves moved far away", aligned, func(sk *SecretKey) { sk.leftBottomTree.layers[0].StartIndex = 1<<64 - 2 }},
-		{"leaves moved to an odd index", aligned, func(sk *SecretKey) { sk.leftBottomTree.layers[0].StartIndex-- }},
+		{"layer moved", aligned, func(sk *SecretKey) { sk.leftBottomTree.layers[2].start += 2 }},
+		{"leaves moved far away", aligned, func(sk *SecretKey) { sk.leftBottomTree.layers[0].start = 1<<64 - 2 }},
+		{"leaves moved to an odd index", aligned, func(sk *SecretKey) { sk.leftBottomTree.layers[0].start-- }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -84,7 +86,7 @@ func TestParseCorruptSecretKey(t *testing.T) {
 func TestParseMalformed(t *testing.T) {
 	sk := testKey(t, KeyGenOptions{NumActiveSlots: 32})
 	pk := sk.PublicKey().Bytes()
-	sig, err := sk.Sign(0, message(0))
+	sig, err := sk.SignUnguarded(0, message(0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,11 +103,8 @@ func TestParseMalformed(t *testing.T) {
 		{"Signature", sig.Bytes(),
 			func(b []byte) error { _, err := Test.ParseSignature(b); return err },
 			map[int]uint32{0: 37, 4: koalabear.P, 32: 296 - 32, 36: 8, 40: koalabear.P, 420: koalabear.P}},
-		{"HashTreeOpening", sig.path.AppendSSZ(nil),
-			func(b []byte) error { _, err := Test.ParseHashTreeOpening(b); return err },
-			map[int]uint32{0: 5, 4: koalabear.P}},
-		{"HashTreeLayer", layer.AppendSSZ(nil),
-			func(b []byte) error { _, err := Test.ParseHashTreeLayer(b); return err },
+		{"treeLayer", layer.appendSSZ(nil),
+			func(b []byte) error { _, err := Test.parseLayer(b); return err },
 			map[int]uint32{8: 13, 12: koalabear.P}},
 		{"SecretKey", sk.Bytes(),
 			func(b []byte) error { _, err := Test.ParseSecretKey(b); return err },
@@ -120,8 +119,8 @@ func TestParseMalformed(t *testing.T) {
 				t.Fatalf("valid encoding: %v", err)
 			}
 			check := func(what string, b []byte) {
-				if err := p.parse(b); !errors.Is(err, ssz.ErrInvalid) {
-					t.Errorf("%s: error is %v, want %v", what, err, ssz.ErrInvalid)
+				if err := p.parse(b); !errors.Is(err, ErrInvalid) {
+					t.Errorf("%s: error is %v, want %v", what, err, ErrInvalid)
 				}
 			}
 			check("nothing", nil)
@@ -135,14 +134,51 @@ func TestParseMalformed(t *testing.T) {
 			}
 		})
 	}
-	long := HashTreeOpening{Siblings: make([]Digest, Test.nodeListLimit()+1)}
-	if _, err := Test.ParseHashTreeOpening(long.AppendSSZ(nil)); !errors.Is(err, ssz.ErrInvalid) {
-		t.Errorf("opening beyond the list limit: error is %v, want %v", err, ssz.ErrInvalid)
+	long := treeLayer{nodes: make([]hashDigest, Test.nodeListLimit()+1)}
+	if _, err := Test.parseLayer(long.appendSSZ(nil)); !errors.Is(err, ErrInvalid) {
+		t.Errorf("layer beyond the list limit: error = %v, want %v", err, ErrInvalid)
 	}
-	if _, err := Prod.ParseSignature(sig.Bytes()); !errors.Is(err, ssz.ErrInvalid) {
-		t.Errorf("signature of the other scheme: error is %v, want %v", err, ssz.ErrInvalid)
+	if _, err := Prod.ParseSignature(sig.Bytes()); !errors.Is(err, ErrInvalid) {
+		t.Errorf("signature of the other scheme: error is %v, want %v", err, ErrInvalid)
 	}
 	if _, err := Prod.ParseSecretKey(sk.Bytes()); err == nil {
 		t.Error("secret key of the other scheme is accepted")
+	}
+}
+
+// TestSecretKeyIsRedacted prints a key in every way that package fmt, log/slog and
+// encoding/json have, and looks for its seed in the output.
+func TestSecretKeyIsRedacted(t *testing.T) {
+	sk := testKey(t, KeyGenOptions{NumActiveSlots: 2, Short: true})
+	for i := range sk.prfKey {
+		sk.prfKey[i] = 0xa7
+	}
+	type holder struct{ Key, hidden *SecretKey }
+	type copied struct{ hidden SecretKey }
+	values := []any{sk, *sk, holder{sk, sk}, &holder{sk, sk}, []*SecretKey{sk}, []SecretKey{*sk}, map[string]*SecretKey{"key": sk},
+		NewSigner(sk, &ledger{})}
+	var printed strings.Builder
+	for _, v := range values {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%c", "%U"} {
+			fmt.Fprintf(&printed, verb+"\n", v)
+		}
+		fmt.Fprintf(&printed, "%v %+v %#v\n", copied{*sk}, copied{*sk}, &copied{*sk})
+		slog.New(slog.NewJSONHandler(&printed, nil)).Info("m", "v", v)
+		slog.New(slog.NewTextHandler(&printed, nil)).Info("m", "v", v)
+		_ = json.NewEncoder(&printed).Encode(v)
+	}
+	for _, secret := range []string{"a7a7", "A7A7", "167 167", "247 247", "10100111 10100111", "0xa7, 0xa7", "U+00A7 U+00A7", "\u00a7"} {
+		if strings.Contains(printed.String(), secret) {
+			t.Errorf("output contains the seed as %q", secret)
+		}
+	}
+	want := "xmss.SecretKey(public key " + sk.PublicKey().String() + ")"
+	for _, got := range []string{sk.String(), sk.GoString(), fmt.Sprintf("%+v", sk), fmt.Sprintf("%#v", sk)} {
+		if got != want {
+			t.Errorf("printed key = %q, want %q", got, want)
+		}
+	}
+	if got, want := fmt.Sprint((*SecretKey)(nil), &SecretKey{}), "<nil> xmss.SecretKey(empty)"; got != want {
+		t.Errorf("printed empty keys = %q, want %q", got, want)
 	}
 }

@@ -2,23 +2,33 @@ package xmss
 
 import "fmt"
 
-// Sign signs a message for a slot. The same key, slot and message always give the
-// same signature. It fails with [ErrOutsideWindow] or [ErrNotPrepared].
-//
-// Signing two different messages for one slot breaks the key; see the package
-// comment.
-//
-// leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.sign
-func (sk *SecretKey) Sign(slot uint64, message [32]byte) (*Signature, error) {
+// checkSlot returns [ErrOutsideWindow] or [ErrNotPrepared] for a slot that the key
+// cannot sign at present.
+func (sk *SecretKey) checkSlot(slot uint64) error {
 	if start, end := sk.ActivationInterval(); slot < start || slot >= end {
-		return nil, fmt.Errorf("%w: slot %d, window %d to %d", ErrOutsideWindow, slot, start, end-1)
+		return fmt.Errorf("%w: slot %d, window %d to %d", ErrOutsideWindow, slot, start, end-1)
 	}
 	if start, end := sk.PreparedInterval(); slot < start || slot >= end {
-		return nil, fmt.Errorf("%w: slot %d, window %d to %d", ErrNotPrepared, slot, start, end-1)
+		return fmt.Errorf("%w: slot %d, window %d to %d", ErrNotPrepared, slot, start, end-1)
+	}
+	return nil
+}
+
+// SignUnguarded signs a message for a slot without a record of the slot. The same
+// key, slot and message always give the same signature. It fails with
+// [ErrOutsideWindow] or [ErrNotPrepared].
+//
+// Signatures of two different messages for one slot reveal the key. Use it only where
+// the caller prevents that by other means, as in tests; otherwise use a [Signer].
+//
+// leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.sign
+func (sk *SecretKey) SignUnguarded(slot uint64, message [32]byte) (*Signature, error) {
+	if err := sk.checkSlot(slot); err != nil {
+		return nil, err
 	}
 
 	s := sk.scheme
-	secrets := newPRF(&sk.prfKey)
+	secrets := newPRF(sk.prfKey)
 	sig := s.newSignature()
 	word, attempts := sk.findCodeword(secrets, slot, &message, &sig.rho)
 	if attempts == maxTries {
@@ -36,14 +46,14 @@ func (sk *SecretKey) Sign(slot uint64, message [32]byte) (*Signature, error) {
 	if index != sk.leftIndex {
 		bottom = &sk.rightBottomTree
 	}
-	bottom.path(slot, sig.path.Siblings[:half])
-	sk.topTree.path(index, sig.path.Siblings[half:])
+	bottom.path(slot, sig.path[:half])
+	sk.topTree.path(index, sig.path[half:])
 	return sig, nil
 }
 
 // findCodeword tries randomness until the message has a valid codeword. It returns
-// the codeword and the number of failed attempts, which is maxTries if there is
-// none.
+// the codeword and the number of failed attempts. After maxTries failed attempts it
+// gives up.
 func (sk *SecretKey) findCodeword(secrets *prf, slot uint64, message *[32]byte, rho *randomness) (word codeword, attempts int) {
 	m := newMessageHash(&sk.parameter, slot, message)
 	for ; attempts < maxTries; attempts++ {

@@ -3,19 +3,33 @@ package xmss
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 )
 
 // ErrSignerClosed reports the use of a closed Signer.
 var ErrSignerClosed = errors.New("xmss: signer is closed")
 
-// Signer signs with a key whose prepared window follows the slots. Once a slot of
-// the second half of the window is signed, it builds the next bottom tree in the
-// background, on one processor, long before a slot needs it. It is safe for
+// Ledger records the use of the one-time keys of one key pair.
+type Ledger interface {
+	// Reserve permits the signature of message for slot. It returns nil only if no
+	// other message was reserved for the slot before, and if the reservation survives
+	// a crash and a power cut. A second call with the same slot and message may
+	// return nil again. After an error no signature is made.
+	//
+	// Reserve must be safe for concurrent use.
+	Reserve(slot uint64, message [32]byte) error
+}
+
+// Signer signs with one key. It reserves every slot in a [Ledger] before it signs, and
+// it keeps the prepared window of the key ahead of the slots. When it signs a slot in
+// the second half of the window, it starts to build the next bottom tree in the
+// background, on one processor, long before a slot needs it. A Signer is safe for
 // concurrent use.
 //
-// Slots should ascend: those before the prepared window are out of reach.
+// Slots should ascend. A slot before the prepared window cannot be signed.
 type Signer struct {
+	ledger Ledger
 	ctx    context.Context // of the background work
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -31,13 +45,23 @@ type preparation struct {
 	done chan struct{} // closed at the end
 }
 
-// NewSigner returns a signer. Close it to end its background work.
-func NewSigner(key *SecretKey) *Signer {
+// signing limits the signatures that are computed at the same time to the number of
+// processors. With many keys, the first signatures are then ready early, rather than
+// all of them late.
+var signing = make(chan struct{}, runtime.GOMAXPROCS(0))
+
+// NewSigner returns a signer for a key. It panics if ledger is nil. The caller must
+// call Close to end the background work.
+func NewSigner(key *SecretKey, ledger Ledger) *Signer {
+	if ledger == nil {
+		panic("xmss: NewSigner needs a ledger")
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Signer{ctx: ctx, cancel: cancel, key: key}
+	return &Signer{ledger: ledger, ctx: ctx, cancel: cancel, key: key}
 }
 
-// Close ends the background work and waits for it. Afterwards Sign fails.
+// Close ends the background work and waits for it. Afterwards Sign returns
+// [ErrSignerClosed].
 func (s *Signer) Close() {
 	s.mu.Lock()
 	s.cancel()
@@ -46,17 +70,23 @@ func (s *Signer) Close() {
 }
 
 // PublicKey returns the public key.
-func (s *Signer) PublicKey() PublicKey { return s.SecretKey().PublicKey() }
+func (s *Signer) PublicKey() PublicKey { return s.secretKey().PublicKey() }
 
-// SecretKey returns the key as it is now.
-func (s *Signer) SecretKey() *SecretKey {
+// ActivationInterval returns the slots that the key can sign in its lifetime, from
+// start up to but not including end.
+func (s *Signer) ActivationInterval() (start, end uint64) {
+	return s.secretKey().ActivationInterval()
+}
+
+// secretKey returns the key with its present window.
+func (s *Signer) secretKey() *SecretKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.key
 }
 
-// PreparedInterval returns the slots that can be signed without delay, from start
-// up to but not including end.
+// PreparedInterval returns the slots that can be signed without delay, from start up
+// to but not including end.
 func (s *Signer) PreparedInterval() (start, end uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,8 +99,8 @@ func (s *Signer) PreparedInterval() (start, end uint64) {
 	return start, end
 }
 
-// WaitPrepared waits until no preparation is under way and returns the error of
-// the last one.
+// WaitPrepared waits until no preparation is running and returns the error of the last
+// one.
 func (s *Signer) WaitPrepared(ctx context.Context) error {
 	for {
 		s.mu.Lock()
@@ -85,17 +115,25 @@ func (s *Signer) WaitPrepared(ctx context.Context) error {
 	}
 }
 
-// Sign signs a message for a slot like [SecretKey.Sign]. If the slot lies beyond
-// the prepared window it builds the trees it needs, on all processors, which takes
-// long; the context ends the wait, but not the work.
+// Sign reserves the slot for the message in the ledger and signs it. The same slot and
+// message always give the same signature. It fails with [ErrOutsideWindow],
+// [ErrNotPrepared], [ErrSignerClosed], or the error of the ledger; a slot that the key
+// cannot sign is not reserved.
+//
+// If the slot is beyond the prepared window, Sign first builds the trees that it needs
+// on all processors, which can take seconds. If ctx ends, Sign returns its error, and
+// the building goes on. After an error of ctx the slot may be reserved.
 func (s *Signer) Sign(ctx context.Context, slot uint64, message [32]byte) (*Signature, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		key, p, err := s.keyFor(slot)
 		if err != nil {
 			return nil, err
 		}
 		if p == nil {
-			return key.Sign(slot, message)
+			return s.sign(ctx, key, slot, message)
 		}
 		if err := p.wait(ctx); err != nil {
 			return nil, err
@@ -103,8 +141,24 @@ func (s *Signer) Sign(ctx context.Context, slot uint64, message [32]byte) (*Sign
 	}
 }
 
-// keyFor returns the key to sign the slot with, or a preparation to wait for
-// before another try.
+func (s *Signer) sign(ctx context.Context, key *SecretKey, slot uint64, message [32]byte) (*Signature, error) {
+	if err := key.checkSlot(slot); err != nil {
+		return nil, err
+	}
+	if err := s.ledger.Reserve(slot, message); err != nil {
+		return nil, err
+	}
+	select {
+	case signing <- struct{}{}:
+		defer func() { <-signing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return key.SignUnguarded(slot, message)
+}
+
+// keyFor returns the key that can sign the slot, or the preparation to wait for before
+// the next call.
 func (s *Signer) keyFor(slot uint64) (*SecretKey, *preparation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,7 +167,7 @@ func (s *Signer) keyFor(slot uint64) (*SecretKey, *preparation, error) {
 	}
 	_, activationEnd := s.key.ActivationInterval()
 	if slot >= activationEnd {
-		return s.key, nil, nil // its Sign reports the error
+		return s.key, nil, nil // checkSlot returns the error
 	}
 
 	beyond := func(k *SecretKey) bool {
@@ -130,8 +184,7 @@ func (s *Signer) keyFor(slot uint64) (*SecretKey, *preparation, error) {
 			if s.failed != nil {
 				return nil, nil, s.failed
 			}
-			// Of the two trees at hand, keep the right one if the slot is in the
-			// tree after it.
+			// If the slot is in the tree after the right one, keep the right one.
 			left := min(index, last-1)
 			if index == s.key.leftIndex+2 {
 				left = index - 1
@@ -146,8 +199,8 @@ func (s *Signer) keyFor(slot uint64) (*SecretKey, *preparation, error) {
 	return s.key, nil, nil
 }
 
-// prepare starts to build the key with its left bottom tree at leftIndex. The
-// caller holds the lock.
+// prepare starts to build the key whose left bottom tree is at leftIndex. The caller
+// holds the lock.
 func (s *Signer) prepare(leftIndex uint64, workers int) {
 	key, p := s.key, &preparation{done: make(chan struct{})}
 	s.running = p

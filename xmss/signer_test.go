@@ -13,9 +13,72 @@ func newTestSigner(t *testing.T, o KeyGenOptions) *Signer {
 	t.Helper()
 	ignore := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
-	s := NewSigner(testKey(t, o))
+	s := NewSigner(testKey(t, o), &ledger{})
 	t.Cleanup(s.Close)
 	return s
+}
+
+// ledger is a Ledger in memory. If err is set, it refuses everything.
+type ledger struct {
+	err error
+
+	mu       sync.Mutex
+	reserved map[uint64][32]byte
+}
+
+var errReserved = errors.New("another message is reserved")
+
+func (l *ledger) Reserve(slot uint64, message [32]byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return l.err
+	}
+	if before, ok := l.reserved[slot]; ok && before != message {
+		return errReserved
+	}
+	if l.reserved == nil {
+		l.reserved = make(map[uint64][32]byte)
+	}
+	l.reserved[slot] = message
+	return nil
+}
+
+func TestSignerReserves(t *testing.T) {
+	l := &ledger{}
+	s := NewSigner(testKey(t, KeyGenOptions{ActivationSlot: 3, NumActiveSlots: 5, Short: true}), l)
+	defer s.Close()
+
+	checkSignerSigns(t, s, 4)
+	if got, want := l.reserved[4], message(4); got != want {
+		t.Errorf("reserved message = %x, want %x", got, want)
+	}
+	checkSignerSigns(t, s, 4) // the same message again
+	if sig, err := s.Sign(t.Context(), 4, message(5)); sig != nil || !errors.Is(err, errReserved) {
+		t.Errorf("second message: signature = %v, error = %v, want none and %v", sig, err, errReserved)
+	}
+	for _, slot := range []uint64{0, 2, 8, 1 << 40} {
+		if _, err := s.Sign(t.Context(), slot, message(slot)); !errors.Is(err, ErrOutsideWindow) {
+			t.Errorf("Sign(%d): error = %v, want %v", slot, err, ErrOutsideWindow)
+		}
+		if _, ok := l.reserved[slot]; ok {
+			t.Errorf("slot %d is outside the window but reserved", slot)
+		}
+	}
+
+	l.err = errors.New("disk is full")
+	if sig, err := s.Sign(t.Context(), 6, message(6)); sig != nil || !errors.Is(err, l.err) {
+		t.Errorf("failing ledger: signature = %v, error = %v, want none and %v", sig, err, l.err)
+	}
+}
+
+func TestNewSignerWithoutLedger(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("NewSigner with a nil ledger does not panic")
+		}
+	}()
+	NewSigner(testKey(t, KeyGenOptions{NumActiveSlots: 1, Short: true}), nil)
 }
 
 // checkSignerSigns checks that the signer signs a slot.
@@ -119,14 +182,14 @@ func TestSignerConcurrently(t *testing.T) {
 
 func TestSignerReportsForeignTree(t *testing.T) {
 	key := testKey(t, KeyGenOptions{NumActiveSlots: 64})
-	key.topTree.layers[0].Nodes[2][0] ^= 1
-	s := NewSigner(key)
+	key.topTree.layers[0].nodes[2][0] ^= 1
+	s := NewSigner(key, &ledger{})
 	defer s.Close()
 	checkSignerSigns(t, s, 16)
 	if err := s.WaitPrepared(t.Context()); !errors.Is(err, ErrCorruptKey) {
 		t.Errorf("preparation ends with %v, want %v", err, ErrCorruptKey)
 	}
-	checkSignerSigns(t, s, 31) // what is at hand still serves
+	checkSignerSigns(t, s, 31) // the present window is still of use
 	if _, err := s.Sign(t.Context(), 32, message(32)); !errors.Is(err, ErrCorruptKey) {
 		t.Errorf("Sign(32) fails with %v, want %v", err, ErrCorruptKey)
 	}

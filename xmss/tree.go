@@ -8,47 +8,48 @@ import (
 	"sync/atomic"
 )
 
-// subTree is a bottom tree or the top tree: layers of nodes from its leaves to its
-// root. A layer starts at an even index and has an even number of nodes, pads
-// included; of the last one only the root counts. A bottom tree without any slot
-// of the key's window has no layers.
+// subTree is a bottom tree or the top tree. It has one layer of nodes for each level
+// from its leaves to its root. A layer starts at an even index and has an even number
+// of nodes, pads included; in the last layer only the root is used. A bottom tree
+// without any slot of the key's window has no layers.
 //
 // leanSpec: spec/crypto/xmss/merkle.py, HashSubTree
 type subTree struct {
-	layers []HashTreeLayer
+	layers []treeLayer
 }
 
 func (t *subTree) empty() bool { return len(t.layers) == 0 }
 
 // root returns the first node of the last layer.
-func (t *subTree) root() *Digest { return &t.layers[len(t.layers)-1].Nodes[0] }
+func (t *subTree) root() *hashDigest { return &t.layers[len(t.layers)-1].nodes[0] }
 
-// node returns the node of layer i at an absolute index, or nil if it is not there.
-func (t *subTree) node(i int, index uint64) *Digest {
+// node returns the node of layer i at an absolute index, or nil if the layer does not
+// hold it.
+func (t *subTree) node(i int, index uint64) *hashDigest {
 	l := &t.layers[i]
-	if index < l.StartIndex || index-l.StartIndex >= uint64(len(l.Nodes)) {
+	if index < l.start || index-l.start >= uint64(len(l.nodes)) {
 		return nil
 	}
-	return &l.Nodes[index-l.StartIndex]
+	return &l.nodes[index-l.start]
 }
 
-// path copies the siblings of the leaf at index, and of the nodes above it, to dst,
-// one for each layer below the root.
+// path copies the siblings of the leaf at index and of the nodes above it to dst, one
+// for each layer below the root.
 //
 // leanSpec: spec/crypto/xmss/merkle.py, HashSubTree.path
-func (t *subTree) path(index uint64, dst []Digest) {
+func (t *subTree) path(index uint64, dst []hashDigest) {
 	for i := range dst {
 		dst[i] = *t.node(i, index^1)
 		index /= 2
 	}
 }
 
-// grow builds the subtree over the given nodes of its lowest level, the first one
-// at index start. It keeps the slice.
+// grow builds the subtree over the given nodes of its lowest level, of which the
+// first has index start. The subtree retains the slice.
 //
 // leanSpec: spec/crypto/xmss/merkle.py, HashSubTree.new
-func (sk *SecretKey) grow(ctx context.Context, workers, lowest int, start uint64, nodes []Digest) (subTree, error) {
-	pads := newPRF(&sk.prfKey)
+func (sk *SecretKey) grow(ctx context.Context, workers, lowest int, start uint64, nodes []hashDigest) (subTree, error) {
+	pads := newPRF(sk.prfKey)
 	var t subTree
 	for level := lowest; ; level++ {
 		layer := padded(pads, level, start, nodes)
@@ -56,12 +57,12 @@ func (sk *SecretKey) grow(ctx context.Context, workers, lowest int, start uint64
 		if level == lowest+sk.scheme.halfHeight() {
 			return t, nil
 		}
-		start = layer.StartIndex / 2
-		nodes = make([]Digest, len(layer.Nodes)/2)
+		start = layer.start / 2
+		nodes = make([]hashDigest, len(layer.nodes)/2)
 		err := forEach(ctx, workers, len(nodes), 256, func() func(i, end int) {
 			return func(i, end int) {
 				for ; i < end; i++ {
-					nodes[i] = hashNodes(&sk.parameter, level+1, start+uint64(i), &layer.Nodes[2*i], &layer.Nodes[2*i+1])
+					nodes[i] = hashNodes(&sk.parameter, level+1, start+uint64(i), &layer.nodes[2*i], &layer.nodes[2*i+1])
 				}
 			}
 		})
@@ -71,23 +72,23 @@ func (sk *SecretKey) grow(ctx context.Context, workers, lowest int, start uint64
 	}
 }
 
-// padded adds a pad at either end of a run of nodes where it would cut a pair of
-// siblings in two.
+// padded adds a pad at each end of a run of nodes that would separate a pair of
+// siblings.
 //
 // leanSpec: spec/crypto/xmss/merkle.py, HashTreeLayer.padded
-func padded(pads *prf, level int, start uint64, nodes []Digest) HashTreeLayer {
+func padded(pads *prf, level int, start uint64, nodes []hashDigest) treeLayer {
 	if start%2 == 1 {
 		start--
-		nodes = append([]Digest{pads.pad(level, start)}, nodes...)
+		nodes = append([]hashDigest{pads.pad(level, start)}, nodes...)
 	}
 	if len(nodes)%2 == 1 {
 		nodes = append(nodes, pads.pad(level, start+uint64(len(nodes))))
 	}
-	return HashTreeLayer{StartIndex: start, Nodes: nodes}
+	return treeLayer{start: start, nodes: nodes}
 }
 
-// bottomTree computes the bottom tree at index from the seed. progress is told of
-// leaves as they are done, from several goroutines.
+// bottomTree computes the bottom tree at index from the seed. It calls progress with
+// the number of leaves of each finished chunk, from several goroutines.
 //
 // leanSpec: spec/crypto/xmss/merkle.py, HashSubTree.from_prf_key
 func (sk *SecretKey) bottomTree(ctx context.Context, workers int, index uint64, progress func(leaves int)) (subTree, error) {
@@ -95,9 +96,9 @@ func (sk *SecretKey) bottomTree(ctx context.Context, workers int, index uint64, 
 	if start >= end {
 		return subTree{}, nil
 	}
-	leaves := make([]Digest, end-start)
+	leaves := make([]hashDigest, end-start)
 	err := forEach(ctx, workers, len(leaves), 16, func() func(i, end int) {
-		secrets := newPRF(&sk.prfKey)
+		secrets := newPRF(sk.prfKey)
 		return func(i, end int) {
 			for j := i; j < end; j++ {
 				leaves[j] = sk.leaf(secrets, start+uint64(j))
@@ -112,14 +113,14 @@ func (sk *SecretKey) bottomTree(ctx context.Context, workers int, index uint64, 
 	if err != nil {
 		return subTree{}, err
 	}
-	// The pad beside the root belongs to the top tree.
+	// The sibling of the root is part of the top tree.
 	root := *t.node(len(t.layers)-1, index)
-	t.layers[len(t.layers)-1] = HashTreeLayer{StartIndex: index, Nodes: []Digest{root}}
+	t.layers[len(t.layers)-1] = treeLayer{start: index, nodes: []hashDigest{root}}
 	return t, nil
 }
 
 // leaf hashes the ends of all chains of a slot.
-func (sk *SecretKey) leaf(secrets *prf, slot uint64) Digest {
+func (sk *SecretKey) leaf(secrets *prf, slot uint64) hashDigest {
 	sponge := sk.scheme.newLeaf(&sk.parameter, slot)
 	for chain := range sk.scheme.dimension {
 		digest := secrets.chainStart(slot, chain)
@@ -129,8 +130,9 @@ func (sk *SecretKey) leaf(secrets *prf, slot uint64) Digest {
 	return sponge.Squeeze()
 }
 
-// forEach cuts [0, n) into chunks and has them done by a number of goroutines (0:
-// one for each processor), each with a function of its own from newWorker.
+// forEach divides [0, n) into chunks and processes them on the given number of
+// goroutines, or on one for each processor if workers is 0. Every goroutine calls
+// newWorker once and uses the function that it returns.
 func forEach(ctx context.Context, workers, n, chunk int, newWorker func() func(i, end int)) error {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -181,12 +183,12 @@ func (t *subTree) appendSSZ(b []byte, height, lowest int) []byte {
 		offset += l.size()
 	}
 	for _, l := range t.layers {
-		b = l.AppendSSZ(b)
+		b = l.appendSSZ(b)
 	}
 	return b
 }
 
-// parseSubTree decodes a subtree, with one layer for each level or none at all.
+// parseSubTree decodes a subtree. It must have one layer for each level or no layer.
 func (s *Scheme) parseSubTree(b []byte, lowest int) (t subTree, err error) {
 	d := decoder{rest: b}
 	if height := d.uint64(); height != uint64(s.logLifetime) {
@@ -217,7 +219,7 @@ func (s *Scheme) parseSubTree(b []byte, lowest int) (t subTree, err error) {
 		if d.err != nil {
 			return t, d.finish("subtree")
 		}
-		layer, err := s.ParseHashTreeLayer(list[start:end])
+		layer, err := s.parseLayer(list[start:end])
 		if err != nil {
 			return t, err
 		}

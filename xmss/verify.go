@@ -1,8 +1,8 @@
 package xmss
 
-// Verify reports whether sig is the signature of message for slot under the public
-// key. It is false for any input that is not, whatever its kind: a slot beyond the
-// lifetime, a signature of the other scheme, nil. It does not allocate.
+// Verify reports whether sig is a valid signature of message for slot under the
+// public key. It returns false for every other input, which includes a slot beyond
+// the lifetime, a signature of another scheme, and nil. It does not allocate.
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.verify
 func (s *Scheme) Verify(pk *PublicKey, slot uint64, message [32]byte, sig *Signature) bool {
@@ -10,32 +10,32 @@ func (s *Scheme) Verify(pk *PublicKey, slot uint64, message [32]byte, sig *Signa
 		return false
 	}
 	var word codeword
-	m := newMessageHash(&pk.Parameter, slot, &message)
+	m := newMessageHash(&pk.parameter, slot, &message)
 	if !s.encode(&m, &sig.rho, &word) {
 		return false
 	}
 
-	leaf := s.newLeaf(&pk.Parameter, slot)
+	leaf := s.newLeaf(&pk.parameter, slot)
 	for chain := range s.dimension {
 		digest := sig.hashes[chain]
-		walkChain(&pk.Parameter, slot, chain, int(word[chain]), base-1, &digest)
+		walkChain(&pk.parameter, slot, chain, int(word[chain]), base-1, &digest)
 		leaf.Absorb(digest[:])
 	}
 
 	// leanSpec: spec/crypto/xmss/merkle.py, verify_path
 	node, index := leaf.Squeeze(), slot
 	for level := range s.logLifetime {
-		left, right := &node, &sig.path.Siblings[level]
+		left, right := &node, &sig.path[level]
 		if index%2 == 1 {
 			left, right = right, left
 		}
 		index /= 2
-		node = hashNodes(&pk.Parameter, level+1, index, left, right)
+		node = hashNodes(&pk.parameter, level+1, index, left, right)
 	}
-	return node == pk.Root
+	return node == pk.root
 }
 
-// Verification is one signature to verify, with the arguments of [Scheme.Verify].
+// Verification holds the arguments of one call of [Scheme.Verify].
 type Verification struct {
 	PublicKey *PublicKey
 	Slot      uint64
@@ -43,7 +43,8 @@ type Verification struct {
 	Signature *Signature
 }
 
-// VerifyBatch verifies every item and sets ok, of the same length, to the verdicts.
+// VerifyBatch verifies every item and stores the results in ok, which must be at
+// least as long as items.
 func (s *Scheme) VerifyBatch(items []Verification, ok []bool) {
 	for i := range items {
 		v := &items[i]

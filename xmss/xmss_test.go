@@ -61,7 +61,7 @@ func (h *hexBytes) UnmarshalText(text []byte) (err error) {
 // testKey derives a key of the Test scheme from a fixed seed.
 func testKey(t testing.TB, o KeyGenOptions) *SecretKey {
 	t.Helper()
-	sk, err := Test.DeriveKey(t.Context(), [32]byte{1, 2, 3}, Parameter{1, 2, 3, 4, 5}, o)
+	sk, err := Test.deriveKey(t.Context(), [32]byte{1, 2, 3}, publicParameter{1, 2, 3, 4, 5}, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func message(n uint64) (m [32]byte) {
 func checkSigns(t *testing.T, sk *SecretKey, slot uint64) {
 	t.Helper()
 	msg := message(slot)
-	sig, err := sk.Sign(slot, msg)
+	sig, err := sk.SignUnguarded(slot, msg)
 	if err != nil {
 		t.Fatalf("Sign(%d): %v", slot, err)
 	}
@@ -94,7 +94,7 @@ func checkSigns(t *testing.T, sk *SecretKey, slot uint64) {
 		t.Errorf("signature for slot %d is valid for slot %d", slot, slot^1)
 	}
 	other := pk
-	other.Root[7] = koalabear.Add(other.Root[7], 1)
+	other.root[7] = koalabear.Add(other.root[7], 1)
 	if sk.scheme.Verify(&other, slot, msg, sig) {
 		t.Errorf("signature for slot %d is valid under another root", slot)
 	}
@@ -103,7 +103,7 @@ func checkSigns(t *testing.T, sk *SecretKey, slot uint64) {
 // checkRefuses checks that a key does not sign a slot, for the given reason.
 func checkRefuses(t *testing.T, sk *SecretKey, slot uint64, want error) {
 	t.Helper()
-	if _, err := sk.Sign(slot, message(slot)); !errors.Is(err, want) {
+	if _, err := sk.SignUnguarded(slot, message(slot)); !errors.Is(err, want) {
 		t.Errorf("Sign(%d) fails with %v, want %v", slot, err, want)
 	}
 }
@@ -304,11 +304,11 @@ func TestShortKeyHoldsNothingElse(t *testing.T) {
 		t.Error("right bottom tree has layers, want none")
 	}
 	leaves := sk.leftBottomTree.layers[0]
-	if leaves.StartIndex != 20 || len(leaves.Nodes) != 8 {
-		t.Errorf("%d leaves from %d, want 8 from 20", len(leaves.Nodes), leaves.StartIndex)
+	if leaves.start != 20 || len(leaves.nodes) != 8 {
+		t.Errorf("%d leaves from %d, want 8 from 20", len(leaves.nodes), leaves.start)
 	}
-	secrets := newPRF(&sk.prfKey)
-	if leaves.Nodes[0] != secrets.pad(0, 20) || leaves.Nodes[7] != secrets.pad(0, 27) {
+	secrets := newPRF(sk.prfKey)
+	if leaves.nodes[0] != secrets.pad(0, 20) || leaves.nodes[7] != secrets.pad(0, 27) {
 		t.Error("leaves 20 and 27 are not pads")
 	}
 }
@@ -351,7 +351,7 @@ func TestGenerateKey(t *testing.T) {
 func TestVerifyRejects(t *testing.T) {
 	sk := testKey(t, KeyGenOptions{NumActiveSlots: 32})
 	pk, msg := sk.PublicKey(), message(1)
-	sig, err := sk.Sign(9, msg)
+	sig, err := sk.SignUnguarded(9, msg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +389,7 @@ func TestVerifyBatch(t *testing.T) {
 	items := make([]Verification, 20)
 	for i := range items {
 		slot := uint64(i)
-		sig, err := sk.Sign(slot, message(slot))
+		sig, err := sk.SignUnguarded(slot, message(slot))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -410,14 +410,14 @@ func TestVerifyBatch(t *testing.T) {
 func TestVerifyDoesNotAllocate(t *testing.T) {
 	sk := testKey(t, KeyGenOptions{NumActiveSlots: 32})
 	pk := sk.PublicKey()
-	sig, err := sk.Sign(3, message(3))
+	sig, err := sk.SignUnguarded(3, message(3))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := testing.AllocsPerRun(10, func() { Test.Verify(&pk, 3, message(3), sig) }); n != 0 {
 		t.Errorf("Verify allocates %v times, want 0", n)
 	}
-	secrets := newPRF(&sk.prfKey)
+	secrets := newPRF(sk.prfKey)
 	if n := testing.AllocsPerRun(10, func() { sk.leaf(secrets, 3) }); n != 0 {
 		t.Errorf("computing a leaf allocates %v times, want 0", n)
 	}

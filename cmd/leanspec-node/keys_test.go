@@ -52,7 +52,7 @@ func signed(t *testing.T, file guard.KeyFile, dataDir string, slot uint64, messa
 	t.Helper()
 	g := hold(t, dataDir, file)
 	defer g.Close()
-	if err := g.Key(file.PublicKey).Allow(slot, [32]byte{message}); err != nil {
+	if err := g.Key(file.PublicKey).Reserve(slot, [32]byte{message}); err != nil {
 		t.Fatal(err)
 	}
 }

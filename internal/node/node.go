@@ -184,11 +184,12 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// guarded returns a signer for a key, with its guard.
+// guarded returns a signer for a key with its guard as the ledger.
 func (n *Node) guarded(key *xmss.SecretKey) validator.Key {
-	signer := xmss.NewSigner(key)
+	ledger := n.guard.Key(key.PublicKey().Bytes())
+	signer := xmss.NewSigner(key, ledger)
 	n.signers = append(n.signers, signer)
-	return validator.Key{Signer: signer, Guard: n.guard.Key(key.PublicKey().Bytes())}
+	return validator.Key{Signer: signer, Guard: ledger}
 }
 
 // registry returns the validators of the genesis.

@@ -53,7 +53,7 @@ func BenchmarkImportBlock(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		signature, err := keys[proposer].Sign(uint64(slot), p.Root)
+		signature, err := keys[proposer].SignUnguarded(uint64(slot), p.Root)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -136,7 +136,7 @@ func (f *fixture) block(t *testing.T, slot lstar.Slot) *lstar.SignedBlock {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signature, err := f.props[proposer].Sign(uint64(slot), p.Root)
+	signature, err := f.props[proposer].SignUnguarded(uint64(slot), p.Root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func (f *fixture) vote(t *testing.T, slot lstar.Slot, validator int) *lstar.Sign
 	if err != nil {
 		t.Fatal(err)
 	}
-	signature, err := f.keys[validator].Sign(uint64(slot), data.Root())
+	signature, err := f.keys[validator].SignUnguarded(uint64(slot), data.Root())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +350,7 @@ func TestAggregates(t *testing.T) {
 	}
 	aggregate := func(named, signed int) *lstar.SignedAggregatedAttestation {
 		t.Helper()
-		signature, err := f.keys[signed].Sign(0, data.Root())
+		signature, err := f.keys[signed].SignUnguarded(0, data.Root())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -434,7 +434,7 @@ func TestVerifier(t *testing.T) {
 	items := make([]xmss.Verification, 40)
 	for i := range items {
 		message := [32]byte{byte(i)}
-		sig, err := f.keys[0].Sign(uint64(i%32), message)
+		sig, err := f.keys[0].SignUnguarded(uint64(i%32), message)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,8 +2,8 @@
 // validators, and refuses a second message for a slot.
 //
 // Whoever signs two messages for one slot with one XMSS key has given the key
-// away. So a signature may leave the process only after [Key.Allow] has made
-// (public key, slot, message) durable, and Allow says no to every other message
+// away. So a signature may leave the process only after [Key.Reserve] has made
+// (public key, slot, message) durable, and Reserve says no to every other message
 // for that slot and to every slot before it.
 //
 // The record of a key is kept in two places: beside the key file, and in the data

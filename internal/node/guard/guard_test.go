@@ -94,9 +94,9 @@ func (w *world) mustOpen(t testing.TB) *Key {
 	return k
 }
 
-func mustAllow(t testing.TB, k *Key, slot uint64, m byte) {
+func mustReserve(t testing.TB, k *Key, slot uint64, m byte) {
 	t.Helper()
-	if err := k.Allow(slot, message(m)); err != nil {
+	if err := k.Reserve(slot, message(m)); err != nil {
 		t.Fatalf("slot %d, message %d: %v", slot, m, err)
 	}
 }
@@ -104,46 +104,46 @@ func mustAllow(t testing.TB, k *Key, slot uint64, m byte) {
 func mustRefuse(t testing.TB, k *Key, slot uint64, m byte) {
 	t.Helper()
 	var refused *RefusedError
-	if err := k.Allow(slot, message(m)); !errors.As(err, &refused) {
+	if err := k.Reserve(slot, message(m)); !errors.As(err, &refused) {
 		t.Errorf("slot %d, message %d: %v, want a refusal", slot, m, err)
 	}
 }
 
-func TestAllow(t *testing.T) {
+func TestReserve(t *testing.T) {
 	for _, dataDir := range []string{"", "/data", "/deep/er/data"} {
 		w := newWorld(dataDir)
 		k := w.mustOpen(t)
 		if r := k.Record(); r.Kind != Unused {
 			t.Errorf("a new key has the record %s", r)
 		}
-		mustAllow(t, k, 0, 1)
+		mustReserve(t, k, 0, 1)
 		for _, again := range []bool{false, true} {
 			if again {
 				k = w.mustOpen(t)
 			}
-			mustAllow(t, k, 0, 1)
+			mustReserve(t, k, 0, 1)
 			mustRefuse(t, k, 0, 2)
 		}
-		mustAllow(t, k, 7, 3)
+		mustReserve(t, k, 7, 3)
 		for _, again := range []bool{false, true} {
 			if again {
 				k = w.mustOpen(t)
 			}
-			mustAllow(t, k, 7, 3)
+			mustReserve(t, k, 7, 3)
 			mustRefuse(t, k, 7, 4)
 			mustRefuse(t, k, 6, 3)
 			mustRefuse(t, k, 0, 1) // is on record no more
 		}
 		var refused *RefusedError
-		if err := k.Allow(7, message(4)); !errors.As(err, &refused) || !refused.EarlierRun {
+		if err := k.Reserve(7, message(4)); !errors.As(err, &refused) || !refused.EarlierRun {
 			t.Errorf("%v: does not tell that an earlier run has signed", err)
 		}
-		mustAllow(t, k, 8, 4)
-		if err := k.Allow(8, message(5)); !errors.As(err, &refused) || refused.EarlierRun {
+		mustReserve(t, k, 8, 4)
+		if err := k.Reserve(8, message(5)); !errors.As(err, &refused) || refused.EarlierRun {
 			t.Errorf("%v: tells of an earlier run", err)
 		}
 		w.guard.Close()
-		if err := k.Allow(9, message(1)); err == nil {
+		if err := k.Reserve(9, message(1)); err == nil {
 			t.Error("signs after the locks are given up")
 		}
 	}
@@ -153,9 +153,9 @@ func TestAllow(t *testing.T) {
 func TestSameSlotCostsNothing(t *testing.T) {
 	w := newWorld("/data")
 	k := w.mustOpen(t)
-	mustAllow(t, k, 1, 1)
+	mustReserve(t, k, 1, 1)
 	before := w.fs.ops
-	mustAllow(t, k, 1, 1)
+	mustReserve(t, k, 1, 1)
 	mustRefuse(t, k, 1, 2)
 	if w.fs.ops != before {
 		t.Errorf("%d operations for what is known", w.fs.ops-before)
@@ -176,13 +176,13 @@ func TestCopies(t *testing.T) {
 	} {
 		w := newWorld("/data")
 		k := w.mustOpen(t)
-		mustAllow(t, k, 10, 1)
+		mustReserve(t, k, 10, 1)
 		old := w.fs.files(tt.part)
 		if len(old) != 1 {
 			t.Fatalf("%s: files %v, want one", name, old)
 		}
-		mustAllow(t, k, 11, 1)
-		mustAllow(t, k, 20, 1)
+		mustReserve(t, k, 11, 1)
+		mustReserve(t, k, 20, 1)
 		for path := range old {
 			if !tt.old {
 				old[path] = nil
@@ -195,7 +195,7 @@ func TestCopies(t *testing.T) {
 		}
 		mustRefuse(t, k, 20, 2)
 		mustRefuse(t, k, 11, 2)
-		mustAllow(t, k, 20, 1)
+		mustReserve(t, k, 20, 1)
 		// And it is mended: now the other one may be lost.
 		for path := range w.fs.files(".guard") {
 			if !strings.Contains(path, tt.part) {
@@ -204,7 +204,7 @@ func TestCopies(t *testing.T) {
 		}
 		k = w.mustOpen(t)
 		mustRefuse(t, k, 20, 2)
-		mustAllow(t, k, 21, 2)
+		mustReserve(t, k, 21, 2)
 		w.mustOpen(t)
 		if w.lines.Len() > 0 {
 			t.Errorf("%s: a healthy record is not quiet: %s", name, w.lines.String())
@@ -221,7 +221,7 @@ func TestMissing(t *testing.T) {
 			w.slot, w.begun = 41, true
 			if lost {
 				w.begun = false
-				mustAllow(t, w.mustOpen(t), 40, 1)
+				mustReserve(t, w.mustOpen(t), 40, 1)
 				if got := w.guard.Missing(); len(got.Keys) > 0 {
 					t.Errorf("before genesis missing = %+v, want no key", got)
 				}
@@ -260,7 +260,7 @@ func TestMissing(t *testing.T) {
 			if k.Waits(43) {
 				t.Error("Waits(43) = true, want false")
 			}
-			mustAllow(t, k, 43, 1)
+			mustReserve(t, k, 43, 1)
 			if k = w.mustOpen(t); k.Waits(43) {
 				t.Error("after a signature Waits(43) = true, want false")
 			}
@@ -290,10 +290,10 @@ func TestMissingTakesTheTimeUnderLock(t *testing.T) {
 // before the folder was read-only, so without the other copy it does not count.
 func TestOldRecordBesideReadOnlyKey(t *testing.T) {
 	w := newWorld("/data")
-	mustAllow(t, w.mustOpen(t), 10, 1)
+	mustReserve(t, w.mustOpen(t), 10, 1)
 	w.readOnly = true
 	k := w.mustOpen(t)
-	mustAllow(t, k, 100, 1)
+	mustReserve(t, k, 100, 1)
 	for path := range w.fs.files(inData) {
 		w.fs.set(map[string][]byte{path: nil})
 	}
@@ -303,7 +303,7 @@ func TestOldRecordBesideReadOnlyKey(t *testing.T) {
 	if got := w.guard.Missing(); len(got.Keys) != 1 {
 		t.Errorf("missing = %+v, want one key", got)
 	}
-	mustAllow(t, k, 102, 2)
+	mustReserve(t, k, 102, 2)
 
 	// Once the folder can be written again, the record there is brought up to date.
 	w.fs.fail, w.readOnly = nil, false
@@ -319,9 +319,9 @@ func TestOldRecordBesideReadOnlyKey(t *testing.T) {
 
 func TestConflict(t *testing.T) {
 	w := newWorld("/data")
-	mustAllow(t, w.mustOpen(t), 10, 1)
+	mustReserve(t, w.mustOpen(t), 10, 1)
 	other := newWorld("/data")
-	mustAllow(t, other.mustOpen(t), 10, 2)
+	mustReserve(t, other.mustOpen(t), 10, 2)
 	w.fs.set(other.fs.files(inData))
 	_, err := w.open()
 	var failure *config.Error
@@ -333,13 +333,13 @@ func TestConflict(t *testing.T) {
 // TestKeyReplaced: a new key at an old path has a record of its own.
 func TestKeyReplaced(t *testing.T) {
 	w := newWorld("")
-	mustAllow(t, w.mustOpen(t), 10, 1)
+	mustReserve(t, w.mustOpen(t), 10, 1)
 	old := public
 	defer func() { public = old }()
 	public = PublicKey{9, 9}
 	w.begun = false // a new key is for a new genesis
 	k := w.mustOpen(t)
-	mustAllow(t, k, 1, 2)
+	mustReserve(t, k, 1, 2)
 	public = old
 	mustRefuse(t, w.mustOpen(t), 10, 2)
 
@@ -359,7 +359,7 @@ func TestTorn(t *testing.T) {
 	w := newWorld("")
 	k := w.mustOpen(t)
 	for slot := uint64(50); slot < 52; slot++ { // even and odd: the latest is in each half once
-		mustAllow(t, k, slot, 1)
+		mustReserve(t, k, slot, 1)
 		good := w.fs.files(marker)[marker]
 		for half := range 2 {
 			for i := range cellSize {
@@ -395,7 +395,7 @@ func checkDamaged(t *testing.T, what string, data []byte, slot uint64) {
 	}
 	mustRefuse(t, k, slot, 2)
 	mustRefuse(t, k, w.slot, 2) // the bad half could have had any slot up to now
-	mustAllow(t, k, w.slot+1, 2)
+	mustReserve(t, k, w.slot+1, 2)
 	if !strings.Contains(w.lines.String(), "damaged") {
 		t.Errorf("%s: the log is silent about the damage: %q", what, w.lines.String())
 	}
@@ -405,17 +405,17 @@ func checkDamaged(t *testing.T, what string, data []byte, slot uint64) {
 func TestTornWithCopy(t *testing.T) {
 	w := newWorld("/data")
 	k := w.mustOpen(t)
-	mustAllow(t, k, 10, 1)
-	mustAllow(t, k, 11, 1)
+	mustReserve(t, k, 10, 1)
+	mustReserve(t, k, 11, 1)
 	for half := range 2 {
 		data := bytes.Clone(w.fs.files(marker)[marker])
 		data[half*blockSize+30] ^= 1
 		w.fs.set(map[string][]byte{marker: data})
 		k = w.mustOpen(t)
-		mustAllow(t, k, 11, 1)
+		mustReserve(t, k, 11, 1)
 		mustRefuse(t, k, 11, 2)
 	}
-	mustAllow(t, k, 12, 1)
+	mustReserve(t, k, 12, 1)
 
 	// Both halves gone is for a person to decide.
 	w.fs.set(map[string][]byte{marker: make([]byte, fileSize)})
@@ -429,10 +429,10 @@ func TestTornWithCopy(t *testing.T) {
 func TestTornWithOldCopy(t *testing.T) {
 	w := newWorld("/data")
 	k := w.mustOpen(t)
-	mustAllow(t, k, 10, 1)
+	mustReserve(t, k, 10, 1)
 	old := w.fs.files(inData)
 	for slot := uint64(11); slot < 14; slot++ {
-		mustAllow(t, k, slot, 1)
+		mustReserve(t, k, slot, 1)
 	}
 	w.fs.set(old)
 	data := bytes.Clone(w.fs.files(marker)[marker])
@@ -441,7 +441,7 @@ func TestTornWithOldCopy(t *testing.T) {
 	w.fs.set(map[string][]byte{marker: data})
 	k = w.mustOpen(t)
 	mustRefuse(t, k, 13, 2)
-	mustAllow(t, k, w.slot+1, 2)
+	mustReserve(t, k, w.slot+1, 2)
 }
 
 // TestOneAhead: a crash between the writes of the two copies is no restored
@@ -450,15 +450,15 @@ func TestOneAhead(t *testing.T) {
 	for _, part := range []string{marker, inData} {
 		w := newWorld("/data")
 		k := w.mustOpen(t)
-		mustAllow(t, k, 10, 1)
+		mustReserve(t, k, 10, 1)
 		behind := w.fs.files(part)
-		mustAllow(t, k, 11, 1)
+		mustReserve(t, k, 11, 1)
 		w.fs.set(behind)
 		k = w.mustOpen(t)
 		if w.lines.Len() > 0 {
 			t.Errorf("the log says %q, want nothing", w.lines.String())
 		}
-		mustAllow(t, k, 11, 1)
+		mustReserve(t, k, 11, 1)
 		mustRefuse(t, k, 11, 2)
 	}
 }
@@ -502,7 +502,7 @@ func TestReadOnlyKeys(t *testing.T) {
 				t.Errorf("writable is %v, and the log says %q", writable, w.lines.String())
 			}
 			w.slot++
-			mustAllow(t, k, w.slot, 1)
+			mustReserve(t, k, w.slot, 1)
 			mustRefuse(t, w.mustOpen(t), w.slot, 2)
 		}
 		// A data folder that cannot be written is a mistake.
@@ -584,9 +584,9 @@ func life(w *world) (released map[uint64]byte, failed bool) {
 		}
 		for range 3 {
 			slot++
-			if err := k.Allow(slot, message(1)); err != nil {
+			if err := k.Reserve(slot, message(1)); err != nil {
 				// From now on the key signs nothing.
-				if k.Allow(slot, message(1)) == nil || k.Allow(slot+1, message(1)) == nil {
+				if k.Reserve(slot, message(1)) == nil || k.Reserve(slot+1, message(1)) == nil {
 					released[0] = 1
 				}
 				return released, true
@@ -611,18 +611,18 @@ func checkReleased(t *testing.T, w *world, released map[uint64]byte) {
 		t.Fatalf("after the fault: %v", err)
 	}
 	for slot := range released {
-		if err := k.Allow(slot, message(2)); err == nil {
+		if err := k.Reserve(slot, message(2)); err == nil {
 			t.Fatalf("a second message for slot %d is allowed; the record was %s", slot, k.loaded)
 		}
 	}
-	mustAllow(t, k, w.slot+1, 2) // and it goes on
+	mustReserve(t, k, w.slot+1, 2) // and it goes on
 }
 
-// TestSyncOrder: Allow comes back after the sync of both copies.
+// TestSyncOrder: Reserve comes back after the sync of both copies.
 func TestSyncOrder(t *testing.T) {
 	w := newWorld("/data")
 	k := w.mustOpen(t)
-	mustAllow(t, k, 5, 1)
+	mustReserve(t, k, 5, 1)
 	for path, node := range w.fs.live {
 		if strings.HasSuffix(path, ".guard") && !bytes.Equal(node.live, node.durable) {
 			t.Errorf("%s is not durable", path)
@@ -638,13 +638,13 @@ func TestSyncOrder(t *testing.T) {
 			}
 			return nil
 		}
-		err := k.Allow(5, message(1))
+		err := k.Reserve(5, message(1))
 		var failure *WriteError
 		if !errors.As(err, &failure) || !strings.Contains(failure.File, part) || !errors.Is(err, syscall.EIO) {
 			t.Errorf("%v, want a WriteError for %s", err, part)
 		}
 		w.fs.fail = nil
-		if err := k.Allow(6, message(1)); !errors.As(err, &failure) {
+		if err := k.Reserve(6, message(1)); !errors.As(err, &failure) {
 			t.Errorf("%v after a failed sync, want the WriteError again", err)
 		}
 	}
@@ -655,11 +655,11 @@ func TestRemovedWhileOpen(t *testing.T) {
 	w := newWorld("/data")
 	k := w.mustOpen(t)
 	for slot := range uint64(4) {
-		mustAllow(t, k, slot, 1)
+		mustReserve(t, k, slot, 1)
 		for path := range w.fs.files(".guard") {
 			w.fs.set(map[string][]byte{path: nil})
 		}
-		mustAllow(t, k, slot+10, 1)
+		mustReserve(t, k, slot+10, 1)
 		mustRefuse(t, w.mustOpen(t), slot+10, 2)
 		w.fs.set(map[string][]byte{marker: nil, inData: nil})
 		w = newWorld("/data")
@@ -669,7 +669,7 @@ func TestRemovedWhileOpen(t *testing.T) {
 
 func TestAhead(t *testing.T) {
 	w := newWorld("")
-	mustAllow(t, w.mustOpen(t), 100, 1)
+	mustReserve(t, w.mustOpen(t), 100, 1)
 	w.mustOpen(t)
 	if w.lines.Len() > 0 {
 		t.Errorf("a record of the current slot is not quiet: %s", w.lines.String())
@@ -750,7 +750,7 @@ func TestNeverTwice(t *testing.T) {
 			"sign": func(t *rapid.T) {
 				slot := rapid.Uint64Range(0, w.slot).Draw(t, "slot")
 				m := byte(rapid.IntRange(1, 2).Draw(t, "message"))
-				if k.Allow(slot, message(m)) != nil {
+				if k.Reserve(slot, message(m)) != nil {
 					return
 				}
 				if before, ok := out[slot]; ok && before != m {
@@ -770,7 +770,7 @@ func TestNeverTwice(t *testing.T) {
 				}
 				// It dies while it signs, or while it starts.
 				slot := w.slot
-				if k.Allow(slot, message(1)) == nil {
+				if k.Reserve(slot, message(1)) == nil {
 					if before, ok := out[slot]; ok && before != 1 {
 						t.Fatalf("slot %d: messages %d and 1", slot, before)
 					}
@@ -851,7 +851,7 @@ func TestDisk(t *testing.T) {
 		for m := range byte(4) {
 			wg.Go(func() {
 				for slot := range uint64(10) {
-					_ = g.Key(file.PublicKey).Allow(slot, message(m))
+					_ = g.Key(file.PublicKey).Reserve(slot, message(m))
 				}
 			})
 		}
@@ -928,7 +928,7 @@ func benchmark(b *testing.B, o Options) {
 		for range min(32, len(g.keys)) {
 			wg.Go(func() {
 				for k := range work {
-					if err := k.Allow(slot, message(1)); err != nil {
+					if err := k.Reserve(slot, message(1)); err != nil {
 						b.Error(err)
 					}
 				}
@@ -949,22 +949,22 @@ func TestUnsyncedRecord(t *testing.T) {
 	for seed := range uint64(200) {
 		w := newWorld("")
 		k := w.mustOpen(t)
-		mustAllow(t, k, 5, 1)
+		mustReserve(t, k, 5, 1)
 		w.fs.fail = func(_ int, op, _ string) error {
 			if op == "sync" {
 				return errors.New("killed")
 			}
 			return nil
 		}
-		if k.Allow(6, message(1)) == nil {
+		if k.Reserve(6, message(1)) == nil {
 			t.Fatal("allowed without a sync")
 		}
 		w.fs.fail = nil
 		k = w.mustOpen(t)
-		mustAllow(t, k, 6, 1)
+		mustReserve(t, k, 6, 1)
 		w.fs = w.fs.crash(rand.New(rand.NewPCG(seed, 1)))
 		k = w.mustOpen(t)
-		if k.Allow(6, message(2)) == nil {
+		if k.Reserve(6, message(2)) == nil {
 			t.Fatalf("seed %d: two messages for slot 6", seed)
 		}
 	}

@@ -39,13 +39,14 @@ func (k *Key) Record() Record {
 
 // Waits reports whether the record, as it was at the start, closes a slot without
 // saying what was signed for it. The record was missing or damaged then, in this
-// run or an earlier one. Allow refuses all messages for such a slot.
+// run or an earlier one. Reserve refuses all messages for such a slot.
 func (k *Key) Waits(slot uint64) bool { return k.loaded.Kind == Closed && slot <= k.loaded.Slot }
 
-// Allow says whether a message may be signed for a slot: nil if it may, and then
-// that is durable; a [*RefusedError] if it would be a second message for a slot or
-// the slot is before the latest; a [*WriteError] if it cannot be recorded.
-func (k *Key) Allow(slot uint64, message [32]byte) error {
+// Reserve records durably that a message is signed for a slot. It implements
+// [xmss.Ledger]. It fails with a [*RefusedError] if another message was reserved for
+// the slot or if the slot is before the latest one, and with a [*WriteError] if it
+// cannot write the record.
+func (k *Key) Reserve(slot uint64, message [32]byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.failed != nil {

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 			fmt.Println(err)
 			os.Exit(1)
 		}
-		if err := g.Key(PublicKey{}).Allow(5, [32]byte{1}); err != nil {
+		if err := g.Key(PublicKey{}).Reserve(5, [32]byte{1}); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
@@ -89,7 +89,7 @@ func TestLock(t *testing.T) {
 	}
 	defer g.Close()
 	mustRefuse(t, g.Key(PublicKey{}), 5, 2)
-	mustAllow(t, g.Key(PublicKey{}), 5, 1)
+	mustReserve(t, g.Key(PublicKey{}), 5, 1)
 }
 
 // TestLockDataDir: copies of keys with one data folder are one node too many.

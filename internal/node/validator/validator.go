@@ -11,9 +11,7 @@ package validator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -40,7 +38,7 @@ type Keys struct {
 	Attestation, Proposal Key
 }
 
-// Key signs what its guard allows.
+// Key is a signing key. Guard is the ledger of Signer.
 type Key struct {
 	Signer *xmss.Signer
 	Guard  *guard.Key
@@ -80,8 +78,6 @@ type Service struct {
 	// The first slots whose votes and whose block are not accounted for.
 	votesDue, blockDue lstar.Slot
 	windows            windows
-	// processors are taken by those who sign: signing is a search.
-	processors chan struct{}
 	stop       context.CancelCauseFunc // ends Run
 }
 
@@ -96,7 +92,6 @@ func New(cfg Config) *Service {
 		Config:     cfg,
 		started:    cfg.Clock.Slot(),
 		validators: make(map[lstar.ValidatorIndex]*validator),
-		processors: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		stop:       func(error) {},
 	}
 	for _, k := range cfg.Keys {
@@ -379,11 +374,11 @@ func (s *Service) awaitBlock(ctx context.Context, slot lstar.Slot) {
 	}
 }
 
-// sign signs what the guard allows. It returns a signature only after it is on
-// record.
+// sign signs a message and reports the result. The signer records the slot in the guard
+// before the signature exists.
 func (s *Service) sign(ctx context.Context, v *validator, key *Key, kind string, slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
 	started := time.Now()
-	signature, err := s.signGuarded(ctx, key, slot, message)
+	signature, err := key.Signer.Sign(ctx, uint64(slot), message)
 	var (
 		refused *guard.RefusedError
 		failure *guard.WriteError
@@ -422,24 +417,6 @@ func (e signingError) Unwrap() error { return e.error }
 func (s *Service) doneBefore(slot lstar.Slot, err error) bool {
 	var refused *guard.RefusedError
 	return errors.As(err, &refused) && refused.EarlierRun && slot <= s.started
-}
-
-func (s *Service) signGuarded(ctx context.Context, key *Key, slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
-	// A slot that the key cannot sign must not be recorded: it would close all
-	// slots before it, after a moment of a wrong clock for example.
-	if start, end := key.Signer.SecretKey().ActivationInterval(); uint64(slot) < start || uint64(slot) >= end {
-		return nil, fmt.Errorf("%w: slot %d, window %d to %d", xmss.ErrOutsideWindow, slot, start, end-1)
-	}
-	if err := key.Guard.Allow(uint64(slot), message); err != nil {
-		return nil, err
-	}
-	select {
-	case s.processors <- struct{}{}:
-		defer func() { <-s.processors }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	return key.Signer.Sign(ctx, uint64(slot), message)
 }
 
 // reason returns a short name for an error, for metrics and logs.

@@ -44,6 +44,7 @@ type network struct {
 	lines   *lines
 	dir     string // of the keys
 	files   []guard.KeyFile
+	secrets []*xmss.SecretKey // of files
 	guard   *guard.Guard
 }
 
@@ -76,10 +77,10 @@ func newNetwork(t *testing.T, validators int) *network {
 
 	n.dir = t.TempDir()
 	var files []guard.KeyFile
+	var secrets []*xmss.SecretKey
 	list := make([]lstar.Validator, validators)
 	for i := range list {
-		var keys [2]Key
-		for role := range keys {
+		for role := range 2 {
 			key, err := xmss.Test.GenerateKey(t.Context(), xmss.KeyGenOptions{NumActiveSlots: 64, Short: true})
 			if err != nil {
 				t.Fatal(err)
@@ -90,8 +91,7 @@ func newNetwork(t *testing.T, validators int) *network {
 			} else {
 				list[i].ProposalPublicKey = public.Bytes()
 			}
-			keys[role].Signer = xmss.NewSigner(key)
-			t.Cleanup(keys[role].Signer.Close)
+			secrets = append(secrets, key)
 			files = append(files, guard.KeyFile{
 				Path: filepath.Join(n.dir, fmt.Sprintf("%d_%d", i, role)), PublicKey: public.Bytes(), Validator: uint64(i), Role: config.Role(role),
 			})
@@ -99,9 +99,9 @@ func newNetwork(t *testing.T, validators int) *network {
 				t.Fatal(err)
 			}
 		}
-		n.keys = append(n.keys, Keys{lstar.ValidatorIndex(i), keys[0], keys[1]})
 	}
-	n.files = files
+	n.files, n.secrets = files, secrets
+	n.keys = make([]Keys, validators)
 	n.openGuard(t)
 	verifier := chain.NewVerifier(xmss.Test)
 	n.crypto = lstar.Crypto{Signatures: xmss.Test, Proofs: proof.NewSigList(xmss.Test, verifier.Verify)}
@@ -131,9 +131,14 @@ func (n *network) openGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.guard.Close)
+	guarded := func(i int) Key {
+		ledger := n.guard.Key(n.files[i].PublicKey)
+		signer := xmss.NewSigner(n.secrets[i], ledger)
+		t.Cleanup(signer.Close)
+		return Key{signer, ledger}
+	}
 	for i := range n.keys {
-		n.keys[i].Attestation.Guard = n.guard.Key(n.files[2*i].PublicKey)
-		n.keys[i].Proposal.Guard = n.guard.Key(n.files[2*i+1].PublicKey)
+		n.keys[i] = Keys{lstar.ValidatorIndex(i), guarded(2 * i), guarded(2*i + 1)}
 	}
 }
 
@@ -399,9 +404,6 @@ func TestFailedProposals(t *testing.T) {
 func TestStoppedWhileSigning(t *testing.T) {
 	n := newNetwork(t, 1)
 	s := n.service(n.keys...)
-	for range cap(s.processors) { // all are busy
-		s.processors <- struct{}{}
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.sign(ctx, s.order[0], &s.order[0].attestation, telemetry.SignatureAttestation, 5, lstar.Root{1}); !errors.Is(err, context.Canceled) {
@@ -569,7 +571,7 @@ func TestWindows(t *testing.T) {
 		{100, 0, 5},
 	} {
 		if step.slot == 59 {
-			if err := n.keys[0].Proposal.Guard.Allow(63, lstar.Root{1}); err != nil {
+			if err := n.keys[0].Proposal.Guard.Reserve(63, lstar.Root{1}); err != nil {
 				t.Fatal(err)
 			}
 			step.left -= 5

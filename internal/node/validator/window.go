@@ -30,7 +30,7 @@ func (s *Service) reportWindows(slot lstar.Slot) {
 }
 
 func (w *windows) report(o *telemetry.Observer, index lstar.ValidatorIndex, role string, key Key, slot lstar.Slot) {
-	start, end := key.Signer.SecretKey().ActivationInterval()
+	start, end := key.Signer.ActivationInterval()
 	left := guard.SlotsLeft(key.Guard.Record(), start, end, uint64(slot))
 	event := telemetry.KeyWindow{Validator: uint64(index), Role: role, SlotsLeft: left, LastSlot: end - 1}
 	// A warning for each percent that is lost, so that it is seen and fills no log.

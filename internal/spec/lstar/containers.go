@@ -127,9 +127,13 @@ func (f signatureField) SizeSSZ() (int, bool) {
 
 func (f signatureField) AppendSSZ(b []byte) []byte { return (*f.signature).AppendSSZ(b) }
 
-func (f signatureField) DecodeSSZ(b []byte) (err error) {
-	*f.signature, err = f.scheme.ParseSignature(b)
-	return err
+func (f signatureField) DecodeSSZ(b []byte) error {
+	signature, err := f.scheme.ParseSignature(b)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ssz.ErrInvalid, err)
+	}
+	*f.signature = signature
+	return nil
 }
 
 func (f signatureField) HashTreeRoot() [32]byte { return (*f.signature).HashTreeRoot() }
