@@ -30,7 +30,7 @@ func (c *chain) simulateFiller(s *blockStep) error {
 		return err
 	}
 	for i := range heard {
-		task, err := scratch.PrepareAttestation(&heard[i])
+		task, err := scratch.Snapshot().PrepareAttestation(&heard[i])
 		if err != nil {
 			return fmt.Errorf("vote of validator %d that the block was built with: %w", heard[i].ValidatorIndex, err)
 		}

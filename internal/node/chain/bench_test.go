@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -119,3 +121,120 @@ func BenchmarkImportBlock(b *testing.B) {
 
 // xmssVerify is a proof.VerifyFunc without a memory.
 func xmssVerify(items []xmss.Verification) bool { return NewVerifier(xmss.Prod).Verify(items) }
+
+// BenchmarkVotes sends the votes of 4,096 validators for one slot through the chain of an aggregator, from their
+// encoding on, as many at a time as gossip judges. Meanwhile an empty request goes to the owner every 0.5 ms: the time until
+// its answer is how long the owner's turns and its queue delay a block.
+func BenchmarkVotes(b *testing.B) {
+	for _, scheme := range []*xmss.Scheme{xmss.Test, xmss.Prod} {
+		b.Run(scheme.String(), func(b *testing.B) { benchmarkVotes(b, scheme) })
+	}
+}
+
+func benchmarkVotes(b *testing.B, scheme *xmss.Scheme) {
+	const slot, senders = 1, 64
+	keys := make([]*xmss.SecretKey, lstar.ValidatorRegistryLimit)
+	list := make([]lstar.Validator, len(keys))
+	var making sync.WaitGroup
+	for worker := range runtime.GOMAXPROCS(0) {
+		making.Go(func() {
+			for i := worker; i < len(keys); i += runtime.GOMAXPROCS(0) {
+				var err error
+				if keys[i], err = scheme.GenerateKey(b.Context(), xmss.KeyGenOptions{ActivationSlot: slot, NumActiveSlots: 1, Short: true, Workers: 1}); err != nil {
+					b.Error(err)
+					return
+				}
+				list[i].AttestationPublicKey = keys[i].PublicKey().Bytes()
+			}
+		})
+	}
+	making.Wait()
+	state := lstar.GenesisState(genesis, lstar.NewValidators(list))
+	head := lstar.Checkpoint{Root: lstar.GenesisBlock(state).Root()}
+	data := lstar.AttestationData{Slot: slot, Head: head, Target: head, Source: head}
+	encoded := make([][]byte, len(keys))
+	for worker := range runtime.GOMAXPROCS(0) {
+		making.Go(func() {
+			for i := worker; i < len(keys); i += runtime.GOMAXPROCS(0) {
+				signature, err := keys[i].SignUnguarded(slot, data.Root())
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				encoded[i] = (&lstar.SignedAttestation{ValidatorIndex: lstar.ValidatorIndex(i), Data: data, Signature: signature}).Encode()
+			}
+		})
+	}
+	making.Wait()
+	if b.Failed() {
+		b.FailNow()
+	}
+
+	log := slog.New(slog.DiscardHandler)
+	var took []time.Duration
+	var turns []time.Duration
+	for b.Loop() {
+		verifier := NewVerifier(scheme)
+		crypto := lstar.Crypto{Signatures: scheme, Proofs: proof.NewSigList(scheme, verifier.Verify)}
+		store, err := lstar.NewStore(crypto, lstar.NetworkRules, state, lstar.GenesisBlock(state))
+		if err != nil {
+			b.Fatal(err)
+		}
+		c := New(Config{
+			Store: store, Storage: storage.NewMemory(lstar.GenesisBlock(state)), Verifier: verifier, Log: log, IsAggregator: true,
+			Clock:     clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: clocktest.New(time.Unix(genesis+4, 0).Add(time.Second))},
+			OnSlotEnd: func(telemetry.SlotSummary) {},
+		})
+		ctx, cancel := context.WithCancel(b.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		for snap, newer := c.Watch(); snap.Time.Slot() < slot; snap, newer = c.Watch() {
+			<-newer
+		}
+		var sending, asking sync.WaitGroup
+		over := make(chan struct{})
+		asking.Go(func() {
+			every := time.NewTicker(500 * time.Microsecond)
+			defer every.Stop()
+			for {
+				select {
+				case <-over:
+					return
+				case <-every.C:
+				}
+				started := time.Now()
+				_ = c.do(ctx, func(*lstar.Store) {})
+				turns = append(turns, time.Since(started))
+			}
+		})
+		started := time.Now()
+		for sender := range senders {
+			sending.Go(func() {
+				for i := sender; i < len(encoded); i += senders {
+					vote, err := lstar.DecodeSignedAttestation(encoded[i], scheme)
+					if err == nil {
+						err = c.AddAttestation(ctx, vote, Origin{Gossip: true, PeerID: "peer"})
+					}
+					if err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		sending.Wait()
+		took = append(took, time.Since(started))
+		close(over)
+		asking.Wait()
+		cancel()
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+	slices.Sort(took)
+	slices.Sort(turns)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(len(keys))/took[len(took)/2].Seconds(), "votes/s")
+	b.ReportMetric(float64(turns[len(turns)/2].Microseconds()), "us/turn-p50")
+	b.ReportMetric(float64(turns[len(turns)*99/100].Microseconds()), "us/turn-p99")
+}

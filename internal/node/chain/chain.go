@@ -336,7 +336,7 @@ func (c *Chain) catchUp(s *lstar.Store, to lstar.Interval) (behind bool) {
 	return behind
 }
 
-// publish saves what changed, and shows the store to everybody else.
+// publish saves what changed and publishes a snapshot if it shows something new.
 func (c *Chain) publish(s *lstar.Store) error {
 	if changes := s.TakeChanges(); changes != nil && c.cfg.Storage != nil {
 		started := time.Now()
@@ -350,8 +350,12 @@ func (c *Chain) publish(s *lstar.Store) error {
 }
 
 func (c *Chain) show(s *lstar.Store) {
-	next := &shared{s.Snapshot(), make(chan struct{})}
-	if previous := c.shared.Swap(next); previous != nil {
+	snapshot, previous := s.Snapshot(), c.shared.Load()
+	if previous != nil && snapshot == previous.snapshot {
+		return
+	}
+	c.shared.Store(&shared{snapshot, make(chan struct{})})
+	if previous != nil {
 		close(previous.outdated)
 	}
 	if now := viewOf(s); now != c.shown {

@@ -154,7 +154,13 @@ func (f *fixture) vote(t *testing.T, slot lstar.Slot, validator int) *lstar.Sign
 	if err != nil {
 		t.Fatal(err)
 	}
-	signature, err := f.keys[validator].SignUnguarded(uint64(slot), data.Root())
+	return f.signed(t, data, validator)
+}
+
+// signed makes the vote of a validator with the given data.
+func (f *fixture) signed(t *testing.T, data lstar.AttestationData, validator int) *lstar.SignedAttestation {
+	t.Helper()
+	signature, err := f.keys[validator].SignUnguarded(uint64(data.Slot), data.Root())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +172,40 @@ func wantReason(t *testing.T, what string, err error, want lstar.RejectionReason
 	var r *lstar.Rejection
 	if !errors.As(err, &r) || r.Reason != want {
 		t.Errorf("%s: %v, want %s", what, err, want)
+	}
+}
+
+// TestSnapshots: what a snapshot does not show makes no new one and wakes nobody.
+func TestSnapshots(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	f := newFixture(t, 3)
+	f.SetAggregator(true)
+	f.setTo(t, lstar.Slot(1).Interval()+1)
+	before, changed := f.Watch()
+	unchanged := func(what string) {
+		t.Helper()
+		select {
+		case <-changed:
+			t.Errorf("%s: readers are woken, want no change", what)
+		default:
+		}
+		if f.Snapshot() != before {
+			t.Errorf("%s: a new snapshot, want the same one", what)
+		}
+	}
+	vote := f.vote(t, 1, 0)
+	if err := f.AddAttestation(t.Context(), vote, Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	unchanged("vote that waits for aggregation")
+	refused := *vote
+	refused.Data.Head.Root[0]++
+	wantReason(t, "unknown head", f.AddAttestation(t.Context(), &refused, Origin{}), lstar.UnknownHeadBlock)
+	unchanged("refused vote")
+
+	f.stop()
+	if err := f.AddAttestation(t.Context(), f.signed(t, vote.Data, 1), Origin{}); !errors.Is(err, ErrStopped) {
+		t.Errorf("vote after the end: %v, want ErrStopped", err)
 	}
 }
 
@@ -198,8 +238,9 @@ func TestBlocks(t *testing.T) {
 	if err := f.ImportBlock(t.Context(), block, Origin{}); !errors.Is(err, lstar.ErrKnown) {
 		t.Errorf("the same block again: %v, want ErrKnown", err)
 	}
+	next := f.block(t, 2)
 	f.stop()
-	if err := f.ImportBlock(t.Context(), block, Origin{}); !errors.Is(err, ErrStopped) {
+	if err := f.ImportBlock(t.Context(), next, Origin{}); !errors.Is(err, ErrStopped) {
 		t.Errorf("after the end: %v, want ErrStopped", err)
 	}
 }
@@ -302,7 +343,7 @@ func BenchmarkFingerprint(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	task, err := store.PrepareBlock(&lstar.SignedBlock{Block: *p.Block})
+	task, err := store.Snapshot().PrepareBlock(&lstar.SignedBlock{Block: *p.Block}, p.Root)
 	if err != nil {
 		b.Fatal(err)
 	}

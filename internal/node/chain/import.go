@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -75,10 +76,7 @@ func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 		return root, slots, stages, err
 	}
 	root = b.Block.Root()
-	var task *lstar.BlockTask
-	if e := c.do(ctx, func(s *lstar.Store) { task, err = s.PrepareBlockWithRoot(b, root) }); e != nil {
-		return root, slots, stages, e
-	}
+	task, err := c.Snapshot().PrepareBlock(b, root)
 	if err != nil {
 		return root, slots, stages, err
 	}
@@ -149,10 +147,7 @@ func (c *Chain) AddAttestation(ctx context.Context, a *lstar.SignedAttestation, 
 }
 
 func (c *Chain) addAttestation(ctx context.Context, a *lstar.SignedAttestation) (verification time.Duration, err error) {
-	var task *lstar.AttestationTask
-	if e := c.do(ctx, func(s *lstar.Store) { task, err = s.PrepareAttestation(a) }); e != nil {
-		return 0, e
-	}
+	task, err := c.Snapshot().PrepareAttestation(a)
 	if err != nil {
 		return 0, err
 	}
@@ -194,12 +189,12 @@ func (c *Chain) AddAggregate(ctx context.Context, a *lstar.SignedAggregatedAttes
 }
 
 func (c *Chain) addAggregate(ctx context.Context, a *lstar.SignedAggregatedAttestation) (verification time.Duration, err error) {
-	var task *lstar.AggregateTask
-	if e := c.do(ctx, func(s *lstar.Store) { task, err = s.PrepareAggregate(a) }); e != nil {
-		return 0, e
-	}
+	task, err := c.Snapshot().PrepareAggregate(a)
 	if err != nil {
 		return 0, err
+	}
+	if e := c.do(ctx, func(s *lstar.Store) { err = s.CheckNew(task) }); e != nil || err != nil {
+		return 0, cmp.Or(e, err)
 	}
 	if err := c.cfg.Verifier.acquire(ctx); err != nil {
 		return 0, err
@@ -211,10 +206,12 @@ func (c *Chain) addAggregate(ctx context.Context, a *lstar.SignedAggregatedAttes
 	if err != nil {
 		return verification, err
 	}
-	return verification, c.do(ctx, func(s *lstar.Store) {
-		s.AddAggregate(task)
-		c.summary.votes(a.Data.Slot, a.Proof.Participants.Count())
+	e := c.do(ctx, func(s *lstar.Store) {
+		if err = s.AddAggregate(task); err == nil {
+			c.summary.votes(a.Data.Slot, a.Proof.Participants.Count())
+		}
 	})
+	return verification, cmp.Or(e, err)
 }
 
 // ProduceBlock builds the block of a slot. It is not part of the chain until it

@@ -78,7 +78,7 @@ type Service struct {
 	// The first slots whose votes and whose block are not accounted for.
 	votesDue, blockDue lstar.Slot
 	windows            windows
-	stop       context.CancelCauseFunc // ends Run
+	stop               context.CancelCauseFunc // ends Run
 }
 
 type validator struct {

@@ -263,14 +263,30 @@ func TestMissedAndLate(t *testing.T) {
 	}
 }
 
+// votePublisher receives the votes that are published.
+type votePublisher chan *lstar.SignedAttestation
+
+func (p votePublisher) PublishAttestation(vote *lstar.SignedAttestation) { p <- vote }
+func (votePublisher) PublishBlock(*lstar.SignedBlock)                    {}
+
 // TestRun: the service wakes by itself, in the middle of a slot too.
 func TestRun(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	t.Run("run", func(t *testing.T) {
 		n := newNetwork(t, 1)
 		n.setTo(t, lstar.Slot(3).Interval()+1)
-		run(t, n.service(n.keys...).Run)
-		n.await(t, func(*lstar.Snapshot) bool { return n.keys[0].Attestation.Guard.Record().Slot == 3 })
+		s := n.service(n.keys...)
+		votes := make(votePublisher, 8)
+		s.Publisher = votes
+		run(t, s.Run)
+		select {
+		case vote := <-votes:
+			if vote.Data.Slot != 3 {
+				t.Errorf("first vote is for slot %d, want 3", vote.Data.Slot)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("no vote after 10 s")
+		}
 		n.setTo(t, lstar.Slot(3).Interval()+4)
 		n.setTo(t, lstar.Slot(4).Interval())
 		n.await(t, func(s *lstar.Snapshot) bool { return s.Head.Slot == 4 })

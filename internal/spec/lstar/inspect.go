@@ -77,7 +77,7 @@ func (s *Store) Clone() *Store {
 		return &q
 	}
 	c.pending, c.known = s.pending.clone(clonePayload), s.known.clone(clonePayload)
-	c.latest, c.latestShared = slices.Clone(s.latest), false
+	c.latest, c.latestShared, c.snapshot = slices.Clone(s.latest), false, nil
 	c.journal = journal{view: s.view()}
 	return &c
 }

@@ -425,7 +425,7 @@ func voteRaw(t *testing.T, s *Store, slot Slot) {
 		t.Fatal(err)
 	}
 	for v := range s.HeadState().Validators.Len() {
-		task, err := s.PrepareAttestation(&SignedAttestation{ValidatorIndex: ValidatorIndex(v), Data: data})
+		task, err := s.Snapshot().PrepareAttestation(&SignedAttestation{ValidatorIndex: ValidatorIndex(v), Data: data})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -495,11 +495,17 @@ func TestSubsets(t *testing.T) {
 	data := AttestationData{Head: s.Head(), Target: s.Head(), Source: s.Head()}
 	add := func(validators ...ValidatorIndex) error {
 		a := &SignedAggregatedAttestation{data, SingleMessageAggregate{bitsOf(t, validators...), []byte{byte(len(validators))}}}
-		task, err := s.PrepareAggregate(a)
-		if err == nil {
-			s.AddAggregate(task)
+		task, err := s.Snapshot().PrepareAggregate(a)
+		if err != nil {
+			return err
 		}
-		return err
+		if early := s.CheckNew(task); early != nil {
+			if late := s.AddAggregate(task); late != early {
+				t.Errorf("AddAggregate = %v after CheckNew = %v, want the same", late, early)
+			}
+			return early
+		}
+		return s.AddAggregate(task)
 	}
 	if err := errors.Join(add(0, 1), add(1, 2)); err != nil {
 		t.Fatal(err)

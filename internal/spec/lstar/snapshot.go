@@ -1,7 +1,7 @@
 package lstar
 
-// Snapshot is a store as it was at one moment. It is immutable and may be kept
-// and read by anybody; it shares the blocks and states of the store.
+// Snapshot is a store as it was at one moment. It is immutable, so any goroutine may
+// keep and read it. It shares the blocks and states of the store.
 type Snapshot struct {
 	Time            Interval
 	Head            Checkpoint
@@ -11,7 +11,9 @@ type Snapshot struct {
 	HeadState       *State
 	HighestSlot     Slot // of all blocks, also those that are not on the head's chain
 
-	tree   forkTree // which the store goes on adding to, past the end of this one's nodes
+	crypto Crypto
+	rules  Rules
+	tree   forkTree // the store adds nodes after the end of this tree
 	latest votes
 }
 
@@ -23,11 +25,19 @@ type Sizes struct {
 	Known      int // aggregated votes that count
 }
 
-// Snapshot returns the store as it is now.
+// Snapshot returns the store as it is now. It returns the same snapshot until
+// something that a snapshot shows has changed.
 func (s *Store) Snapshot() *Snapshot {
 	latest := s.latestVotes()
+	if old := s.snapshot; old != nil && s.latestShared &&
+		old.Time == s.time && old.Head.Root == s.head && old.SafeTarget.Root == s.safeTarget &&
+		old.LatestJustified == s.latestJustified && old.LatestFinalized == s.latestFinalized &&
+		old.HighestSlot == s.highestSlot &&
+		len(old.tree.nodes) == len(s.tree.nodes) && &old.tree.nodes[0] == &s.tree.nodes[0] {
+		return old
+	}
 	s.latestShared = true
-	return &Snapshot{
+	s.snapshot = &Snapshot{
 		Time:            s.time,
 		Head:            s.Head(),
 		SafeTarget:      s.SafeTarget(),
@@ -35,9 +45,12 @@ func (s *Store) Snapshot() *Snapshot {
 		LatestFinalized: s.latestFinalized,
 		HeadState:       s.HeadState(),
 		HighestSlot:     s.highestSlot,
+		crypto:          s.crypto,
+		rules:           s.rules,
 		tree:            s.tree,
 		latest:          latest,
 	}
+	return s.snapshot
 }
 
 // Sizes returns the sizes of the store as it is now.

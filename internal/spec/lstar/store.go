@@ -43,13 +43,13 @@ var (
 	PinnedRules = Rules{}
 )
 
-// Store is a node's view of the chain. It belongs to one goroutine; a rejected
-// input leaves it as it was.
+// Store is a node's view of the chain. It must be used by one goroutine at a time. An
+// input that it rejects does not change it.
 //
-// Work that needs no order, such as checking signatures, is not done in here.
-// Prepare methods look up what it needs and return a task; the task can be
-// worked on by any goroutine; Import and Add methods take it back. The On
-// methods do the three in one go.
+// Work that needs no order, such as the check of signatures, is not done by the store.
+// The Prepare methods of a [Snapshot] look up what the work needs and return a task.
+// Any goroutine can work on the task. The Import and Add methods of the store take the
+// result. The On methods do all three steps at once.
 //
 // leanSpec: containers/store.py, fork_choice.py
 type Store struct {
@@ -77,7 +77,8 @@ type Store struct {
 	votesCutoff  Slot
 	recountVotes bool // known changed in a way that latest could not follow
 
-	journal journal
+	journal  journal
+	snapshot *Snapshot // the latest, or nil
 }
 
 // NewStore returns a store that trusts the anchor. The error is a *Rejection:
@@ -171,121 +172,9 @@ func (s *Store) ReorgDepth(old, head Root) (depth int) {
 	return depth
 }
 
-// ErrKnown is what Prepare methods return for a block that is in the store.
-var ErrKnown = errors.New("block is known")
-
-// BlockTask is a block on its way into the store.
-type BlockTask struct {
-	crypto Crypto
-	parent *State
-	block  *SignedBlock
-	root   Root
-	post   *State
-}
-
-// Root returns the root of the block.
-func (t *BlockTask) Root() Root { return t.root }
-
-// PrepareBlock checks what needs the store and no work. The error is ErrKnown, or
-// a *Rejection: UNKNOWN_PARENT_BLOCK, BLOCK_TOO_FAR_IN_FUTURE or
-// DUPLICATE_ATTESTATION_DATA.
-//
-// leanSpec: fork_choice.py, on_block
-func (s *Store) PrepareBlock(b *SignedBlock) (*BlockTask, error) {
-	return s.prepareBlock(b, b.Block.Root())
-}
-
-// PrepareBlockWithRoot is PrepareBlock for a caller that knows the block's root.
-func (s *Store) PrepareBlockWithRoot(b *SignedBlock, root Root) (*BlockTask, error) {
-	return s.prepareBlock(b, root)
-}
-
-func (s *Store) prepareBlock(b *SignedBlock, root Root) (*BlockTask, error) {
-	block := &b.Block
-	if s.tree.get(root) != nil {
-		return nil, ErrKnown
-	}
-	parent := s.tree.get(block.ParentRoot)
-	if parent == nil {
-		return nil, reject(UnknownParentBlock, "block %s at slot %d needs its parent %s", root, block.Slot, block.ParentRoot)
-	}
-	if now := s.time.Slot(); block.Slot > now && block.Slot-now > 1 {
-		return nil, reject(BlockTooFarInFuture, "block at slot %d, the clock is at slot %d", block.Slot, now)
-	}
-	if err := CheckBody(&block.Body); err != nil {
-		return nil, err
-	}
-	return &BlockTask{crypto: s.crypto, parent: parent.state, block: b, root: root}, nil
-}
-
-// CheckBody refuses what no valid block can have, before any work is done for
-// it: a block of a megabyte can hold thousands of votes of thousands of
-// validators. The error is a *Rejection: DUPLICATE_ATTESTATION_DATA or
-// TOO_MANY_ATTESTATION_DATA.
-//
-// leanSpec: fork_choice.py, on_block; state_transition.py, process_attestations
-func CheckBody(body *BlockBody) error {
-	distinct := make(map[AttestationData]struct{}, len(body.Attestations))
-	for i := range body.Attestations {
-		distinct[body.Attestations[i].Data] = struct{}{}
-	}
-	if len(distinct) != len(body.Attestations) {
-		return reject(DuplicateAttestationData, "%d attestations, %d distinct", len(body.Attestations), len(distinct))
-	}
-	if len(distinct) > MaxAttestationsData {
-		return reject(TooManyAttestationData, "%d distinct attestation data, at most %d", len(distinct), MaxAttestationsData)
-	}
-	return nil
-}
-
-// VerifySignatures checks the proof of the block. The error is a *Rejection.
-//
-// leanSpec: signatures.py, verify_signatures
-func (t *BlockTask) VerifySignatures() error {
-	components, err := blockComponents(&t.block.Block, t.root, t.parent.Validators)
-	if err != nil {
-		return err
-	}
-	if err := t.crypto.Proofs.VerifyMulti(components, t.block.Proof.Proof); err != nil {
-		return reject(InvalidBlockProof, "%v", err)
-	}
-	return nil
-}
-
-// blockComponents returns what the proof of a block must prove: who signed what,
-// for each attestation of the body, and last for the proposer.
-func blockComponents(block *Block, root Root, validators *Validators) ([]proof.Component, error) {
-	components := make([]proof.Component, 0, len(block.Body.Attestations)+1)
-	for i := range block.Body.Attestations {
-		a := &block.Body.Attestations[i]
-		keys, err := validators.attestationKeys(&a.AggregationBits, ValidatorIndexOutOfRange)
-		if err != nil {
-			return nil, err
-		}
-		components = append(components, proof.Component{Keys: keys, Slot: uint64(a.Data.Slot), Message: a.Data.Root()})
-	}
-	if !validators.has(block.ProposerIndex) {
-		return nil, reject(ProposerIndexOutOfRange, "proposer %d is not in the registry of %d", block.ProposerIndex, validators.Len())
-	}
-	return append(components, proof.Component{
-		Keys: []*xmss.PublicKey{validators.ProposalKey(block.ProposerIndex)},
-		Slot: uint64(block.Slot), Message: root,
-	}), nil
-}
-
-// Slots returns the number of slots that the transition goes through, the block's
-// included.
-func (t *BlockTask) Slots() uint64 { return uint64(t.block.Block.Slot - t.parent.Slot) }
-
-// Transition computes the state after the block, and tells lap, which may be nil,
-// of its steps. The error is a *Rejection.
-func (t *BlockTask) Transition(lap Lap) (err error) {
-	t.post, err = t.parent.stateTransition(&t.block.Block, lap)
-	return err
-}
-
-// ImportBlock adds a block whose signatures were verified and whose transition is
-// done, and updates the head.
+// ImportBlock adds a block whose signatures are verified and whose transition is
+// computed, and updates the head. The error is [ErrKnown] or a *[Rejection] with
+// UNKNOWN_PARENT_BLOCK if the store has changed since the block was prepared.
 //
 // leanSpec: fork_choice.py, on_block
 func (s *Store) ImportBlock(t *BlockTask) error {
@@ -294,6 +183,9 @@ func (s *Store) ImportBlock(t *BlockTask) error {
 	}
 	if s.tree.get(t.root) != nil {
 		return ErrKnown
+	}
+	if s.tree.get(t.block.Block.ParentRoot) == nil { // pruned since PrepareBlock
+		return unknownParent(&t.block.Block, t.root)
 	}
 	block := t.block.Block // a copy: the tree must not keep the proof alive
 	finalized := s.latestFinalized.Slot
@@ -316,12 +208,12 @@ func (s *Store) ImportBlock(t *BlockTask) error {
 	return nil
 }
 
-// OnBlock does all that a block needs. A known block changes nothing. The error
-// is a *Rejection.
+// OnBlock prepares, verifies and imports a block. A known block changes nothing. The
+// error is a *[Rejection].
 //
 // leanSpec: fork_choice.py, on_block
 func (s *Store) OnBlock(b *SignedBlock) error {
-	t, err := s.PrepareBlock(b)
+	t, err := s.Snapshot().PrepareBlock(b, b.Block.Root())
 	if errors.Is(err, ErrKnown) {
 		return nil
 	}
@@ -401,112 +293,18 @@ func covers(proofs []*SingleMessageAggregate, bits *AggregationBits) bool {
 	return true
 }
 
-// ValidateAttestation checks a vote against the laws of time and topology. The
-// error is a *Rejection.
-//
-// leanSpec: fork_choice.py, validate_attestation
-func (s *Store) ValidateAttestation(data *AttestationData) error {
-	source, target, head := data.Source, data.Target, data.Head
-	sourceNode, targetNode, headNode := s.tree.get(source.Root), s.tree.get(target.Root), s.tree.get(head.Root)
-	switch {
-	// A vote counts only for blocks that we have seen.
-	case sourceNode == nil:
-		return reject(UnknownSourceBlock, "%s", source)
-	case targetNode == nil:
-		return reject(UnknownTargetBlock, "%s", target)
-	case headNode == nil:
-		return reject(UnknownHeadBlock, "%s", head)
-
-	// History is ordered: source, target, head.
-	case source.Slot > target.Slot:
-		return reject(SourceAfterTarget, "source at slot %d, target at slot %d", source.Slot, target.Slot)
-	case head.Slot < target.Slot:
-		return reject(HeadOlderThanTarget, "head at slot %d, target at slot %d", head.Slot, target.Slot)
-
-	// Checkpoints say the slots of their blocks.
-	case sourceNode.block.Slot != source.Slot:
-		return reject(SourceSlotMismatch, "%s is at slot %d", source, sourceNode.block.Slot)
-	case targetNode.block.Slot != target.Slot:
-		return reject(TargetSlotMismatch, "%s is at slot %d", target, targetNode.block.Slot)
-	case headNode.block.Slot != head.Slot:
-		return reject(HeadSlotMismatch, "%s is at slot %d", head, headNode.block.Slot)
-
-	// All three lie on one chain.
-	case !s.tree.isAncestor(source, target):
-		return reject(SourceNotAncestorOfTarget, "source %s, target %s", source, target)
-	case !s.tree.isAncestor(target, head):
-		return reject(TargetNotAncestorOfHead, "target %s, head %s", target, head)
-	case s.rules.HeadDescendsFromFinalized && !s.tree.isAncestor(s.latestFinalized, head):
-		return reject(HeadNotDescendantOfFinalized, "head %s, finalized %s", head, s.latestFinalized)
-
-	// Nobody can vote for a head before it exists.
-	case data.Slot < head.Slot:
-		return reject(AttestationSlotBeforeHead, "vote for slot %d, head at slot %d", data.Slot, head.Slot)
-
-	// The slot has begun, give or take the disparity between two clocks.
-	case data.Slot > (s.time + GossipDisparityIntervals).Slot():
-		return reject(AttestationTooFarInFuture, "vote for slot %d, the clock is at interval %d of slot %d",
-			data.Slot, s.time.InSlot(), s.time.Slot())
-	}
-	return nil
-}
-
-// AttestationTask is a vote on its way into the store.
-type AttestationTask struct {
-	scheme *xmss.Scheme
-	vote   *SignedAttestation
-	key    *xmss.PublicKey
-}
-
-// PrepareAttestation checks what needs the store. The error is a *Rejection.
-//
-// leanSpec: fork_choice.py, on_gossip_attestation
-func (s *Store) PrepareAttestation(a *SignedAttestation) (*AttestationTask, error) {
-	if err := s.ValidateAttestation(&a.Data); err != nil {
-		return nil, err
-	}
-	validators := s.tree.get(a.Data.Target.Root).state.Validators
-	if !validators.has(a.ValidatorIndex) {
-		return nil, reject(ValidatorNotInState, "validator %d, the registry of %s has %d", a.ValidatorIndex, a.Data.Target, validators.Len())
-	}
-	return &AttestationTask{s.crypto.Signatures, a, validators.AttestationKey(a.ValidatorIndex)}, nil
-}
-
-// Verification returns the signature check of the vote, for a caller that checks
-// many at a time, or false where the registry holds no valid key for the voter.
-func (t *AttestationTask) Verification() (xmss.Verification, bool) {
-	return xmss.Verification{
-		PublicKey: t.key, Slot: uint64(t.vote.Data.Slot), Message: t.vote.Data.Root(), Signature: t.vote.Signature,
-	}, t.key != nil
-}
-
-// VerifySignature checks the signature. The error is a *Rejection:
-// INVALID_SIGNATURE.
-func (t *AttestationTask) VerifySignature() error {
-	v, ok := t.Verification()
-	if !ok || !t.scheme.Verify(v.PublicKey, v.Slot, v.Message, v.Signature) {
-		return t.Reject()
-	}
-	return nil
-}
-
-// Reject returns the rejection of a vote whose signature is not valid.
-func (t *AttestationTask) Reject() error {
-	return reject(InvalidSignature, "vote of validator %d for slot %d", t.vote.ValidatorIndex, t.vote.Data.Slot)
-}
-
 // AddAttestation adds a verified vote to the signatures that await aggregation.
 func (s *Store) AddAttestation(t *AttestationTask) {
 	raw := s.signatures.getOrAdd(t.vote.Data, newRawVotes)
 	raw.signatures[t.vote.ValidatorIndex] = t.vote.Signature
 }
 
-// OnGossipAttestation does all that a vote needs. Only an aggregator keeps the
-// signature. The error is a *Rejection.
+// OnGossipAttestation prepares and verifies a vote. Only an aggregator keeps the
+// signature. The error is a *[Rejection].
 //
 // leanSpec: fork_choice.py, on_gossip_attestation
 func (s *Store) OnGossipAttestation(a *SignedAttestation, isAggregator bool) error {
-	t, err := s.PrepareAttestation(a)
+	t, err := s.Snapshot().PrepareAttestation(a)
 	if err != nil {
 		return err
 	}
@@ -519,47 +317,25 @@ func (s *Store) OnGossipAttestation(a *SignedAttestation, isAggregator bool) err
 	return nil
 }
 
-// AggregateTask is an aggregate on its way into the store.
-type AggregateTask struct {
-	proofs  proof.Scheme
-	vote    *SignedAggregatedAttestation
-	signers proof.Component
-}
-
-// ErrNothingNew is what PrepareAggregate returns for an aggregate whose validators
-// are all named by aggregates that the store has.
+// ErrNothingNew reports an aggregate that names no validator whom the aggregates in the
+// store do not name.
 var ErrNothingNew = errors.New("aggregate has nothing new")
 
-// PrepareAggregate checks what needs the store. The error is ErrNothingNew or a
-// *Rejection.
-//
-// leanSpec: fork_choice.py, on_gossip_aggregated_attestation
-func (s *Store) PrepareAggregate(a *SignedAggregatedAttestation) (*AggregateTask, error) {
-	if err := s.ValidateAttestation(&a.Data); err != nil {
-		return nil, err
-	}
-	validators := s.tree.get(a.Data.Target.Root).state.Validators
-	keys, err := validators.attestationKeys(&a.Proof.Participants, ValidatorNotInState)
-	if err != nil {
-		return nil, err
-	}
-	if s.rules.MaximalProofsOnly && covers(s.proofsOf(a.Data), &a.Proof.Participants) {
-		return nil, ErrNothingNew
-	}
-	return &AggregateTask{s.crypto.Proofs, a, proof.Component{Keys: keys, Slot: uint64(a.Data.Slot), Message: a.Data.Root()}}, nil
-}
-
-// VerifyProof checks the proof. The error is a *Rejection: INVALID_SIGNATURE.
-func (t *AggregateTask) VerifyProof() error {
-	if err := t.proofs.VerifySingle(t.signers, t.vote.Proof.Proof); err != nil {
-		return reject(InvalidSignature, "aggregate for slot %d: %v", t.vote.Data.Slot, err)
+// CheckNew returns [ErrNothingNew] for an aggregate that the store would not keep, so
+// that it need not be verified.
+func (s *Store) CheckNew(t *AggregateTask) error {
+	if s.rules.MaximalProofsOnly && covers(s.proofsOf(t.vote.Data), &t.vote.Proof.Participants) {
+		return ErrNothingNew
 	}
 	return nil
 }
 
-// AddAggregate adds a verified aggregate to those that count from the next
-// acceptance on.
-func (s *Store) AddAggregate(t *AggregateTask) {
+// AddAggregate adds a verified aggregate to those that count from the next acceptance
+// on. The error is [ErrNothingNew].
+func (s *Store) AddAggregate(t *AggregateTask) error {
+	if err := s.CheckNew(t); err != nil {
+		return err
+	}
 	p := s.pending.getOrAdd(t.vote.Data, newPayload)
 	if s.rules.MaximalProofsOnly {
 		p.proofs = slices.DeleteFunc(p.proofs, func(old *SingleMessageAggregate) bool {
@@ -567,6 +343,7 @@ func (s *Store) AddAggregate(t *AggregateTask) {
 		})
 	}
 	p.add(&t.vote.Proof)
+	return nil
 }
 
 // proofsOf returns the aggregates of a vote, pending and known.
@@ -579,23 +356,22 @@ func (s *Store) proofsOf(data AttestationData) (proofs []*SingleMessageAggregate
 	return proofs
 }
 
-// OnGossipAggregatedAttestation does all that an aggregate needs. The error is a
-// *Rejection.
+// OnGossipAggregatedAttestation prepares, verifies and adds an aggregate. The error is a
+// *[Rejection].
 //
 // leanSpec: fork_choice.py, on_gossip_aggregated_attestation
 func (s *Store) OnGossipAggregatedAttestation(a *SignedAggregatedAttestation) error {
-	t, err := s.PrepareAggregate(a)
-	if errors.Is(err, ErrNothingNew) {
-		return nil
-	}
+	t, err := s.Snapshot().PrepareAggregate(a)
 	if err != nil {
 		return err
+	}
+	if s.CheckNew(t) != nil {
+		return nil
 	}
 	if err := t.VerifyProof(); err != nil {
 		return err
 	}
-	s.AddAggregate(t)
-	return nil
+	return s.AddAggregate(t)
 }
 
 // AcceptNewAttestations lets the pending aggregates count, and updates the head.
