@@ -38,7 +38,8 @@ type devnetCmd struct {
 func (*devnetCmd) Help() string {
 	return "Makes a new network and runs its nodes on this machine, each as a process of its own, until Ctrl-C. " +
 		"Once a slot it shows what the nodes see, those that see the same together, and says where they disagree: \"!!\". " +
-		"The log of a node is DIR/NAME/log.jsonl. The ports are those of the genesis command where all of them are free, otherwise others."
+		"The log of a node is DIR/NAME/log.jsonl. The ports are those of the genesis command where all of them are free, otherwise others; " +
+		"nodes.yaml and validator-config.yaml name those that were taken."
 }
 
 // options checks the flags.

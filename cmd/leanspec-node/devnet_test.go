@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,8 +14,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
 // nodeEnv makes the test binary the program itself, or one that dies: the processes of a devnet are the running
@@ -84,6 +87,49 @@ func (w *cancelOn) Write(b []byte) (int, error) {
 		w.cancel()
 	}
 	return w.Buffer.Write(b)
+}
+
+// Where the default ports are taken, nodes.yaml has the real ones: a node joins with what it says.
+func TestDevnetJoin(t *testing.T) {
+	t.Setenv(nodeEnv, "node")
+	if conn, err := net.ListenPacket("udp", ":9001"); err == nil { // otherwise it is taken anyhow
+		defer conn.Close()
+	}
+	dir := filepath.Join(t.TempDir(), "net")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := newTestConsole(0)
+	begun, begin := context.WithCancel(t.Context())
+	c.console.out = &lockedCancel{cancelOn: cancelOn{text: `"type":"network"`, cancel: begin}}
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, &c.console, strings.Fields("devnet --nodes 1 --validators 1 --scheme test --active-slots 64 --json --dir "+dir))
+		begin()
+	}()
+	<-begun.Done()
+	nodes, err := os.ReadFile(filepath.Join(dir, "nodes.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := strings.TrimPrefix(strings.TrimSpace(string(nodes)), "- ")
+	if bootnode, err := p2p.ParseBootnode(record); err != nil || strings.Contains(bootnode.Addr.String(), "/udp/9001/") {
+		t.Errorf("nodes.yaml has %s (error %v), want the address of the node, whose port cannot be 9001", bootnode.Addr, err)
+	}
+
+	joining, joined := context.WithTimeout(t.Context(), time.Minute)
+	defer joined()
+	log := &lockedCancel{cancelOn: cancelOn{text: "peer connected", cancel: joined}}
+	joiner := newTestConsole(0)
+	joiner.console.err = log
+	code := run(joining, &joiner.console, append(strings.Fields("run --scheme test --log-format json --api-port 0 --metrics-port 0 --genesis "+
+		filepath.Join(dir, "config.yaml")+" --bootnode "+record), "--listen", ""))
+	if code != 0 || !strings.Contains(log.String(), "peer connected") {
+		t.Errorf("exit code %d, want 0, and a connection in the log:\n%s", code, log)
+	}
+	cancel()
+	if code := <-done; code != 0 {
+		t.Errorf("devnet: exit code %d, want 0: %s", code, c.err.String())
+	}
 }
 
 // Ctrl-C leaves nothing: no process and no file.

@@ -67,6 +67,9 @@ type DevnetOptions struct {
 	Shuffle Shuffle
 	// IP is the IPv4 address in the records of the nodes, 127.0.0.1 where not set.
 	IP netip.Addr
+	// Places returns where the nodes are, in their order: StandardPlace of each, at IP, where not set. It is called
+	// once, when all keys are made, so that ports which are free then are still free when the nodes start.
+	Places func() ([]NodePlace, error)
 	// Force replaces the files of an older network. Without it nothing that is there is touched.
 	Force bool
 	// Workers bounds the threads that make keys, as in xmss.KeyGenOptions.
@@ -99,15 +102,31 @@ type Devnet struct {
 	Files []string
 }
 
-// DevnetNode is a node of a network that was written.
-type DevnetNode struct {
-	Name       string
-	Validators []uint64
+// NodePlace is where a node is reached, and its role.
+type NodePlace struct {
+	// IP is an IPv4 address.
+	IP netip.Addr
 	// QUICPort is a UDP port, the other two are TCP ports.
 	QUICPort, APIPort, MetricsPort uint16
 	IsAggregator                   bool
-	PeerID                         string
-	ENR                            string
+}
+
+// StandardPlace is where the node at a place in the list is unless something else is said: each has the ports after
+// those of the one before, and the first one is the aggregator.
+func StandardPlace(i int, ip netip.Addr) NodePlace {
+	return NodePlace{
+		IP: ip, QUICPort: firstQUICPort + uint16(i), APIPort: firstAPIPort + uint16(i), MetricsPort: firstMetricsPort + uint16(i),
+		IsAggregator: i == 0,
+	}
+}
+
+// DevnetNode is a node of a network that was written.
+type DevnetNode struct {
+	NodePlace
+	Name       string
+	Validators []uint64
+	PeerID     string
+	ENR        string
 	// KeyPath is the file of the node's identity.
 	KeyPath string
 
@@ -197,6 +216,9 @@ func WriteDevnet(ctx context.Context, options DevnetOptions) (*Devnet, error) {
 		}
 	}
 
+	if err := placeNodes(&options, nodes); err != nil {
+		return nil, err
+	}
 	// The window is as long as asked for, or longer.
 	options.ActiveSlots = maker.end
 	devnet := &Devnet{Dir: options.Dir, GenesisTime: options.GenesisTime(), ActiveSlots: options.ActiveSlots, Nodes: nodes}
@@ -248,7 +270,34 @@ func HasNetwork(dir string) (bool, error) {
 	return exists(filepath.Join(dir, genesisFile))
 }
 
-// planNodes gives every node its name, identity, ports and validators.
+// placeNodes gives every node its address, its ports and the record that names them.
+func placeNodes(options *DevnetOptions, nodes []DevnetNode) error {
+	places := make([]NodePlace, len(nodes))
+	for i := range places {
+		places[i] = StandardPlace(i, options.IP)
+	}
+	if options.Places != nil {
+		var err error
+		if places, err = options.Places(); err != nil {
+			return err
+		}
+	}
+	for i := range nodes {
+		node := &nodes[i]
+		node.NodePlace = places[i]
+		var err error
+		node.ENR, err = node.key.ENR(ENROptions{
+			IP: node.IP, UDP: node.QUICPort, QUIC: node.QUICPort,
+			ForkDigest: DefaultForkDigest, IsAggregator: node.IsAggregator,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// planNodes gives every node its name, identity and validators.
 func planNodes(options *DevnetOptions) ([]DevnetNode, error) {
 	nodes := make([]DevnetNode, options.Nodes)
 	for i := range nodes {
@@ -256,24 +305,8 @@ func planNodes(options *DevnetOptions) ([]DevnetNode, error) {
 		if err != nil {
 			return nil, err
 		}
-		node := DevnetNode{
-			Name:         fmt.Sprintf("lean_spec_%d", i),
-			QUICPort:     firstQUICPort + uint16(i),
-			APIPort:      firstAPIPort + uint16(i),
-			MetricsPort:  firstMetricsPort + uint16(i),
-			IsAggregator: i == 0,
-			PeerID:       key.PeerID().String(),
-			key:          key,
-		}
-		node.KeyPath = filepath.Join(options.Dir, node.Name+".key")
-		node.ENR, err = key.ENR(ENROptions{
-			IP: options.IP, UDP: node.QUICPort, QUIC: node.QUICPort,
-			ForkDigest: DefaultForkDigest, IsAggregator: node.IsAggregator,
-		})
-		if err != nil {
-			return nil, err
-		}
-		nodes[i] = node
+		name := fmt.Sprintf("lean_spec_%d", i)
+		nodes[i] = DevnetNode{Name: name, PeerID: key.PeerID().String(), KeyPath: filepath.Join(options.Dir, name+".key"), key: key}
 	}
 	for index := range options.Validators {
 		// The first nodes get one validator more where they do not come out even, in both orders.
@@ -551,8 +584,8 @@ func renderSetup(options *DevnetOptions, nodes []DevnetNode) string {
 	fmt.Fprintf(&b, "shuffle: %s\ndeployment_mode: local\nconfig:\n", options.Shuffle)
 	fmt.Fprintf(&b, "  activeEpoch: %d\n  keyType: \"hash-sig\"\n  attestation_committee_count: 1\nvalidators:\n", logCeil(options.ActiveSlots))
 	for _, node := range nodes {
-		fmt.Fprintf(&b, "  - name: %q\n    # /ip4/%s/udp/%d/quic-v1/p2p/%s\n", node.Name, options.IP, node.QUICPort, node.PeerID)
-		fmt.Fprintf(&b, "    privkey: %q\n    enrFields:\n      ip: %q\n      quic: %d\n", node.key.Hex(), options.IP, node.QUICPort)
+		fmt.Fprintf(&b, "  - name: %q\n    # /ip4/%s/udp/%d/quic-v1/p2p/%s\n", node.Name, node.IP, node.QUICPort, node.PeerID)
+		fmt.Fprintf(&b, "    privkey: %q\n    enrFields:\n      ip: %q\n      quic: %d\n", node.key.Hex(), node.IP, node.QUICPort)
 		fmt.Fprintf(&b, "    metricsPort: %d\n    apiPort: %d\n    isAggregator: %t\n    count: %d\n",
 			node.MetricsPort, node.APIPort, node.IsAggregator, len(node.Validators))
 	}

@@ -50,8 +50,8 @@ type Options struct {
 	Progress func(config.KeyProgress)
 	// GenesisDelay is the time from when the keys are ready to slot 0, DefaultGenesisDelay where 0.
 	GenesisDelay time.Duration
-	// StandardPorts takes the ports that the network's files name, if all of them are free. Otherwise, and
-	// without it, free ports are chosen.
+	// StandardPorts takes the ports of the genesis command, if all of them are free. Otherwise, and without it,
+	// free ports are chosen. The network's files name those that were taken.
 	StandardPorts bool
 	// LogLevel is that of the nodes, info where empty.
 	LogLevel string
@@ -124,6 +124,7 @@ type Network struct {
 	Nodes       []*Node
 
 	options Options
+	ports   *reservations
 	client  *http.Client
 	starts  chan func()   // what the keeper is to start
 	died    chan struct{} // has a value when there are deaths to be told
@@ -158,8 +159,12 @@ func Start(ctx context.Context, options Options) (*Network, error) {
 	options.NodeOptions = append(options.NodeOptions[:len(options.NodeOptions):len(options.NodeOptions)],
 		make([]NodeOptions, options.Nodes-len(options.NodeOptions))...)
 
-	files, err := config.WriteDevnet(ctx, options.files())
+	ports := new(reservations)
+	wanted := options.files()
+	wanted.Places = func() ([]config.NodePlace, error) { return ports.choosePlaces(&options) }
+	files, err := config.WriteDevnet(ctx, wanted)
 	if err != nil {
+		ports.close()
 		return nil, err
 	}
 	n := &Network{
@@ -168,6 +173,7 @@ func Start(ctx context.Context, options Options) (*Network, error) {
 		Scheme:      options.Scheme,
 		ActiveSlots: files.ActiveSlots,
 		options:     options,
+		ports:       ports,
 		// Of its own, so that no proxy stands between, and nothing is left open after Stop.
 		client: &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{}).DialContext}},
 		starts: make(chan func()),
@@ -175,9 +181,7 @@ func Start(ctx context.Context, options Options) (*Network, error) {
 		blocks: make(tree),
 		last:   make([]View, options.Nodes),
 	}
-	if err := n.place(files.Nodes); err != nil {
-		return nil, err
-	}
+	n.place(files.Nodes)
 	go n.keep()
 	for i, node := range n.Nodes {
 		if err := ctx.Err(); err != nil {
@@ -193,43 +197,23 @@ func Start(ctx context.Context, options Options) (*Network, error) {
 	return n, nil
 }
 
-// place gives the nodes their addresses and ports.
-func (n *Network) place(files []config.DevnetNode) error {
-	ports, err := n.choosePorts(files)
-	if err != nil {
-		return err
-	}
+// place makes the nodes that the files name.
+func (n *Network) place(files []config.DevnetNode) {
 	for i, file := range files {
-		options := n.options.NodeOptions[i]
-		if !options.IP.IsValid() {
-			options.IP = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		}
-		node := &Node{
+		n.Nodes = append(n.Nodes, &Node{
 			Name:         file.Name,
 			Validators:   file.Validators,
 			PeerID:       file.PeerID,
-			IsAggregator: file.IsAggregator || options.Aggregator,
-			IP:           options.IP,
-			Ports:        ports[i],
+			ENR:          file.ENR,
+			IsAggregator: file.IsAggregator,
+			IP:           file.IP,
+			Ports:        Ports{QUIC: file.QUICPort, API: file.APIPort, Metrics: file.MetricsPort},
 			Dir:          filepath.Join(n.Dir, file.Name),
 			network:      n,
-			options:      options,
+			options:      n.options.NodeOptions[i],
 			keyPath:      file.KeyPath,
-		}
-		key, err := config.LoadNodeKey(file.KeyPath)
-		if err != nil {
-			return err
-		}
-		// The record in the network's files has the standard ports.
-		node.ENR, err = key.ENR(config.ENROptions{
-			IP: node.IP, UDP: node.QUIC, QUIC: node.QUIC, ForkDigest: config.DefaultForkDigest, IsAggregator: node.IsAggregator,
 		})
-		if err != nil {
-			return err
-		}
-		n.Nodes = append(n.Nodes, node)
 	}
-	return nil
 }
 
 // keep starts processes, all from one thread that lives as long as they do: on Linux the signal at a parent's
@@ -258,6 +242,7 @@ func (n *Network) Stop() error {
 	}
 	nodes.Wait()
 	close(n.starts)
+	n.ports.close()
 	n.client.CloseIdleConnections()
 	return errors.Join(errs...)
 }

@@ -472,32 +472,68 @@ func TestPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer busy.Close()
-	port := uint16(busy.Addr().(*net.TCPAddr).Port)
-	if isFree("tcp", port) {
+	if port := uint16(busy.Addr().(*net.TCPAddr).Port); isFree("tcp", port) {
 		t.Errorf("port %d is taken, and said to be free", port)
 	}
-	files := []config.DevnetNode{{QUICPort: 1, APIPort: port, MetricsPort: 2}, {QUICPort: 3, APIPort: 4, MetricsPort: 5}, {QUICPort: 6, APIPort: 7, MetricsPort: 8}}
-	n := &Network{options: Options{StandardPorts: true, NodeOptions: []NodeOptions{{}, {}, {Prefix: []string{"ip"}}}}}
-	ports, err := n.choosePorts(files)
+	own := NodeOptions{Prefix: []string{"ip"}, IP: netip.MustParseAddr("10.0.0.3"), Aggregator: true}
+	options := Options{Nodes: 3, NodeOptions: []NodeOptions{{}, {}, own}}
+	// Networks that choose at the same time do not choose the same ports.
+	seen := make(map[uint16]bool)
+	for range 50 {
+		r := new(reservations)
+		defer r.close()
+		places, err := r.choosePlaces(&options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range places[:2] {
+			for _, port := range []uint16{p.QUICPort, p.APIPort, p.MetricsPort} {
+				if port < firstPort || port >= lastPort || seen[port] {
+					t.Errorf("ports %v: want different ones from %d to %d", places, firstPort, lastPort-1)
+				}
+				seen[port] = true
+			}
+		}
+		standard := config.StandardPlace(2, own.IP)
+		standard.IsAggregator = true
+		if places[2] != standard {
+			t.Errorf("a node in a place of its own is at %v, want %v", places[2], standard)
+		}
+	}
+	if runtime.GOOS != "linux" {
+		return
+	}
+	for port := range seen {
+		if r := new(reservations); r.take("udp", port) && r.take("tcp", port) {
+			t.Errorf("port %d is reserved twice", port)
+			r.close()
+		}
+	}
+}
+
+// The files of a network have the ports that the nodes listen on.
+func TestFilesHaveTheRealPorts(t *testing.T) {
+	n := start(t, fakeOptions(t.TempDir(), 2, NodeOptions{Late: true}, NodeOptions{Late: true}))
+	nodes, err := os.ReadFile(filepath.Join(n.Dir, "nodes.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := make(map[uint16]bool)
-	for _, p := range ports[:2] {
-		for _, port := range []uint16{p.QUIC, p.API, p.Metrics} {
-			if port < firstPort || port >= lastPort || seen[port] {
-				t.Errorf("ports %v: want different ones from %d to %d", ports, firstPort, lastPort-1)
+	setup, err := os.ReadFile(filepath.Join(n.Dir, "validator-config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("- %s\n- %s\n", n.Nodes[0].ENR, n.Nodes[1].ENR); string(nodes) != want {
+		t.Errorf("nodes.yaml is\n%s\nwant\n%s", nodes, want)
+	}
+	for _, node := range n.Nodes {
+		for _, want := range []string{
+			fmt.Sprintf("quic: %d\n", node.QUIC), fmt.Sprintf("apiPort: %d\n", node.API), fmt.Sprintf("metricsPort: %d\n", node.Metrics),
+			fmt.Sprintf("# %s\n", node.Multiaddr()),
+		} {
+			if !strings.Contains(string(setup), want) {
+				t.Errorf("validator-config.yaml has no %q:\n%s", want, setup)
 			}
-			seen[port] = true
 		}
-	}
-	if want := (Ports{6, 7, 8}); ports[2] != want {
-		t.Errorf("a node in a place of its own has the ports %v, want %v", ports[2], want)
-	}
-	n.options.NodeOptions[0].Prefix = []string{"ip"}
-	n.options.NodeOptions[1].Prefix = []string{"ip"}
-	if ports, err = n.choosePorts(files); err != nil || ports[0] != (Ports{1, port, 2}) {
-		t.Errorf("got %v (error %v), want the ports of the files", ports, err)
 	}
 }
 

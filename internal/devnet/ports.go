@@ -2,8 +2,12 @@ package devnet
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
+	"runtime"
 	"strconv"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
@@ -16,53 +20,94 @@ type Ports struct {
 	Metrics uint16 `json:"metrics"`
 }
 
-// Ports are chosen from firstPort up to lastPort, which is below those that systems give to outgoing
-// connections: a node that is restarted is to find its ports free again.
+// Ports are chosen from firstPort up to lastPort, which is below those that systems give to programs that let them
+// choose: a node that is restarted is to find its ports free again.
 const firstPort, lastPort = 10_000, 32_000
 
-// choosePorts returns ports for all nodes.
-func (n *Network) choosePorts(files []config.DevnetNode) ([]Ports, error) {
-	ports := make([]Ports, len(files))
-	free := true
-	for i, file := range files {
-		ports[i] = Ports{QUIC: file.QUICPort, API: file.APIPort, Metrics: file.MetricsPort}
-		if len(n.options.NodeOptions[i].Prefix) == 0 {
-			free = free && n.options.StandardPorts && isFree("udp", file.QUICPort) && isFree("tcp", file.APIPort) && isFree("tcp", file.MetricsPort)
+// reservations are the ports of a network. Other networks on this machine do not choose them before this one has
+// stopped, also while its nodes are still to be started or do not run.
+type reservations struct{ locks []io.Closer }
+
+// take reserves a port, unless another network has reserved it or any program has it open.
+func (r *reservations) take(network string, port uint16) bool {
+	lock, err := lockPort(network, port)
+	if err != nil {
+		return false
+	}
+	if !isFree(network, port) {
+		_ = lock.Close()
+		return false
+	}
+	r.locks = append(r.locks, lock)
+	return true
+}
+
+// lockPort makes sure that only one network chooses a port. The lock is a socket in the kernel's own namespace, which
+// leaves no file and ends with the process. Only Linux has it; elsewhere two networks that start in the same moment may
+// choose the same port.
+func lockPort(network string, port uint16) (io.Closer, error) {
+	if runtime.GOOS != "linux" {
+		return io.NopCloser(nil), nil
+	}
+	return net.Listen("unix", fmt.Sprintf("@leanspec-node/devnet/%s/%d", network, port))
+}
+
+// close gives all ports back.
+func (r *reservations) close() {
+	for _, lock := range r.locks {
+		_ = lock.Close()
+	}
+	r.locks = nil
+}
+
+// choosePlaces gives the nodes their addresses and ports, and reserves the ports. Nodes with a prefix, which are in a
+// place of their own, have the standard ports, and none of theirs is reserved.
+func (r *reservations) choosePlaces(options *Options) ([]config.NodePlace, error) {
+	places := make([]config.NodePlace, options.Nodes)
+	for i := range places {
+		node := options.NodeOptions[i]
+		ip := node.IP
+		if !ip.IsValid() {
+			ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		}
+		places[i] = config.StandardPlace(i, ip)
+		places[i].IsAggregator = places[i].IsAggregator || node.Aggregator
 	}
-	if free {
-		return ports, nil
+	// each calls a function for the ports that are this machine's, until one fails.
+	each := func(do func(network string, port *uint16) bool) bool {
+		for i := range places {
+			if len(options.NodeOptions[i].Prefix) > 0 {
+				continue
+			}
+			if p := &places[i]; !do("udp", &p.QUICPort) || !do("tcp", &p.APIPort) || !do("tcp", &p.MetricsPort) {
+				return false
+			}
+		}
+		return true
 	}
+	if options.StandardPorts && each(func(network string, port *uint16) bool { return r.take(network, *port) }) {
+		return places, nil
+	}
+	r.close()
 	// From somewhere at random, so that networks that start at the same time do not meet.
 	next, left := firstPort+rand.IntN(lastPort-firstPort), lastPort-firstPort
-	take := func(network string) (uint16, error) {
+	ok := each(func(network string, port *uint16) bool {
 		for ; left > 0; left-- {
-			port := uint16(next)
+			*port = uint16(next)
 			if next++; next == lastPort {
 				next = firstPort
 			}
-			if isFree(network, port) {
+			if r.take(network, *port) {
 				left--
-				return port, nil
+				return true
 			}
 		}
-		return 0, errors.New("there are no free ports left")
+		return false
+	})
+	if !ok {
+		return nil, errors.New("there are no free ports left")
 	}
-	for i := range ports {
-		if len(n.options.NodeOptions[i].Prefix) > 0 {
-			continue
-		}
-		for _, p := range []struct {
-			network string
-			port    *uint16
-		}{{"udp", &ports[i].QUIC}, {"tcp", &ports[i].API}, {"tcp", &ports[i].Metrics}} {
-			var err error
-			if *p.port, err = take(p.network); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return ports, nil
+	return places, nil
 }
 
 // isFree tries a port on all addresses.
