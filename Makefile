@@ -72,7 +72,7 @@ race:
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m ./...
 
 check:
-	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	@unformatted="$$(gofmt -l .)" || exit 1; if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/leanspec-node
@@ -86,8 +86,9 @@ docs:
 
 # Runs every fuzz target of every package in turn.
 fuzz:
-	@set -e; for package in $$($(GO) list ./...); do \
-	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	@set -e; packages="$$($(GO) list ./...)"; for package in $$packages; do \
+	  targets="$$($(GO) test -list '^Fuzz' $$package)" || { echo "$$targets"; exit 1; }; \
+	  for target in $$(echo "$$targets" | grep '^Fuzz'); do \
 	    echo "== $$package $$target"; \
 	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$package; \
 	  done; \
