@@ -16,7 +16,7 @@ IMAGE    ?= leanspec-node
 .PHONY: build devnet image images image-binary reproduce test crashtest memtest race check bench docs fuzz clean
 
 build:
-	$(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/leanspec-node
+	$(GO) build -trimpath -buildvcs=auto -ldflags '-s -w' -o $(BIN) ./cmd/leanspec-node
 
 # Runs four nodes with eight validators on this machine until Ctrl-C.
 devnet: build
