@@ -118,7 +118,7 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 func (c *runCmd) logger(console *console) (*slog.Logger, *telemetry.LogControl, error) {
 	levels, err := telemetry.ParseLevels(c.LogLevel)
 	if err != nil {
-		return nil, nil, badInput(&config.Error{File: "--log-level", Value: strconv.Quote(c.LogLevel), Problem: err.Error()})
+		return nil, nil, badInput(&config.Error{File: "--log-level", Problem: err.Error()})
 	}
 	if c.Verbose {
 		levels = telemetry.LevelSpec{Level: slog.LevelDebug, Components: map[string]slog.Level{"libp2p": slog.LevelInfo}}
