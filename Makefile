@@ -13,7 +13,7 @@ VERSION  ?= $(shell git describe --tags --exact-match --dirty 2>/dev/null || git
 REVISION ?= $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null || echo unknown)
 IMAGE    ?= leanspec-node
 
-.PHONY: build devnet image images image-binary reproduce test crashtest memtest race check bench docs fuzz clean
+.PHONY: build devnet image images image-binary reproduce test crashtest recoverytest memtest race check bench docs fuzz clean
 
 build:
 	$(GO) build -trimpath -buildvcs=auto -ldflags '-s -w' -o $(BIN) ./cmd/leanspec-node
@@ -62,6 +62,12 @@ CRASHES ?= 200
 
 crashtest:
 	LEANSPEC_CRASHES=$(CRASHES) $(GO) test -count=1 -timeout 60m -v -run '^TestCrash$$' ./e2e
+
+# Pauses and kills nodes of networks without a third node; go test does each once.
+RECOVERIES ?= 10
+
+recoverytest:
+	LEANSPEC_RECOVERIES=$(RECOVERIES) $(GO) test -count=1 -timeout 60m -v -parallel 4 -run '^Test(PauseOfOneOfTwo|KillOfOneOfTwo|KillOfTwoOfThree)$$' ./e2e
 
 # Measures the memory of a node over 20,000 slots without finality.
 memtest:

@@ -181,6 +181,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Pulse: n.pulse("validator", dutiesStuckAfter),
 	})
 	n.health.AddReady(telemetry.Check{Name: "network", Run: n.network.Check})
+	n.health.SetIsolated(n.network.Isolated)
 	return n, nil
 }
 

@@ -17,6 +17,8 @@ func TestEvaluate(t *testing.T) {
 		{"not ready though all else is well", HealthInput{HeadSlot: 9, ClockSlot: 9, BeforeGenesis: true, Peers: 1, PeersAgreeNothingNewer: 1}, false, UnsyncedNotReady},
 		{"ready before genesis", HealthInput{Ready: true, BeforeGenesis: true}, true, ""},
 		{"at genesis", HealthInput{Ready: true}, true, ""},
+		{"no common topic", HealthInput{Ready: true, Isolated: true, HeadSlot: 100, ClockSlot: 100, Peers: 2, PeersAgreeNothingNewer: 2}, false, UnsyncedIsolated},
+		{"no common topic before genesis", HealthInput{Ready: true, BeforeGenesis: true, Isolated: true, Peers: 2}, false, UnsyncedIsolated},
 		{"recent head", HealthInput{Ready: true, HeadSlot: 100, ClockSlot: 101}, true, ""},
 		{"recent head with a known gap", HealthInput{Ready: true, KnownGap: true, HeadSlot: 100, ClockSlot: 100, Peers: 3, PeersAgreeNothingNewer: 3}, false, UnsyncedGap},
 		{"head 8 slots behind, no peers", HealthInput{Ready: true, HeadSlot: 92, ClockSlot: 100}, true, ""},

@@ -208,7 +208,10 @@ func (g gater) InterceptAccept(network.ConnMultiaddrs) bool {
 
 func (g gater) InterceptSecured(d network.Direction, id peer.ID, addrs network.ConnMultiaddrs) bool {
 	if id == g.n.cfg.NodeKey.PeerID() {
-		return false // a bootnode without an id turned out to be this node
+		if d == network.DirInbound {
+			g.n.sawSelf(addrs.RemoteMultiaddr())
+		}
+		return false
 	}
 	if !g.n.scores.banned(id) {
 		return true
@@ -222,7 +225,9 @@ func (g gater) InterceptSecured(d network.Direction, id peer.ID, addrs network.C
 	return false
 }
 
-func (g gater) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
+func (g gater) InterceptUpgraded(conn network.Conn) (bool, control.DisconnectReason) {
+	return g.n.admit(conn), 0
+}
 
 // routeLogs sends what libp2p logs to the first logger that comes: libp2p has one
 // for the process, which it takes when it writes its first line. gossipsub has a
@@ -244,21 +249,13 @@ func libraryLogger(log *slog.Logger) *slog.Logger {
 	return slog.New(libraryHandler{telemetry.Component(log, "libp2p").Handler()})
 }
 
-// libraryHandler passes on what libp2p logs, one level lower: what it calls an
-// error is a failure between it and a peer, not one of this node, and what it
-// informs of are details. Warnings stay what they are.
+// libraryHandler passes on what libp2p logs, at debug: what it calls an error or
+// warns of is a failure between it and a peer, which happens in every healthy
+// network. Where it matters, this node says so itself.
 type libraryHandler struct{ slog.Handler }
 
 // libraryLevel is the level that a line of libp2p has here.
-func libraryLevel(level slog.Level) slog.Level {
-	switch {
-	case level >= slog.LevelWarn:
-		return slog.LevelWarn
-	case level >= slog.LevelInfo:
-		return slog.LevelDebug
-	}
-	return level
-}
+func libraryLevel(level slog.Level) slog.Level { return min(level, slog.LevelDebug) }
 
 func (h libraryHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.Handler.Enabled(ctx, libraryLevel(level))
