@@ -191,7 +191,7 @@ func want(target reflect.Value) string {
 	case uint64:
 		return "want a whole number, 0 or more"
 	default:
-		return "want = before a value that begins with -, and no blank"
+		return "a value that begins with - needs = before it, as in --flag=-1"
 	}
 }
 

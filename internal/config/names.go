@@ -29,7 +29,7 @@ func DescribeUnknown(name string, known []string) string {
 	return fmt.Sprintf("%s (nearest known name: %s)", shownName(name), Nearest(name, known))
 }
 
-// shownName shows a name: what cannot be seen, or looks like another letter, is escaped.
+// shownName shows a name in ASCII: characters that cannot be seen, or that look like a letter of ASCII, are escaped.
 func shownName(name string) string {
 	more := ""
 	if len(name) > longestName {

@@ -531,6 +531,9 @@ func TestFilesHaveTheRealPorts(t *testing.T) {
 		t.Errorf("nodes.yaml is\n%s\nwant\n%s", nodes, want)
 	}
 	for _, node := range n.Nodes {
+		if node.QUIC < firstPort || node.API < firstPort || node.Metrics < firstPort {
+			t.Errorf("%s has the ports %v, want ports from %d on, as nobody asked for the standard ones", node.Name, node.Ports, firstPort)
+		}
 		for _, want := range []string{
 			fmt.Sprintf("quic: %d\n", node.QUIC), fmt.Sprintf("apiPort: %d\n", node.API), fmt.Sprintf("metricsPort: %d\n", node.Metrics),
 			fmt.Sprintf("# %s\n", node.Multiaddr()),
