@@ -154,6 +154,9 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if strings.TrimSpace(c.NetworkName) == "" {
+		return nil, &config.Error{File: "--network-name", Value: strconv.Quote(c.NetworkName), Problem: "want a name"}
+	}
 	if n := c.CommitteeCount; n != nil && (*n < 1 || *n > config.RegistryLimit) {
 		return nil, &config.Error{File: "--attestation-committee-count", Value: strconv.FormatUint(*n, 10), Problem: fmt.Sprintf("want 1 to %d", config.RegistryLimit)}
 	}

@@ -42,6 +42,7 @@ func TestUsage(t *testing.T) {
 	} {
 		checkFailure(t, t.Context(), 2, want, strings.Fields(command)...)
 	}
+	checkFailure(t, t.Context(), 2, `--network-name: "": want a name`, "--genesis", "x", "--network-name", "")
 	checkFailure(t, t.Context(), 2, `--bootnode: "": want a multiaddr or an ENR, such as /ip4/192.0.2.1/udp/9001/quic-v1`, "--genesis", "x", "--bootnode", "")
 	for _, command := range []string{"--version", "help", "help devnet", "--help", "keys --help"} {
 		c := newTestConsole(0)
