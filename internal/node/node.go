@@ -155,7 +155,8 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	})
 	n.sync = sync.New(sync.Config{
 		Chain: n.chain, Blocks: kept, Clock: n.clock, Observer: n.observer, Log: telemetry.Component(cfg.Log, "sync"),
-		Pulse: n.pulse("sync", stuckAfter),
+		VerifyProof: func(b *lstar.SignedBlock) error { return lstar.VerifyBlockProof(crypto, b, registry(cfg.Genesis)) },
+		Pulse:       n.pulse("sync", stuckAfter),
 	})
 	if n.network, err = p2p.New(p2p.Config{
 		NodeKey: cfg.NodeKey, Listen: cfg.Listen, Bootnodes: cfg.Bootnodes, NetworkName: cfg.NetworkName,
@@ -204,7 +205,7 @@ func registry(g *config.Genesis) *lstar.Validators {
 
 // listen opens the ports that are turned on.
 func (n *Node) listen() error {
-	routes := api.WithIdentity(api.Handler(n.chain, n.metrics.Handler()), n.identity)
+	routes := api.WithIdentity(api.Handler(backend{n.chain, n.sync}, n.metrics.Handler()), n.identity)
 	if n.cfg.LogLevels != nil {
 		routes = api.WithLogLevel(routes, n.cfg.LogLevels, telemetry.Component(n.cfg.Log, "api"))
 	}

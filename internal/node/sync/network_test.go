@@ -36,10 +36,12 @@ func registry(n int) *lstar.Validators {
 	return lstar.NewValidators(list)
 }
 
+var testCrypto = lstar.Crypto{Signatures: xmss.Test, Proofs: prooftest.Trusting{Max: 1 << 20}}
+
 func newStore(t testing.TB, validators *lstar.Validators) *lstar.Store {
 	t.Helper()
 	state := lstar.GenesisState(genesisTime, validators)
-	store, err := lstar.NewStore(lstar.Crypto{Signatures: xmss.Test, Proofs: prooftest.Trusting{Max: 1 << 20}}, lstar.NetworkRules, state, lstar.GenesisBlock(state))
+	store, err := lstar.NewStore(testCrypto, lstar.NetworkRules, state, lstar.GenesisBlock(state))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +193,7 @@ type fixture struct {
 func newFixture(t testing.TB, validators *lstar.Validators, slot lstar.Slot) *fixture {
 	t.Helper()
 	store := newStore(t, validators)
-	return newFixtureOn(t, store, storage.NewMemory(store.Block(store.Head().Root)), slot)
+	return newFixtureOn(t, store, storage.NewMemory(store.Head(), &lstar.SignedBlock{Block: *store.Block(store.Head().Root)}), slot)
 }
 
 // kept is where a chain is kept.
@@ -213,7 +215,9 @@ func newFixtureOn(t testing.TB, store *lstar.Store, blocks kept, slot lstar.Slot
 		Store: store, Storage: blocks, Verifier: chain.NewVerifier(xmss.Test), Clock: c, Observer: observer, Log: log,
 		OnSlotEnd: func(telemetry.SlotSummary) {},
 	})
-	f.Service = New(Config{Chain: f.chain, Blocks: blocks, Clock: c, Observer: observer, Log: log})
+	f.Service = New(Config{Chain: f.chain, Blocks: blocks, Clock: c, Observer: observer, Log: log, VerifyProof: func(b *lstar.SignedBlock) error {
+		return lstar.VerifyBlockProof(testCrypto, b, f.chain.Snapshot().HeadState.Validators)
+	}})
 	f.SetNetwork(network{f})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running stdsync.WaitGroup

@@ -70,6 +70,10 @@ type Chain interface {
 type Blocks interface {
 	// Block returns a block with its proof, or nil if it is not kept.
 	Block(root lstar.Root) (*lstar.SignedBlock, error)
+	// MissingAnchor returns the block that the chain starts from, if it is not kept
+	// or has no proof. AddAnchor adds it, with a proof that was verified.
+	MissingAnchor() (at lstar.Checkpoint, missing bool)
+	AddAnchor(b *lstar.SignedBlock) error
 }
 
 // Config is what a Service needs.
@@ -79,6 +83,9 @@ type Config struct {
 	Observer *telemetry.Observer
 	Log      *slog.Logger
 	Blocks   Blocks // to serve
+	// VerifyProof checks the proof of a block. It is needed where the anchor of
+	// Blocks is missing.
+	VerifyProof func(b *lstar.SignedBlock) error
 	// Network may be given later, by SetNetwork.
 	Network p2p.Requester
 	// Pulse beats while the service looks at what it waits for. It may be nil.
@@ -211,6 +218,7 @@ func (s *Service) Run(ctx context.Context) error {
 	running.Go(func() { _ = s.cfg.Clock.Each(ctx, s.tick) })
 	running.Go(func() { s.importReady(ctx) })
 	running.Go(func() { s.replay(ctx) })
+	running.Go(func() { s.fetchAnchor(ctx) })
 	for {
 		for _, start := range s.plan(ctx) {
 			running.Go(start)

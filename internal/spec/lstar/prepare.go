@@ -76,11 +76,24 @@ func CheckBody(body *BlockBody) error {
 //
 // leanSpec: signatures.py, verify_signatures
 func (t *BlockTask) VerifySignatures() error {
-	components, err := blockComponents(&t.block.Block, t.root, t.parent.Validators)
+	return verifyBlock(t.crypto, t.block, t.root, t.parent.Validators)
+}
+
+// VerifyBlockProof checks the proof of a block against the registry of its chain.
+// The error is a *[Rejection].
+func VerifyBlockProof(crypto Crypto, b *SignedBlock, validators *Validators) error {
+	if err := CheckBody(&b.Block.Body); err != nil {
+		return err
+	}
+	return verifyBlock(crypto, b, b.Block.Root(), validators)
+}
+
+func verifyBlock(crypto Crypto, b *SignedBlock, root Root, validators *Validators) error {
+	components, err := blockComponents(&b.Block, root, validators)
 	if err != nil {
 		return err
 	}
-	if err := t.crypto.Proofs.VerifyMulti(components, t.block.Proof.Proof); err != nil {
+	if err := crypto.Proofs.VerifyMulti(components, b.Proof.Proof); err != nil {
 		return reject(InvalidBlockProof, "%v", err)
 	}
 	return nil
