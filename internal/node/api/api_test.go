@@ -201,7 +201,7 @@ type moving struct {
 }
 
 func (m *moving) Snapshot() *lstar.Snapshot {
-	s := m.backend.Snapshot()
+	s := m.store.Clone().Snapshot() // the store itself keeps its last one
 	m.shown = weak.Make(s)
 	return s
 }
