@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode"
 )
 
@@ -19,24 +20,14 @@ func Nearest(name string, known []string) string {
 	return nearest
 }
 
-// similar reports whether a name may be a known one that is misspelt.
-func similar(name, known string) bool {
-	return 3*editDistance(letters(name), letters(known)) <= len(known)
-}
-
-// DescribeUnknown shows a name that is not known beside the nearest one that is.
+// DescribeUnknown shows a name that is not known beside the nearest one that is. What cannot be seen, or looks like
+// another letter, is escaped.
 func DescribeUnknown(name string, known []string) string {
-	return fmt.Sprintf("%s (nearest known name: %s)", shownName(name), Nearest(name, known))
-}
-
-// shownName shows a name in ASCII: characters that cannot be seen, or that look like a letter of ASCII, are escaped.
-func shownName(name string) string {
-	more := ""
-	if len(name) > longestName {
-		name, more = name[:longestName], "…"
+	shown := name
+	if len(shown) > longestName {
+		shown = shown[:longestName] + "…"
 	}
-	quoted := strconv.QuoteToASCII(name)
-	return quoted[1:len(quoted)-1] + more
+	return fmt.Sprintf("%s (nearest known name: %s)", strings.Trim(strconv.QuoteToASCII(shown), `"`), Nearest(name, known))
 }
 
 // longestName bounds the names that are compared and shown, in bytes. All known names are shorter.

@@ -116,7 +116,7 @@ func (d *DB) commit(b *pebble.Batch) error {
 	case <-d.fail.happened:
 		return d.Err()
 	}
-	d.written.Add(size)
+	d.written += size
 	return nil
 }
 
