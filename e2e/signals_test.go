@@ -199,6 +199,7 @@ func TestDevnetReaderGone(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a network for some slots")
 	}
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "net")
 	cmd := command(context.Background(), "devnet", "--nodes", "2", "--validators", "2", "--scheme", "test", "--active-slots", "64", "--json", "--dir", dir)
 	r, w, err := os.Pipe()
@@ -235,5 +236,33 @@ func TestDevnetReaderGone(t *testing.T) {
 		if err := syscall.Kill(node.PID, 0); !errors.Is(err, syscall.ESRCH) {
 			t.Errorf("process %d is still there (%v)", node.PID, err)
 		}
+	}
+}
+
+// TestDevnetBlocked: a devnet goes on while whoever reads its table does not, to its end and its exit code.
+func TestDevnetBlocked(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs a network for some slots")
+	}
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "net")
+	cmd := command(context.Background(), "devnet", "--nodes", "1", "--validators", "1", "--scheme", "test", "--active-slots", "64",
+		"--until-finalized", "1", "--dir", dir)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	fill(t, w)
+	cmd.Stdout, cmd.Stderr = w, w
+	done := running(t, cmd)
+	_ = w.Close()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("the devnet ended with %v, want code 0: slot 1 was finalized", err)
+		}
+	case <-time.After(90 * time.Second):
+		t.Error("still there after 90 s, want it to end when slot 1 is finalized")
 	}
 }

@@ -18,13 +18,20 @@ import (
 
 // stalledWriter is a writer whose Write blocks until release is closed.
 type stalledWriter struct {
+	stalls  chan struct{} // gets an element when a Write has begun
 	release chan struct{}
 	buf     bytes.Buffer
 }
 
-func newStalledWriter() *stalledWriter { return &stalledWriter{release: make(chan struct{})} }
+func newStalledWriter() *stalledWriter {
+	return &stalledWriter{stalls: make(chan struct{}, 1), release: make(chan struct{})}
+}
 
 func (w *stalledWriter) Write(p []byte) (int, error) {
+	select {
+	case w.stalls <- struct{}{}:
+	default:
+	}
 	<-w.release
 	return w.buf.Write(p)
 }
@@ -51,6 +58,9 @@ func TestSinkStalled(t *testing.T) {
 			const logged = 3 * sinkLines
 			for i := range logged {
 				log.Info("line", "number", i, "payload", payload)
+				if i == 0 {
+					<-w.stalls
+				}
 			}
 			dropped := control.Dropped()
 			sink.mu.Lock()

@@ -557,16 +557,23 @@ func TestSlotEndsOnce(t *testing.T) {
 }
 
 // stalledWriter is a writer whose Write blocks until release is closed.
-type stalledWriter struct{ release chan struct{} }
+type stalledWriter struct {
+	stalls  chan struct{} // gets an element when a Write has begun
+	release chan struct{}
+}
 
 func (w stalledWriter) Write(p []byte) (int, error) {
+	select {
+	case w.stalls <- struct{}{}:
+	default:
+	}
 	<-w.release
 	return len(p), nil
 }
 
 // TestStalledLog: the owner answers while whoever reads the log does not, also when no more lines can wait.
 func TestStalledLog(t *testing.T) {
-	w := stalledWriter{make(chan struct{})}
+	w := stalledWriter{make(chan struct{}, 1), make(chan struct{})}
 	sink := telemetry.NewSink(w)
 	log, control := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelDebug, Writer: sink})
 	defer func() {
@@ -576,6 +583,8 @@ func TestStalledLog(t *testing.T) {
 		}
 	}()
 	f := newFixtureWith(t, 2, 0, true, log)
+	log.Info("filler")
+	<-w.stalls
 	for control.Dropped() == 0 {
 		log.Info("filler")
 	}
