@@ -36,6 +36,7 @@ func TestDiskFull(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a network for half a minute")
 	}
+	t.Parallel()
 	disk := mountSmall(t, "100k")
 	dir := filepath.Join(t.TempDir(), "net")
 	runs(t, "genesis", "--nodes", "1", "--validators", "4", "--scheme", "test", "--genesis-time", "+2s", "--out", dir)

@@ -17,6 +17,7 @@ func TestKilledWhileSigning(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a network for half a minute")
 	}
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "net")
 	data := filepath.Join(t.TempDir(), "data")
 	runs(t, "genesis", "--nodes", "1", "--validators", "2", "--scheme", "test", "--active-slots", "256", "--genesis-time", "+2s", "--out", dir)

@@ -8,11 +8,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,7 +25,17 @@ import (
 // binary is the program under test.
 var binary string
 
+// parallel is the number of tests that run at a time unless -parallel says otherwise. Networks mostly wait for their slots:
+// one of the test scheme takes a tenth of a processor or less.
+const parallel = 6
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		_ = flag.Set("test.parallel", strconv.Itoa(parallel))
+	}
 	dir, err := os.MkdirTemp("", "leanspec-node-e2e")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
