@@ -13,10 +13,10 @@ VERSION  ?= $(shell git describe --tags --exact-match --dirty 2>/dev/null || git
 REVISION ?= $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null || echo unknown)
 IMAGE    ?= leanspec-node
 
-.PHONY: build devnet image images image-binary reproduce test crashtest memtest race check bench docs fuzz clean
+.PHONY: build devnet image images image-binary reproduce test crashtest recoverytest memtest race check bench docs fuzz clean
 
 build:
-	$(GO) build -trimpath -buildvcs=auto -o $(BIN) ./cmd/leanspec-node
+	$(GO) build -trimpath -buildvcs=auto -ldflags '-s -w' -o $(BIN) ./cmd/leanspec-node
 
 # Runs four nodes with eight validators on this machine until Ctrl-C.
 devnet: build
@@ -63,6 +63,12 @@ CRASHES ?= 200
 crashtest:
 	LEANSPEC_CRASHES=$(CRASHES) $(GO) test -count=1 -timeout 60m -v -run '^TestCrash$$' ./e2e
 
+# Pauses and kills nodes of networks without a third node; go test does each once.
+RECOVERIES ?= 10
+
+recoverytest:
+	LEANSPEC_RECOVERIES=$(RECOVERIES) $(GO) test -count=1 -timeout 60m -v -parallel 4 -run '^Test(PauseOfOneOfTwo|KillOfOneOfTwo|KillOfTwoOfThree)$$' ./e2e
+
 # Measures the memory of a node over 20,000 slots without finality.
 memtest:
 	LEANSPEC_MEMORY_SLOTS=20000 $(GO) test -timeout 60m -v -run 'TestMemory' ./internal/node/sync
@@ -72,7 +78,7 @@ race:
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m ./...
 
 check:
-	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	@unformatted="$$(gofmt -l .)" || exit 1; if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/leanspec-node
@@ -86,8 +92,9 @@ docs:
 
 # Runs every fuzz target of every package in turn.
 fuzz:
-	@set -e; for package in $$($(GO) list ./...); do \
-	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	@set -e; packages="$$($(GO) list ./...)"; for package in $$packages; do \
+	  targets="$$($(GO) test -list '^Fuzz' $$package)" || { echo "$$targets"; exit 1; }; \
+	  for target in $$(echo "$$targets" | grep '^Fuzz'); do \
 	    echo "== $$package $$target"; \
 	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$package; \
 	  done; \

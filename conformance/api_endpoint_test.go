@@ -104,6 +104,9 @@ type apiBackend struct {
 func (b *apiBackend) Snapshot() *lstar.Snapshot { return b.snapshot }
 func (b *apiBackend) IsAggregator() bool        { return b.isAggregator }
 
+// SignedBlock returns nil: the vectors' block has no proof.
+func (b *apiBackend) SignedBlock(lstar.Root) *lstar.SignedBlock { return nil }
+
 func (b *apiBackend) SetAggregator(enabled bool) bool {
 	previous := b.isAggregator
 	b.isAggregator = enabled

@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -88,4 +92,115 @@ func TestKilledWhileSigning(t *testing.T) {
 			t.Errorf("status %+v, want four keys and slot 2 or later", status)
 		}
 	}
+}
+
+// TestReadOnlyKeys: a node with keys in a folder that it cannot write signs nothing
+// without a data folder. If the data folder is lost right after a vote, the keys
+// sign neither that slot nor the next one again, and the node says so.
+func TestReadOnlyKeys(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs a network for half a minute")
+	}
+	dir := filepath.Join(t.TempDir(), "net")
+	data := filepath.Join(t.TempDir(), "data")
+	runs(t, "genesis", "--nodes", "1", "--validators", "2", "--scheme", "test", "--active-slots", "256", "--genesis-time", "+4s", "--out", dir)
+	readOnly(t, dir)
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// Permissions do not hold for root, so the node runs as another user.
+	unprivileged := func(args []string) *exec.Cmd {
+		cmd := command(context.Background(), args...)
+		if os.Getuid() == 0 {
+			const nobody = 65534
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			if err := os.Chown(data, nobody, nobody); err != nil {
+				t.Fatal(err)
+			}
+			for _, path := range []string{filepath.Dir(binary), filepath.Dir(filepath.Dir(dir)), filepath.Dir(filepath.Dir(data))} {
+				if err := os.Chmod(path, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return cmd
+	}
+	keys := []string{"--genesis", filepath.Join(dir, "config.yaml"), "--validator-keys", dir, "--node-id", "lean_spec_0", "--scheme", "test"}
+	args := append(keys[:len(keys):len(keys)], "--is-aggregator", "--log-format", "json", "--log-level", "debug",
+		"--api-port", "0", "--metrics-port", "0", "--listen", "")
+
+	out, err := unprivileged(args).CombinedOutput()
+	var exit *exec.ExitError
+	want := filepath.Join(dir, "hash-sig-keys") + ": cannot be written, but what the keys sign must be recorded: set --data-dir (LEANSPEC_DATA_DIR)"
+	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), want) {
+		t.Fatalf("without a data folder: %v, want code 2 and %q:\n%s", err, want, out)
+	}
+
+	args = append(args, "--data-dir", data)
+	node := startCommand(t, unprivileged(args))
+	voted := node.await(t, "vote", 30*time.Second, message("vote produced", 1)).number(t, "slot")
+	if err := node.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-node.exited
+	node.mu.Lock()
+	for _, l := range node.lines {
+		if l["level"] == "error" {
+			t.Errorf("first start, before genesis: line %v, want no error", l)
+		}
+	}
+	node.mu.Unlock()
+	if err := os.RemoveAll(filepath.Join(data, "guard")); err != nil {
+		t.Fatal(err)
+	}
+	node = startCommand(t, unprivileged(args))
+	lost := node.await(t, "error", 10*time.Second, message("signing records are missing", voted))
+	next := lost.number(t, "next_slot")
+	if lost["level"] != "error" || lost.number(t, "keys") != 4 || next != lost.number(t, "slot")+2 || lost.text(t, "advice") == "" {
+		t.Errorf("line %v, want an error about 4 keys, with advice, and a next_slot two after the slot", lost)
+	}
+	status := func() []string {
+		return strings.Fields(runs(t, append([]string{"keys", "status", "--data-dir", data}, keys...)...))
+	}
+	if got := strings.Join(status(), " "); !strings.Contains(got, fmt.Sprintf("0 attestation 0-255 closed %d ", next-1)) {
+		t.Errorf("keys status: got %s, want the attestation key of validator 0 closed up to slot %d", got, next-1)
+	}
+	node.await(t, "vote", 30*time.Second, message("vote produced", next))
+	node.await(t, "block", 30*time.Second, message("block produced", next))
+	node.mu.Lock()
+	defer node.mu.Unlock()
+	skipped := 0
+	for _, l := range node.lines {
+		switch {
+		case l["msg"] == "signed" && l.number(t, "slot") < next:
+			t.Errorf("line %v, want nothing signed before slot %d", l, next)
+		case l["msg"] == "duty skipped" && l["reason"] == "slot_closed":
+			skipped++
+		case l["msg"] == "signature refused" || l["msg"] == "duty missed":
+			t.Errorf("line %v, want duties skipped", l)
+		}
+	}
+	if skipped == 0 {
+		t.Errorf("no duty skipped with reason slot_closed in slots %d to %d, want some", voted, next-1)
+	}
+}
+
+// readOnly lets everybody read a folder and nobody write to it, until the test ends.
+func readOnly(t *testing.T, dir string) {
+	t.Helper()
+	set := func(file, folder os.FileMode) error {
+		return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if d.IsDir() {
+				return os.Chmod(path, folder)
+			}
+			return os.Chmod(path, file)
+		})
+	}
+	if err := set(0o444, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = set(0o600, 0o700) })
 }

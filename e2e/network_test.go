@@ -109,7 +109,7 @@ func TestLateJoiners(t *testing.T) {
 	if err := n.Nodes[3].Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Nodes[4].Start("--checkpoint-sync-url", n.Nodes[0].APIURL()); err != nil {
+	if err := n.Nodes[4].Start("--checkpoint-sync-url", n.Nodes[0].APIURL()+"/lean/v0/states/finalized"); err != nil {
 		t.Fatal(err)
 	}
 	finalizes(t, n, s.Slot+3, 60*time.Second)

@@ -7,9 +7,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -264,7 +266,7 @@ func TestBadInput(t *testing.T) {
 		"listen is no QUIC":    {append(valid, "--listen", "/ip4/127.0.0.1/tcp/1"), []string{"--listen", "/tcp/1", "QUIC"}},
 		"UDP port in use":      {append(valid, "--listen", "/ip4/127.0.0.1/udp/"+busyUDP+"/quic-v1"), []string{"--listen", busyUDP, "in use"}},
 		"bootnode is nothing":  {append(valid, "--bootnode", "enr:-abc"), []string{"--bootnode", "enr:-abc"}},
-		"checkpoint nowhere":   {append(valid, "--checkpoint-sync-url", "http://127.0.0.1:"+ports[0]), []string{ports[0], "refused"}},
+		"checkpoint is no API": {append(valid, "--checkpoint-sync-url", "http://u:s3cret@127.0.0.1:"+ports[0]+"x"), []string{"--checkpoint-sync-url", "REDACTED", "base URL"}},
 		"node key not there":   {append(valid, "--node-key", "no.key"), []string{"no.key", "not found"}},
 		"aggregator, no keys":  {append(valid, "--is-aggregator"), []string{"--is-aggregator", "--validator-keys"}},
 		"subnets, no role":     {append(valid, "--aggregate-subnet-ids", "0"), []string{"--aggregate-subnet-ids", "--is-aggregator"}},
@@ -293,6 +295,54 @@ func TestBadInput(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCheckpointNowhere: a checkpoint's server that does not answer ends the start
+// after five attempts, each of which is logged, with code 1 and without secrets. A
+// signal ends the wait.
+func TestCheckpointNowhere(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "net")
+	runs(t, "genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--out", dir)
+	start := func() (*exec.Cmd, *strings.Builder) {
+		nobody := porttest.Reserve(t)
+		cmd := command(t.Context(), "--genesis", filepath.Join(dir, "config.yaml"), "--scheme", "test", "--api-port", "0", "--metrics-port", "0",
+			"--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--checkpoint-sync-url", "http://u5er:s3cret@127.0.0.1:"+nobody+"/?key=t0ken")
+		var out strings.Builder
+		cmd.Stderr = &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd, &out
+	}
+	began := time.Now()
+	cmd, out := start()
+	_ = cmd.Wait()
+	if got := cmd.ProcessState.ExitCode(); got != 1 {
+		t.Errorf("exit code %d, want 1", got)
+	}
+	if took := time.Since(began); took < 25*time.Second || took > 50*time.Second {
+		t.Errorf("the start took %v, want about 30s", took)
+	}
+	text := out.String()
+	if got := strings.Count(text, "checkpoint sync attempt failed"); got != 5 || !strings.Contains(text, "refused") {
+		t.Errorf("%d attempts are logged, want 5 that say that the connection was refused:\n%s", got, text)
+	}
+	for _, secret := range []string{"u5er", "s3cret", "t0ken"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s is shown:\n%s", secret, text)
+		}
+	}
+
+	cmd, out = start()
+	time.Sleep(time.Second) // nobody tells when it waits
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if got := cmd.ProcessState.ExitCode(); got != 0 {
+		t.Errorf("stopped while it waits: exit code %d, want 0:\n%s", got, out)
 	}
 }
 

@@ -114,7 +114,13 @@ func (l line) text(t *testing.T, key string) string {
 // start starts a node, which the test stops at its end at the latest.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: command(context.Background(), args...), exited: make(chan struct{}), more: make(chan struct{})}
+	return startCommand(t, command(context.Background(), args...))
+}
+
+// startCommand starts a node whose command is ready.
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, exited: make(chan struct{}), more: make(chan struct{})}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -91,7 +91,7 @@ func startRival(t *testing.T, n *devnet.Network, node *devnet.Node) (r *rival, s
 	anchor := lstar.GenesisBlock(state)
 	store, err := lstar.NewStore(r.crypto, lstar.NetworkRules, state, anchor)
 	must(err)
-	kept := storage.NewMemory(anchor)
+	kept := storage.NewMemory(store.Head(), &lstar.SignedBlock{Block: *anchor})
 	observer := telemetry.NewObserver(nil, log)
 	r.chain = chain.New(chain.Config{
 		Store: store, Storage: kept, Verifier: verifier, Clock: n.Clock, Observer: observer, Log: log,

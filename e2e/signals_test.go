@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -141,6 +142,32 @@ func TestLogReaderGone(t *testing.T) {
 			}
 			endsWell(t, cmd, done, syscall.SIGTERM)
 		})
+	}
+}
+
+// TestResultReaderGone: a command that only prints does its work and ends quietly when the reader of its result has
+// ended, as in leanspec-node … | head -1.
+func TestResultReaderGone(t *testing.T) {
+	keys := t.TempDir()
+	for _, args := range [][]string{
+		{"--help"}, {"keys", "status", "--help"}, {"version"},
+		{"keygen", "--scheme", "test", "--active-slots", "8", "--out", keys},
+	} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Close()
+		cmd := command(t.Context(), args...)
+		var errs strings.Builder
+		cmd.Stdout, cmd.Stderr = w, &errs
+		if err := cmd.Run(); err != nil || strings.Contains(errs.String(), "leanspec-node:") {
+			t.Errorf("%q without a reader: %v and on stderr %q, want code 0 and no failure", args, err, errs.String())
+		}
+		_ = w.Close()
+	}
+	if files, err := os.ReadDir(keys); err != nil || len(files) != 4 {
+		t.Errorf("keygen without a reader made %d files (%v), want 4", len(files), err)
 	}
 }
 

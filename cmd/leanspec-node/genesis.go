@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -264,7 +265,7 @@ func parseScheme(name string) (*xmss.Scheme, error) {
 			names = append(names, scheme.String())
 		}
 		from := "--scheme"
-		if strings.EqualFold(name, os.Getenv("LEAN_ENV")) {
+		if name != "" && strings.EqualFold(name, os.Getenv("LEAN_ENV")) {
 			from = "LEAN_ENV"
 		}
 		return nil, badInput(fmt.Errorf("%s: %.64q: want %s", from, name, strings.Join(names, " or ")))
@@ -281,12 +282,13 @@ func asUsage(err error) error {
 	return badInput(err)
 }
 
-// explain tells apart the failures of writing files: an interrupt, files that are in the way, and the rest.
+// explain tells apart the failures of writing files: an interrupt, files that are in the way, a place that cannot be
+// written, and the rest.
 func explain(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("interrupted, nothing was written: %w", context.Canceled)
-	case errors.Is(err, fs.ErrExist):
+	case errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
 		return badInput(err)
 	default:
 		return err

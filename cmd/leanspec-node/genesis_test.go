@@ -177,7 +177,7 @@ func TestGenesisCannotWrite(t *testing.T) {
 	if err := os.WriteFile("net", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	checkFailure(t, t.Context(), 1, "net: not a directory", strings.Fields("genesis --nodes 1 --validators 1 --scheme test --force --out net")...)
+	checkFailure(t, t.Context(), 2, "net: not a directory", strings.Fields("genesis --nodes 1 --validators 1 --scheme test --force --out net")...)
 }
 
 func TestParseGenesisTime(t *testing.T) {

@@ -74,16 +74,20 @@ func run(ctx context.Context, console *console, args []string) int {
 	switch {
 	case exited >= 0: // help was asked for and shown
 		return exited
+	case readerGone(err):
+		return 0
 	case err != nil:
 		return fail(explainUsage(err, args), 2)
 	}
-	err = command.Run()
-	var file *fs.PathError
-	switch {
-	case errors.As(err, &file) && file.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE):
-		return 0 // The command did its work, and the reader of the result had seen enough of it.
-	case err != nil:
+	if err := command.Run(); err != nil && !readerGone(err) {
 		return fail(err, 1)
 	}
 	return 0
+}
+
+// readerGone reports whether err says that the reader of stdout has ended, as head does. That is not a failure: the
+// command did its work, and the reader had seen enough of the result.
+func readerGone(err error) bool {
+	var file *fs.PathError
+	return errors.As(err, &file) && file.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -21,6 +20,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+	chainsync "github.com/leanEthereum/leanspec-node/internal/node/sync"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
@@ -49,7 +49,7 @@ type runCmd struct {
 	Listen            string   `default:"/ip4/0.0.0.0/udp/9001/quic-v1" placeholder:"ADDR" group:"Network" help:"Multiaddr to listen on; empty to only dial (${default})."`
 	NodeKey           string   `placeholder:"FILE" group:"Network" help:"The node's identity, a secp256k1 key in hex. Without it the one in --data-dir, or a new one."`
 	NetworkName       string   `default:"12345678" placeholder:"NAME" group:"Network" help:"Name of the network in gossip topics (${default})."`
-	CheckpointSyncURL string   `name:"checkpoint-sync-url" placeholder:"URL" group:"Network" help:"Start from the finalized state of the node with this API."`
+	CheckpointSyncURL string   `name:"checkpoint-sync-url" placeholder:"URL" group:"Network" help:"Start from the finalized state of the node with this API, such as http://192.0.2.1:5052. Put a URL with a password into the environment: other users of the machine can see flags."`
 	CommitteeCount    *uint64  `name:"attestation-committee-count" placeholder:"N" group:"Network" help:"Number of attestation subnets. Default: what config.yaml says, or 1."`
 	DataDir           string   `placeholder:"DIR" group:"Network" help:"Folder for what the node keeps: its identity, the chain, and a copy of what was signed. Without it the chain is in memory, and gone with the process."`
 }
@@ -107,8 +107,10 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	cfg.AnyMetricsPort = !isSet(command, "metrics-port")
 	n, err := node.New(ctx, *cfg)
 	switch {
-	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO):
-		return err // of the machine, not of the operator
+	case err != nil && ctx.Err() != nil:
+		return nil // stopped while it started
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO) || errors.Is(err, chainsync.ErrUnavailable):
+		return err // of the machine or of another node, not of the operator
 	case err != nil:
 		return badInput(err)
 	}
@@ -118,7 +120,7 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 func (c *runCmd) logger(console *console) (*slog.Logger, *telemetry.LogControl, error) {
 	levels, err := telemetry.ParseLevels(c.LogLevel)
 	if err != nil {
-		return nil, nil, badInput(&config.Error{File: "--log-level", Value: strconv.Quote(c.LogLevel), Problem: err.Error()})
+		return nil, nil, badInput(&config.Error{File: "--log-level", Problem: err.Error()})
 	}
 	if c.Verbose {
 		levels = telemetry.LevelSpec{Level: slog.LevelDebug, Components: map[string]slog.Level{"libp2p": slog.LevelInfo}}
@@ -154,6 +156,9 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if strings.TrimSpace(c.NetworkName) == "" {
+		return nil, &config.Error{File: "--network-name", Value: strconv.Quote(c.NetworkName), Problem: "want a name"}
+	}
 	if n := c.CommitteeCount; n != nil && (*n < 1 || *n > config.RegistryLimit) {
 		return nil, &config.Error{File: "--attestation-committee-count", Value: strconv.FormatUint(*n, 10), Problem: fmt.Sprintf("want 1 to %d", config.RegistryLimit)}
 	}
@@ -163,8 +168,10 @@ func (c *runCmd) resolve() (*node.Config, error) {
 			return nil, err
 		}
 	}
-	if u, err := url.Parse(c.CheckpointSyncURL); c.CheckpointSyncURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-		return nil, &config.Error{File: "--checkpoint-sync-url", Value: strconv.Quote(c.CheckpointSyncURL), Problem: "want the API of a node, such as http://192.0.2.1:5052"}
+	if c.CheckpointSyncURL != "" {
+		if _, err := chainsync.ParseCheckpointURL(c.CheckpointSyncURL); err != nil {
+			return nil, &config.Error{File: "--checkpoint-sync-url", Value: strconv.Quote(telemetry.RedactURL(c.CheckpointSyncURL)), Problem: err.Error()}
+		}
 	}
 	genesis, err := config.LoadGenesis(c.Genesis)
 	if err != nil {

@@ -107,3 +107,25 @@ func TestExposedKeys(t *testing.T) {
 		t.Errorf("warnings = %q, want one for %s, mode 0644, 2 files, and one for net/lean_spec_0.key, mode 0604", got, secrets[1])
 	}
 }
+
+// A start after genesis without records is an error in the log, and the next one,
+// which finds the records, is not. Before genesis nothing is missing.
+func TestMissingRecordsAreLogged(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, test := range []struct {
+		genesis time.Duration // from now
+		want    []int         // lines in each start
+	}{{time.Hour, []int{0, 0}}, {-10 * time.Second, []int{1, 0}}} {
+		mustRun(t, newTestConsole(0), fmt.Sprintf("genesis --nodes 1 --validators 2 --scheme test --active-slots 64 --force --genesis-time %d --out net",
+			time.Now().Add(test.genesis).Unix()))
+		for i, want := range test.want {
+			log := startNode(t, "--validator-keys net")
+			if got := strings.Count(log, `"level":"error","msg":"signing records are missing"`); got != want {
+				t.Errorf("genesis %s from now, start %d: %d errors, want %d:\n%s", test.genesis, i, got, want, log)
+			}
+			if want == 1 && !strings.Contains(log, `"keys":4`) {
+				t.Errorf("the log does not say that 4 keys have no record:\n%s", log)
+			}
+		}
+	}
+}

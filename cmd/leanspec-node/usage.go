@@ -166,9 +166,9 @@ func (m plainMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error
 		failure.File = variable
 	}
 	text, ok := token.Value.(string)
-	_, notNumber := strconv.ParseFloat(text, 64)
+	negative := len(text) > 1 && text[0] == '-' && text[1] >= '0' && text[1] <= '9'
 	switch {
-	case ok && (token.Type == kong.FlagValueToken || token.IsValue() || notNumber == nil):
+	case ok && (token.Type == kong.FlagValueToken || token.IsValue() || negative):
 		failure.Value, failure.Problem = fmt.Sprintf("%.64q", text), want(target)
 	case ok && strings.HasPrefix(text, "-"):
 		failure.Problem = fmt.Sprintf("want a value, got the flag %.64q", text)
@@ -191,7 +191,7 @@ func want(target reflect.Value) string {
 	case uint64:
 		return "want a whole number, 0 or more"
 	default:
-		return "not a value that it can have"
+		return "a value that begins with - needs = before it, as in --flag=-1"
 	}
 }
 

@@ -29,6 +29,7 @@ func TestUsage(t *testing.T) {
 		"devnet --genesis x":          `"--genesis": no such flag; see leanspec-node devnet --help`,
 		"--genesis x devnet":          "--genesis: not a flag of devnet; see leanspec-node devnet --help",
 		"devnet --timeout 5":          `--timeout: "5": want a time such as 30s or 5m`,
+		"genesis --genesis-time -5s":  `--genesis-time: "-5s": a value that begins with - needs = before it, as in --flag=-1`,
 		"genesis --validators -1":     `--validators: "-1": want a whole number`,
 		"keys":                        "keys: want status or export or import after it; see leanspec-node keys --help",
 		"keys stat":                   `"stat": unexpected argument; perhaps status; see leanspec-node keys --help`,
@@ -41,6 +42,7 @@ func TestUsage(t *testing.T) {
 	} {
 		checkFailure(t, t.Context(), 2, want, strings.Fields(command)...)
 	}
+	checkFailure(t, t.Context(), 2, `--network-name: "": want a name`, "--genesis", "x", "--network-name", "")
 	checkFailure(t, t.Context(), 2, `--bootnode: "": want a multiaddr or an ENR, such as /ip4/192.0.2.1/udp/9001/quic-v1`, "--genesis", "x", "--bootnode", "")
 	for _, command := range []string{"--version", "help", "help devnet", "--help", "keys --help"} {
 		c := newTestConsole(0)

@@ -29,21 +29,20 @@ leanspec_flags() {
     if [ -n "${attestationCommitteeCount:-}" ]; then
         printf ' %s' --attestation-committee-count "$attestationCommitteeCount"
     fi
-    # The node wants the address without the path of the state.
-    if [ -n "${checkpoint_sync_url:-}" ]; then
-        printf ' %s' --checkpoint-sync-url "${checkpoint_sync_url%/lean/v0/states/finalized}"
-    fi
     # nodes.yaml is a list of all nodes' records. The node's own is in it too, which it knows.
     while read -r enr; do
         printf ' %s' --bootnode "$enr"
     done < <(sed -n 's/^ *- *"\{0,1\}\(enr:[^" ]*\).*/\1/p' "$configDir/nodes.yaml")
 }
 
+# Not a flag: other users of the machine can see flags, and the URL may hold a password.
+export LEANSPEC_CHECKPOINT_SYNC_URL="${checkpoint_sync_url:-}"
+
 node_binary="$scriptDir/../leanspec-node/build/leanspec-node$(leanspec_flags "$configDir" "$dataDir/$item") --metrics-port $metricsPort"
 
 # The user who owns the key files, which nobody else may read. The port of the metrics is not a flag, so that the health
 # check of the image knows it.
-node_docker="--user $(id -u) -e LEANSPEC_METRICS_PORT=$metricsPort leanspec-node:latest$(leanspec_flags /config /data)"
+node_docker="--user $(id -u) -e LEANSPEC_METRICS_PORT=$metricsPort -e LEANSPEC_CHECKPOINT_SYNC_URL leanspec-node:latest$(leanspec_flags /config /data)"
 
 # choose either binary or docker
 node_setup="docker"

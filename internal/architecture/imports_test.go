@@ -74,7 +74,7 @@ func TestRooms(t *testing.T) {
 		"internal/config":         {"internal/spec", "xmss"},
 		"internal/node/clock":     {"internal/spec/lstar"},
 		"internal/node/chain":     {"internal/spec", "xmss", "internal/node/clock", "internal/telemetry"},
-		"internal/node/api":       {"internal/spec/lstar"},
+		"internal/node/api":       {"internal/spec/lstar", "internal/spec/ssz"},
 		"internal/node/p2p":       {"internal/spec", "xmss", "internal/config", "internal/node/clock", "internal/node/ports", "internal/telemetry", "internal/node/p2p/wire"},
 		"internal/node/storage":   {"internal/spec", "internal/telemetry"},
 		"internal/node/p2p/wire":  {},

@@ -49,6 +49,8 @@ func osError(file string, err error) *Error {
 	var pathError *fs.PathError
 	var linkError *os.LinkError
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && errors.As(err, &pathError) && pathError.Op == "mkdir":
+		problem = "no folder can be made here"
 	case errors.Is(err, fs.ErrNotExist):
 		problem = "file not found"
 	case errors.Is(err, fs.ErrPermission):

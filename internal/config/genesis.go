@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // LatestGenesisTime is the last second of the year 9999, in Unix seconds. A later time is a mistake, most often milliseconds
@@ -120,18 +119,21 @@ func parseGenesis(path string, data []byte) (*Genesis, error) {
 	}
 	switch {
 	case !timeGiven:
-		return nil, genesis.missing(root, "GENESIS_TIME")
+		return nil, missingKey(root, fields, "GENESIS_TIME")
 	case !validatorsGiven:
-		return nil, genesis.missing(root, "GENESIS_VALIDATORS")
+		return nil, missingKey(root, fields, "GENESIS_VALIDATORS")
 	}
 	return genesis, nil
 }
 
-// missing is a failure for a key that is not there. It may be one of those that are unknown.
-func (g *Genesis) missing(root yamlNode, key string) *Error {
+// missingKey is a failure for a key that is not there. It may be there under a name that is much like it.
+func missingKey(root yamlNode, fields []yamlField, key string) *Error {
 	failure := root.missing(key)
-	if len(g.UnknownKeys) > 0 {
-		failure.Problem += "; unknown keys of the file: " + strings.Join(g.UnknownKeys, ", ")
+	for _, field := range fields {
+		if similar(field.key, key) {
+			failure.Problem += "; the file has " + shownName(field.key)
+			break
+		}
 	}
 	return failure
 }

@@ -126,6 +126,10 @@ func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assig
 		if annotated != nil {
 			return findAnnotated(annotated, nodeID, genesis)
 		}
+		if noManifest != nil && noAssigned != nil {
+			return nil, nil, &Error{File: dir, Err: noAssigned,
+				Problem: "has neither " + assignedFile + " with " + filepath.Join(keysDir, manifestFile) + " nor " + annotatedFile}
+		}
 		if noManifest != nil {
 			return nil, nil, noManifest
 		}

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"unicode"
 )
 
@@ -20,14 +19,24 @@ func Nearest(name string, known []string) string {
 	return nearest
 }
 
-// DescribeUnknown shows a name that is not known beside the nearest one that is. What cannot be seen, or looks like
-// another letter, is escaped.
+// similar reports whether a name may be a known one that is misspelt.
+func similar(name, known string) bool {
+	return 3*editDistance(letters(name), letters(known)) <= len(known)
+}
+
+// DescribeUnknown shows a name that is not known beside the nearest one that is.
 func DescribeUnknown(name string, known []string) string {
-	shown := name
-	if len(shown) > longestName {
-		shown = shown[:longestName] + "…"
+	return fmt.Sprintf("%s (nearest known name: %s)", shownName(name), Nearest(name, known))
+}
+
+// shownName shows a name in ASCII: characters that cannot be seen, or that look like a letter of ASCII, are escaped.
+func shownName(name string) string {
+	more := ""
+	if len(name) > longestName {
+		name, more = name[:longestName], "…"
 	}
-	return fmt.Sprintf("%s (nearest known name: %s)", strings.Trim(strconv.QuoteToASCII(shown), `"`), Nearest(name, known))
+	quoted := strconv.QuoteToASCII(name)
+	return quoted[1:len(quoted)-1] + more
 }
 
 // longestName bounds the names that are compared and shown, in bytes. All known names are shorter.

@@ -32,6 +32,9 @@ type NodeKey struct {
 // blanks or a line break around it. Errors are of type [*Error] and do not show what is in the file.
 func LoadNodeKey(path string) (*NodeKey, error) {
 	data, err := ReadText(path, maxNodeKeySize)
+	if _, problem := decodeHex(path, nodeKeySize); problem == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{Field: "node key", Problem: "want the name of a file that holds the key, got a key"} // a secret
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -302,3 +302,24 @@ func TestLoadOrMakeNodeKey(t *testing.T) {
 		t.Error("a broken key was accepted, or replaced")
 	}
 }
+
+// A key in a wrong place is not shown.
+func TestMisplacedNodeKeyIsNotShown(t *testing.T) {
+	t.Chdir(t.TempDir())
+	key, err := GenerateNodeKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("node.key", []byte(key.Hex()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for place, load := range map[string]func() error{
+		"as a genesis":         func() error { _, err := LoadGenesis("node.key"); return err },
+		"as the name of a key": func() error { _, err := LoadNodeKey(key.Hex()); return err },
+		"with 0x":              func() error { _, err := LoadNodeKey("0x" + key.Hex()); return err },
+	} {
+		if err := load(); err == nil || strings.Contains(err.Error(), key.Hex()[:8]) {
+			t.Errorf("%s: got %v, want an error without the key", place, err)
+		}
+	}
+}

@@ -50,7 +50,8 @@ func parseYAML(file string, data []byte) (yamlNode, error) {
 		return root, fileError(file, "not a YAML file: not UTF-8 text")
 	}
 	text := string(data)
-	for i, line := range strings.Split(text, "\n") {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
 		if len(line)-len(strings.TrimLeft(line, " ")) > maxIndent {
 			return root, fileError(file, "not a YAML file that can be read: line %d: indented by more than %d", i+1, maxIndent)
 		}
@@ -62,7 +63,7 @@ func parseYAML(file string, data []byte) (yamlNode, error) {
 	// Duplicate keys are refused below, in words that name the key.
 	tree, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		return root, syntaxError(file, err)
+		return root, syntaxError(file, lines, err)
 	}
 	for _, document := range tree.Docs {
 		if document.Body == nil {
@@ -114,17 +115,33 @@ func checkTokens(file string, tokens token.Tokens) error {
 	return nil
 }
 
-// syntaxError puts the parser's drawing of the place, which has many lines, into one.
-func syntaxError(file string, err error) error {
+// syntaxError says in one line where the parser failed, and what to look for there. The parser's own words are about
+// its grammar, with a drawing of the place.
+func syntaxError(file string, lines []string, err error) error {
 	var described yaml.Error
 	if !errors.As(err, &described) {
-		return &Error{File: file, Problem: "not a YAML file", Err: err}
+		return fileError(file, "not a YAML file")
 	}
 	place := ""
 	if t := described.GetToken(); t != nil && t.Position != nil {
 		place = fmt.Sprintf("line %d: ", t.Position.Line)
+		if n := t.Position.Line; n >= 1 && n <= len(lines) && strings.HasPrefix(strings.TrimLeft(lines[n-1], " "), "\t") {
+			return fileError(file, "not a YAML file: %sbegins with a tab; indent with spaces", place)
+		}
 	}
-	return &Error{File: file, Problem: "not a YAML file: " + place + described.GetMessage(), Err: err}
+	message := described.GetMessage()
+	for _, known := range []struct{ part, problem string }{
+		{"quoted text", "a quote without its end"},
+		{"']'", "brackets that do not match"},
+		{"'}'", "braces that do not match"},
+		{"mapping value is not allowed", "a second colon, or the next line is indented too far"},
+		{"document separator", "text after the separator of documents"},
+	} {
+		if strings.Contains(message, known.part) {
+			return fileError(file, "not a YAML file: %s%s", place, known.problem)
+		}
+	}
+	return fileError(file, "not a YAML file: %snot a key with a value here; look at the indentation and the colons", place)
 }
 
 // line is the number of the line on which a node starts, 0 if unknown.
@@ -145,8 +162,12 @@ func (n yamlNode) missing(key string) *Error {
 	return &Error{File: n.file, Field: n.child(key).field, Problem: "missing"}
 }
 
-// shown is the value of a scalar for an error, and the kind of anything else.
+// shown is the value of a scalar for an error, and the kind of anything else. A file that is nothing but a scalar is no
+// YAML file of ours, and may be a key file: it is not shown.
 func (n yamlNode) shown() string {
+	if _, scalar := n.ast.(ast.ScalarNode); scalar && n.field == "" && !n.isNull() {
+		return "a single value"
+	}
 	switch v := n.ast.(type) {
 	case nil:
 		return "nothing"

@@ -478,7 +478,11 @@ func TestPorts(t *testing.T) {
 	own := NodeOptions{Prefix: []string{"ip"}, IP: netip.MustParseAddr("10.0.0.3"), Aggregator: true}
 	options := Options{Nodes: 3, NodeOptions: []NodeOptions{{}, {}, own}}
 	// Networks that choose at the same time do not choose the same ports.
-	seen := make(map[uint16]bool)
+	type place struct {
+		network string
+		port    uint16
+	}
+	seen := make(map[place]bool) // a TCP port and a UDP port may have the same number
 	for range 50 {
 		r := new(reservations)
 		defer r.close()
@@ -487,11 +491,11 @@ func TestPorts(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, p := range places[:2] {
-			for _, port := range []uint16{p.QUICPort, p.APIPort, p.MetricsPort} {
-				if port < firstPort || port >= lastPort || seen[port] {
+			for _, at := range []place{{"udp", p.QUICPort}, {"tcp", p.APIPort}, {"tcp", p.MetricsPort}} {
+				if at.port < firstPort || at.port >= lastPort || seen[at] {
 					t.Errorf("ports %v: want different ones from %d to %d", places, firstPort, lastPort-1)
 				}
-				seen[port] = true
+				seen[at] = true
 			}
 		}
 		standard := config.StandardPlace(2, own.IP)
@@ -503,11 +507,12 @@ func TestPorts(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return
 	}
-	for port := range seen {
-		if r := new(reservations); r.take("udp", port) && r.take("tcp", port) {
-			t.Errorf("port %d is reserved twice", port)
-			r.close()
+	for at := range seen {
+		r := new(reservations)
+		if r.take(at.network, at.port) {
+			t.Errorf("%s port %d is reserved twice", at.network, at.port)
 		}
+		r.close()
 	}
 }
 
@@ -526,6 +531,9 @@ func TestFilesHaveTheRealPorts(t *testing.T) {
 		t.Errorf("nodes.yaml is\n%s\nwant\n%s", nodes, want)
 	}
 	for _, node := range n.Nodes {
+		if node.QUIC < firstPort || node.API < firstPort || node.Metrics < firstPort {
+			t.Errorf("%s has the ports %v, want ports from %d on, as nobody asked for the standard ones", node.Name, node.Ports, firstPort)
+		}
 		for _, want := range []string{
 			fmt.Sprintf("quic: %d\n", node.QUIC), fmt.Sprintf("apiPort: %d\n", node.API), fmt.Sprintf("metricsPort: %d\n", node.Metrics),
 			fmt.Sprintf("# %s\n", node.Multiaddr()),

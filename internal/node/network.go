@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
+	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/sync"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
@@ -71,22 +72,40 @@ func (p *publisher) report(err error, kind string, slot lstar.Slot) {
 	}
 }
 
-// anchor returns the state and the block that the node starts from: genesis, or
-// what another node has finalized.
+// anchor returns the state that the node starts from, genesis or what another node
+// has finalized, and the block that it comes from. The block may lack its proof, or
+// be nil.
 //
 // leanSpec: node/anchor.py, Anchor
-func anchor(ctx context.Context, cfg *Config) (*lstar.State, *lstar.Block, error) {
+func anchor(ctx context.Context, cfg *Config, crypto lstar.Crypto, log *slog.Logger) (*lstar.State, *lstar.SignedBlock, error) {
 	validators := registry(cfg.Genesis)
 	if cfg.CheckpointSyncURL == "" {
 		state := lstar.GenesisState(cfg.Genesis.GenesisTime, validators)
-		return state, lstar.GenesisBlock(state), nil
+		return state, &lstar.SignedBlock{Block: *lstar.GenesisBlock(state)}, nil
 	}
-	state, block, err := sync.FetchCheckpoint(ctx, cfg.CheckpointSyncURL, cfg.Genesis.GenesisTime, validators)
+	state, block, err := sync.FetchCheckpoint(ctx, sync.CheckpointSource{
+		URL: cfg.CheckpointSyncURL, GenesisTime: cfg.Genesis.GenesisTime, Validators: validators, Time: cfg.Time, Log: log,
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	return state, &block.Block, nil
+	if block != nil && len(block.Proof.Proof) > 0 {
+		if err := lstar.VerifyBlockProof(crypto, block, validators); err != nil {
+			// Peers would hold a bad proof against this node.
+			log.Info("the checkpoint's block came with a proof that is not valid", telemetry.Slot(uint64(block.Block.Slot)), telemetry.Err(err))
+			block = &lstar.SignedBlock{Block: block.Block}
+		}
+	}
+	return state, block, nil
 }
+
+// backend is what the API shows of the node.
+type backend struct {
+	*chain.Chain
+	sync *sync.Service
+}
+
+func (b backend) SignedBlock(root lstar.Root) *lstar.SignedBlock { return b.sync.BlockByRoot(root) }
 
 // subnets returns the attestation subnets to take part in: those of the own
 // validators, and those that an aggregator was given.

@@ -155,7 +155,8 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	})
 	n.sync = sync.New(sync.Config{
 		Chain: n.chain, Blocks: kept, Clock: n.clock, Observer: n.observer, Log: telemetry.Component(cfg.Log, "sync"),
-		Pulse: n.pulse("sync", stuckAfter),
+		VerifyProof: func(b *lstar.SignedBlock) error { return lstar.VerifyBlockProof(crypto, b, registry(cfg.Genesis)) },
+		Pulse:       n.pulse("sync", stuckAfter),
 	})
 	if n.network, err = p2p.New(p2p.Config{
 		NodeKey: cfg.NodeKey, Listen: cfg.Listen, Bootnodes: cfg.Bootnodes, NetworkName: cfg.NetworkName,
@@ -181,6 +182,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Pulse: n.pulse("validator", dutiesStuckAfter),
 	})
 	n.health.AddReady(telemetry.Check{Name: "network", Run: n.network.Check})
+	n.health.SetIsolated(n.network.Isolated)
 	return n, nil
 }
 
@@ -203,7 +205,7 @@ func registry(g *config.Genesis) *lstar.Validators {
 
 // listen opens the ports that are turned on.
 func (n *Node) listen() error {
-	routes := api.WithIdentity(api.Handler(n.chain, n.metrics.Handler()), n.identity)
+	routes := api.WithIdentity(api.Handler(backend{n.chain, n.sync}, n.metrics.Handler()), n.identity)
 	if n.cfg.LogLevels != nil {
 		routes = api.WithLogLevel(routes, n.cfg.LogLevels, telemetry.Component(n.cfg.Log, "api"))
 	}
@@ -378,16 +380,16 @@ func (n *Node) logStart(log *slog.Logger) {
 func (n *Node) watchHealth(ctx context.Context) error {
 	for {
 		snap, newer := n.chain.Watch()
-		view := n.sync.View()
+		syncChanged := n.sync.Changed()
 		n.health.Update(telemetry.HealthInput{
 			Ready: true, BeforeGenesis: n.clock.BeforeGenesis(), HeadSlot: uint64(snap.Head.Slot),
-			KnownGap: view.Gap, MissingAncestor: view.MissingAncestor, Peers: view.Peers, PeersAgreeNothingNewer: view.Agree,
+			KnownGap: n.sync.KnownGap(), Peers: n.sync.Peers(), PeersAgreeNothingNewer: n.sync.PeersAgreeNothingNewer(),
 		})
 		synced, reason := n.health.Synced()
-		n.observer.SyncState(telemetry.SyncState{Synced: synced, Reason: reason, Distance: view.Distance})
+		n.observer.SyncState(telemetry.SyncState{Synced: synced, Reason: reason, Distance: n.sync.Distance()})
 		select {
 		case <-newer:
-		case <-view.Outdated():
+		case <-syncChanged:
 		case <-ctx.Done():
 			return nil
 		}

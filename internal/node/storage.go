@@ -28,11 +28,11 @@ type chainStorage interface {
 // its changes are kept. The database is nil where there is no data folder.
 func openChain(ctx context.Context, cfg *Config, crypto lstar.Crypto, now clock.Clock, log *slog.Logger) (*lstar.Store, chainStorage, *storage.DB, error) {
 	if cfg.DataDir == "" {
-		store, _, block, err := newStore(ctx, cfg, crypto)
+		store, _, block, err := newStore(ctx, cfg, crypto, log)
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		return store, storage.NewMemory(block), nil, nil
+		return store, storage.NewMemory(store.Head(), block), nil, nil
 	}
 	started := time.Now()
 	db, err := storage.Open(filepath.Join(cfg.DataDir, chainFolder), identity(cfg), storage.Options{Log: log})
@@ -57,7 +57,7 @@ func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypt
 		return nil, err
 	}
 	if store == nil {
-		store, state, block, err := newStore(ctx, cfg, crypto)
+		store, state, block, err := newStore(ctx, cfg, crypto, log)
 		if err != nil {
 			return nil, err
 		}
@@ -76,28 +76,33 @@ func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypt
 		return store, nil
 	}
 	// Older, but maybe all there is: a whole network can have been down.
-	newer, state, block, err := newStore(ctx, cfg, crypto)
+	newer, state, block, err := newStore(ctx, cfg, crypto, log)
 	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
 	case err != nil:
 		log.Warn("the chain in the data folder is older than what peers serve, and the checkpoint cannot be had: resuming what is there",
 			telemetry.Slot(uint64(head)), telemetry.Err(err))
 		return store, nil
-	case block.Slot <= head:
-		log.Info("resuming from the data folder, the checkpoint is not newer", telemetry.Slot(uint64(head)), "checkpoint_slot", uint64(block.Slot))
+	case newer.Head().Slot <= head:
+		log.Info("resuming from the data folder, the checkpoint is not newer", telemetry.Slot(uint64(head)), "checkpoint_slot", uint64(newer.Head().Slot))
 		return store, nil
 	}
 	log.Warn("the chain in the data folder is older than what peers serve, and is replaced by the checkpoint",
-		telemetry.Slot(uint64(head)), "checkpoint_slot", uint64(block.Slot))
+		telemetry.Slot(uint64(head)), "checkpoint_slot", uint64(newer.Head().Slot))
 	return newer, db.Init(state, block)
 }
 
 // newStore returns a store that starts from genesis or a checkpoint.
-func newStore(ctx context.Context, cfg *Config, crypto lstar.Crypto) (*lstar.Store, *lstar.State, *lstar.Block, error) {
-	state, block, err := anchor(ctx, cfg)
+func newStore(ctx context.Context, cfg *Config, crypto lstar.Crypto, log *slog.Logger) (*lstar.Store, *lstar.State, *lstar.SignedBlock, error) {
+	state, block, err := anchor(ctx, cfg, crypto, log)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	store, err := lstar.NewStore(crypto, lstar.NetworkRules, state, block)
+	if block == nil {
+		return lstar.NewStoreFromState(crypto, lstar.NetworkRules, state), state, nil, nil
+	}
+	store, err := lstar.NewStore(crypto, lstar.NetworkRules, state, &block.Block)
 	return store, state, block, err
 }
 

@@ -22,9 +22,10 @@ import (
 // source is a node to start from, at some finalized block.
 type source struct{ snapshot *lstar.Snapshot }
 
-func (s source) Snapshot() *lstar.Snapshot { return s.snapshot }
-func (source) IsAggregator() bool          { return false }
-func (source) SetAggregator(bool) bool     { return false }
+func (s source) Snapshot() *lstar.Snapshot               { return s.snapshot }
+func (source) SignedBlock(lstar.Root) *lstar.SignedBlock { return nil }
+func (source) IsAggregator() bool                        { return false }
+func (source) SetAggregator(bool) bool                   { return false }
 
 // TestOpenChain starts a node again and again on one data folder.
 func TestOpenChain(t *testing.T) {
@@ -32,6 +33,7 @@ func TestOpenChain(t *testing.T) {
 	crypto := lstar.Crypto{Signatures: xmss.Test, Proofs: proof.NewSigList(xmss.Test, nil)}
 	cfg := Config{Genesis: w.genesis, Scheme: w.scheme, NetworkName: "test", DataDir: t.TempDir()}
 	fake := clocktest.New(time.Unix(genesisTime, 0))
+	cfg.Time = fake
 	now := clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesisTime}, Time: fake}
 
 	// What another node has: an empty block at slot 5000, as its finalized one.
@@ -76,6 +78,12 @@ func TestOpenChain(t *testing.T) {
 		}
 		if strings.Contains(step.name, "to be had") {
 			cfg.CheckpointSyncURL = "http://127.0.0.1:1"
+			go func() { // lets the time between the attempts pass
+				for range 4 {
+					<-fake.Waiting()
+					fake.Advance(fake.Left())
+				}
+			}()
 		}
 		lines := new(bytes.Buffer)
 		log, _ := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelInfo, Writer: lines})

@@ -21,9 +21,8 @@ type HealthInput struct {
 	Ready bool
 	// KnownGap says that blocks are known to exist which the node has yet to import.
 	KnownGap bool
-	// MissingAncestor says that blocks with a valid signature of their proposer wait for one that no peer has. It implies
-	// KnownGap.
-	MissingAncestor bool
+	// Isolated says that there are peers, but none with a gossip topic in common.
+	Isolated bool
 	// Peers counts open connections, PeersAgreeNothingNewer those peers among them whose own head is not newer
 	// than ours.
 	Peers, PeersAgreeNothingNewer int
@@ -33,9 +32,9 @@ type HealthInput struct {
 const (
 	UnsyncedNotReady  = "not_ready"
 	UnsyncedGap       = "known_gap"
-	UnsyncedAncestor  = "missing_ancestor"
 	UnsyncedNoPeers   = "stale_head_no_peers"
 	UnsyncedStaleHead = "stale_head"
+	UnsyncedIsolated  = "no_common_topic"
 )
 
 // Evaluate applies the sync rule. The reason is empty where the node is synced.
@@ -46,10 +45,10 @@ func Evaluate(in HealthInput) (synced bool, reason string) {
 	switch {
 	case !in.Ready:
 		return false, UnsyncedNotReady
+	case in.Isolated:
+		return false, UnsyncedIsolated
 	case in.BeforeGenesis:
 		return true, ""
-	case in.MissingAncestor:
-		return false, UnsyncedAncestor
 	case in.KnownGap:
 		return false, UnsyncedGap
 	case in.HeadSlot >= in.ClockSlot || in.ClockSlot-in.HeadSlot <= maxHeadAge:
@@ -68,6 +67,8 @@ func Evaluate(in HealthInput) (synced bool, reason string) {
 type Health struct {
 	input atomic.Pointer[HealthInput]
 	clock atomic.Pointer[func() uint64]
+	// isolated is nil for a node without a network.
+	isolated func() bool
 	// live and ready are the checks of /livez, and those that /readyz has besides.
 	live, ready []Check
 }
@@ -79,6 +80,10 @@ func (h *Health) Update(in HealthInput) { h.input.Store(&in) }
 // moment of the question, so that a node which hangs and updates nothing stops being healthy.
 func (h *Health) SetClock(slot func() uint64) { h.clock.Store(&slot) }
 
+// SetIsolated gives what reports whether there are peers, but none with a gossip topic in common. It must be called before
+// the first question.
+func (h *Health) SetIsolated(isolated func() bool) { h.isolated = isolated }
+
 // Input returns what the rule is applied to now.
 func (h *Health) Input() HealthInput {
 	var in HealthInput
@@ -88,6 +93,9 @@ func (h *Health) Input() HealthInput {
 	if slot := h.clock.Load(); slot != nil && *slot != nil {
 		in.ClockSlot = (*slot)()
 		in.BeforeGenesis = in.BeforeGenesis && in.ClockSlot == 0
+	}
+	if h.isolated != nil {
+		in.Isolated = h.isolated()
 	}
 	return in
 }

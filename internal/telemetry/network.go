@@ -73,6 +73,32 @@ type PeerBanned struct {
 	Reason string
 }
 
+// SubscriptionsLost reports that the gossip library has lost the subscriptions of a connected peer. Reset says that
+// the connection is closed, so that both sides start anew.
+type SubscriptionsLost struct {
+	PeerID string
+	Reset  bool
+}
+
+// DuplicateIdentity reports two processes that have the same peer id. PeerID is this node's own if one of the two is
+// this node.
+type DuplicateIdentity struct {
+	PeerID string
+	// Address and Other are the addresses of the two; Other is empty if it is this node.
+	Address, Other string
+}
+
+// ForeignPeer reports a peer that gossips, but on no topic of this node's network.
+type ForeignPeer struct {
+	PeerID       string
+	Ours, Theirs []string // topics; those of the peer are what it sent
+}
+
+// ForeignPeers reports the number of connected peers that gossip on no topic of this node's network.
+type ForeignPeers struct {
+	Count int
+}
+
 // GossipReceived reports a gossip message of a peer, before it is judged. Bytes is its compressed size.
 type GossipReceived struct {
 	Kind  string
@@ -132,6 +158,9 @@ type networkMetrics struct {
 	requests          *prometheus.CounterVec // protocol, direction, result
 	requestTime       map[string]prometheus.Observer
 	faults, bans      prometheus.Counter
+	subscriptionsLost prometheus.Counter
+	duplicates        prometheus.Counter
+	foreignPeers      prometheus.Gauge
 	connectedPeers    *prometheus.GaugeVec   // client
 	connections       *prometheus.CounterVec // direction, result
 	disconnections    *prometheus.CounterVec // direction, reason
@@ -182,12 +211,19 @@ func newNetworkMetrics(d *definer, peerNames []string) networkMetrics {
 	}
 	m.faults = d.counter("leanspec_peer_faults_total", "Faults counted against peers.")
 	m.bans = d.counter("leanspec_peers_banned_total", "Peers that were banned for a time.")
+	m.subscriptionsLost = d.counter("leanspec_gossip_subscriptions_lost_total",
+		"Times that the gossip library lost the subscriptions of a connected peer.")
+	m.duplicates = d.counter("leanspec_duplicate_identity_total",
+		"Connections that show that two processes have the same peer id.")
+	m.foreignPeers = d.gauge("leanspec_peers_without_common_topic", "Connected peers that gossip, but on no topic of this node's network.")
 
 	d.section = "leanMetrics: Network Metrics"
 	m.connectedPeers = d.gaugeVec("lean_connected_peers", "Peers with an open connection.", client)
-	m.connections = d.counterVec("lean_peer_connection_events_total", "Attempts to connect, by result.",
+	m.connections = d.counterVec("lean_peer_connection_events_total",
+		"Attempts to connect, by result. Of a peer with several connections, the first one counts.",
 		fixed("direction", directions...), fixed("result", connectionResults...))
-	m.disconnections = d.counterVec("lean_peer_disconnection_events_total", "Connections that ended, by reason.",
+	m.disconnections = d.counterVec("lean_peer_disconnection_events_total",
+		"Peers that disconnected, by reason. Of a peer with several connections, the end of the last one counts.",
 		fixed("direction", directions...), fixed("reason", disconnectReasons...))
 	m.meshPeers = d.gaugeVec("lean_gossip_mesh_peers", "Peers in the mesh of at least one gossip topic.", client)
 	m.committeeSubnet = d.gauge("lean_attestation_committee_subnet", "Attestation subnet of this node's committee.")
@@ -211,12 +247,12 @@ func setByName(gauge *prometheus.GaugeVec, names []string, total int, byName map
 	gauge.WithLabelValues(unknownPeer).Set(float64(max(total, 0)))
 }
 
-// PeerConnection counts the attempt. A failure is a line at debug: whoever dials logs the first of a row.
+// PeerConnection counts the attempt, unless the peer was connected already. A failure is a line at debug: whoever dials logs the first of a row.
 func (o *Observer) PeerConnection(e PeerConnection) {
 	if o == nil {
 		return
 	}
-	if directions.has(e.Direction) && connectionResults.has(e.Result) {
+	if !e.Further && directions.has(e.Direction) && connectionResults.has(e.Result) {
 		o.m.connections.WithLabelValues(e.Direction, e.Result).Inc()
 	}
 	level, msg := slog.LevelInfo, "peer connected"
@@ -230,12 +266,12 @@ func (o *Observer) PeerConnection(e PeerConnection) {
 		slog.String("direction", e.Direction), slog.String("result", e.Result), Err(e.Err))
 }
 
-// PeerDisconnection counts the disconnection by reason.
+// PeerDisconnection counts the disconnection by reason, unless the peer is still connected.
 func (o *Observer) PeerDisconnection(e PeerDisconnection) {
 	if o == nil {
 		return
 	}
-	if directions.has(e.Direction) && disconnectReasons.has(e.Reason) {
+	if !e.Further && directions.has(e.Direction) && disconnectReasons.has(e.Reason) {
 		o.m.disconnections.WithLabelValues(e.Direction, e.Reason).Inc()
 	}
 	level, msg := slog.LevelInfo, "peer disconnected"
@@ -244,6 +280,51 @@ func (o *Observer) PeerDisconnection(e PeerDisconnection) {
 	}
 	write(o.p2p, level, msg, Peer(e.PeerID), slog.String("direction", e.Direction),
 		Reason(e.Reason), optional("detail", e.Detail))
+}
+
+// SubscriptionsLost counts and logs the loss.
+func (o *Observer) SubscriptionsLost(e SubscriptionsLost) {
+	if o == nil {
+		return
+	}
+	o.m.subscriptionsLost.Inc()
+	advice := "The node closes the connection and dials again, which restores gossip. If it happens often, look at the log of the peer."
+	if !e.Reset {
+		advice = "This node sends no gossip to the peer. Restart the peer, or this node."
+	}
+	write(o.p2p, slog.LevelWarn, "gossip subscriptions of a peer were lost", Peer(e.PeerID), slog.Bool("reset", e.Reset), Advice(advice))
+}
+
+// DuplicateIdentity counts and logs the second process. The log limits the rate.
+func (o *Observer) DuplicateIdentity(e DuplicateIdentity) {
+	if o == nil {
+		return
+	}
+	o.m.duplicates.Inc()
+	msg := "two nodes have the same peer id"
+	if e.Other == "" {
+		msg = "another node has the peer id of this node"
+	}
+	write(o.p2p, slog.LevelWarn, msg, Peer(e.PeerID), optional("address", e.Address), optional("other_address", e.Other),
+		Advice("Give each node its own node key: stop one of the two, remove its copied --node-key file or node.key in its data folder, "+
+			"and start it again. If its validator keys were copied too, never run both."))
+}
+
+// ForeignPeer logs the topics of both sides.
+func (o *Observer) ForeignPeer(e ForeignPeer) {
+	if o == nil {
+		return
+	}
+	write(o.p2p, slog.LevelWarn, "peer has no gossip topic in common", Peer(e.PeerID), slog.Any("our_topics", e.Ours), slog.Any("their_topics", e.Theirs),
+		Advice("Compare the third part of the topics, which is the network name: --network-name must be the same on all nodes of a network."))
+}
+
+// ForeignPeers sets the number of these peers.
+func (o *Observer) ForeignPeers(e ForeignPeers) {
+	if o == nil {
+		return
+	}
+	o.m.foreignPeers.Set(float64(e.Count))
 }
 
 // PeerFault counts and logs what a peer did wrong.

@@ -650,6 +650,46 @@ var eventCases = []eventCase{
 		level: "info",
 	},
 	{
+		name: "second connection of a peer",
+		send: func(o *Observer) {
+			o.PeerConnection(PeerConnection{PeerID: "peer", Direction: DirectionInbound, Result: ResultSuccess, Further: true})
+		},
+		level: "debug",
+	},
+	{
+		name: "end of one of several connections",
+		send: func(o *Observer) {
+			o.PeerDisconnection(PeerDisconnection{PeerID: "peer", Direction: DirectionOutbound, Reason: DisconnectRemoteClose, Further: true})
+		},
+		level: "debug",
+	},
+	{
+		name:  "subscriptions lost",
+		send:  func(o *Observer) { o.SubscriptionsLost(SubscriptionsLost{PeerID: "peer", Reset: true}) },
+		want:  deltas{"leanspec_gossip_subscriptions_lost_total": 1},
+		level: "warn",
+	},
+	{
+		name: "duplicate identity",
+		send: func(o *Observer) {
+			o.DuplicateIdentity(DuplicateIdentity{PeerID: "peer", Address: "/ip4/192.0.2.1/udp/9001/quic-v1"})
+		},
+		want:  deltas{"leanspec_duplicate_identity_total": 1},
+		level: "warn",
+	},
+	{
+		name: "foreign peer",
+		send: func(o *Observer) {
+			o.ForeignPeer(ForeignPeer{PeerID: "peer", Ours: []string{"a"}, Theirs: []string{"b"}})
+		},
+		level: "warn",
+	},
+	{
+		name: "foreign peers",
+		send: func(o *Observer) { o.ForeignPeers(ForeignPeers{Count: 2}) },
+		want: deltas{"leanspec_peers_without_common_topic": 2},
+	},
+	{
 		name: "peer at fault",
 		send: func(o *Observer) {
 			o.PeerFault(PeerFault{PeerID: "peer", Reason: "bad bytes", Faults: 1, Err: errTest})

@@ -17,19 +17,13 @@ import (
 // within 5 seconds.
 const shutdownGrace = 2 * time.Second
 
-// Serve answers HTTP requests on ln until ctx is done, then lets open requests finish for a few seconds. It
-// closes ln. A shutdown is not an error.
+// maxBodyBytes bounds the body of a request. The largest is a list of log levels.
+const maxBodyBytes = 64 << 10
+
+// Serve answers HTTP requests on ln, with the limits that hold for every port of the node, until ctx is done, then
+// lets open requests finish for a few seconds. It closes ln. A shutdown is not an error.
 func Serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		// A finalized state can be large and the reader far away.
-		WriteTimeout:   2 * time.Minute,
-		IdleTimeout:    2 * time.Minute,
-		MaxHeaderBytes: 16 << 10,
-		ErrorLog:       slog.NewLogLogger(Component(slog.Default(), "http").Handler(), slog.LevelWarn),
-	}
+	server := newServer(handler)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
 
@@ -48,6 +42,19 @@ func Serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
 		return err
 	}
 	return nil
+}
+
+func newServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           http.MaxBytesHandler(handler, maxBodyBytes),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		// A finalized state can be large and the reader far away. The API gives small responses less time.
+		WriteTimeout:   2 * time.Minute,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       slog.NewLogLogger(Component(slog.Default(), "http").Handler(), slog.LevelWarn),
+	}
 }
 
 // NewMux routes /metrics and what NewHealthMux routes, and lists all on /.

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -92,5 +93,53 @@ func TestServeOfADoneContext(t *testing.T) {
 	cancel()
 	if err := Serve(ctx, listen(t), http.NotFoundHandler()); err != nil {
 		t.Errorf("Serve returned %v, want nil", err)
+	}
+}
+
+// TestServeLimits holds that no request can be of any size, or take any time.
+func TestServeLimits(t *testing.T) {
+	s := newServer(nil)
+	for name, limit := range map[string]time.Duration{
+		"header": s.ReadHeaderTimeout, "request": s.ReadTimeout, "response": s.WriteTimeout, "idleness": s.IdleTimeout,
+	} {
+		if limit <= 0 || limit > 2*time.Minute {
+			t.Errorf("the limit of the time of a %s is %v, want at most 2m", name, limit)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ln := listen(t)
+	read := make(chan error, 2)
+	served := make(chan error, 1)
+	go func() {
+		served <- Serve(ctx, ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, err := io.Copy(io.Discard, r.Body)
+			read <- err
+		}))
+	}()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, size := range []int{maxBodyBytes, maxBodyBytes + 1} {
+		response, err := client.Post("http://"+ln.Addr().String(), "text/plain", strings.NewReader(strings.Repeat("x", size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		var tooLarge *http.MaxBytesError
+		if err := <-read; errors.As(err, &tooLarge) != (size > maxBodyBytes) {
+			t.Errorf("reading a body of %d bytes: %v, want a limit of %d", size, err, maxBodyBytes)
+		}
+	}
+	request, _ := http.NewRequest(http.MethodGet, "http://"+ln.Addr().String(), nil)
+	request.Header.Set("X", strings.Repeat("x", 32<<10))
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("a header of 32 KiB gets %s, want 431", response.Status)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }

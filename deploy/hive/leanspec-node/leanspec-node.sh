@@ -47,9 +47,7 @@ fi
 if [ -n "${HIVE_ATTESTATION_COMMITTEE_COUNT:-}" ]; then
     flags+=(--attestation-committee-count "$HIVE_ATTESTATION_COMMITTEE_COUNT")
 fi
-if [ -n "${HIVE_CHECKPOINT_SYNC_URL:-}" ]; then
-    flags+=(--checkpoint-sync-url "${HIVE_CHECKPOINT_SYNC_URL%/lean/v0/states/finalized}")
-fi
+export LEANSPEC_CHECKPOINT_SYNC_URL="${HIVE_CHECKPOINT_SYNC_URL:-}"
 
 # Records or multiaddrs with commas between them, or "none".
 bootnodes=${HIVE_BOOTNODES:-none}

@@ -16,12 +16,16 @@ import (
 	"net/http"
 
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 )
 
 // Backend is what the API shows and changes.
 type Backend interface {
 	// Snapshot returns the latest view of the chain, or nil before there is one.
 	Snapshot() *lstar.Snapshot
+	// SignedBlock returns a block with its proof, or nil if it or its proof is not
+	// kept.
+	SignedBlock(root lstar.Root) *lstar.SignedBlock
 	// IsAggregator reports whether the node aggregates votes.
 	IsAggregator() bool
 	// SetAggregator makes the node aggregate, or not, and returns what it did before.
@@ -30,13 +34,13 @@ type Backend interface {
 
 // Handler returns the API, with the metrics beside it on the same port.
 func Handler(b Backend, metrics http.Handler) http.Handler {
-	h := handlers{b}
+	h := handlers{backend: b, state: new(encoding), block: new(encoding)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /lean/v0/health", h.health)
-	mux.HandleFunc("GET /lean/v0/states/finalized", h.withSnapshot(h.finalizedState))
-	mux.HandleFunc("GET /lean/v0/blocks/finalized", h.withSnapshot(h.finalizedBlock))
+	mux.HandleFunc("GET /lean/v0/states/finalized", limited(h.withSnapshot(h.finalizedState)))
+	mux.HandleFunc("GET /lean/v0/blocks/finalized", limited(h.withSnapshot(h.finalizedBlock)))
 	mux.HandleFunc("GET /lean/v0/checkpoints/justified", h.withSnapshot(h.justifiedCheckpoint))
-	mux.HandleFunc("GET /lean/v0/fork_choice", h.withSnapshot(h.forkChoice))
+	mux.HandleFunc("GET /lean/v0/fork_choice", limited(h.withSnapshot(h.forkChoice)))
 	mux.HandleFunc("GET /lean/v0/admin/aggregator", h.aggregatorStatus)
 	mux.HandleFunc("POST /lean/v0/admin/aggregator", h.aggregatorToggle)
 	mux.Handle("GET /metrics", metrics)
@@ -74,7 +78,10 @@ func WithIdentity(api http.Handler, identity func() Identity) http.Handler {
 	return mux
 }
 
-type handlers struct{ backend Backend }
+type handlers struct {
+	backend      Backend
+	state, block *encoding // of what is finalized
+}
 
 // Bodies of leanSpec's node/api/responses.py.
 type (
@@ -153,14 +160,27 @@ func (h handlers) finalizedState(w http.ResponseWriter, s *lstar.Snapshot) {
 		fail(w, http.StatusNotFound, "Finalized state not available")
 		return
 	}
-	writeSSZ(w, state.Encode())
+	writeSSZ(w, h.state.of(s.LatestFinalized.Root, state.Encode))
 }
 
-// finalizedBlock serves the block with an empty proof, as leanSpec does: who
-// syncs from it pairs it with the finalized state and trusts that.
+// finalizedBlock serves the block as it is kept, with its proof, and where there is
+// no proof with an empty one, as leanSpec always does: a node that syncs from it
+// pairs it with the finalized state and trusts that.
 func (h handlers) finalizedBlock(w http.ResponseWriter, s *lstar.Snapshot) {
-	block := s.Block(s.LatestFinalized.Root)
-	if block == nil {
+	root := s.LatestFinalized.Root
+	signed := h.block.of(root, func() []byte {
+		if b := h.backend.SignedBlock(root); b != nil {
+			return ssz.Marshal(b)
+		}
+		return nil
+	})
+	if signed != nil {
+		writeSSZ(w, signed)
+		return
+	}
+	// A node that started from a state alone does not have the body.
+	block := s.Block(root)
+	if block == nil || block.Root() != root {
 		fail(w, http.StatusNotFound, "Finalized signed block not available")
 		return
 	}
@@ -203,11 +223,13 @@ func writeJSON(w http.ResponseWriter, body any) {
 		fail(w, http.StatusInternalServerError, "Encoding failed")
 		return
 	}
+	limitTime(w, len(b))
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(b)
 }
 
 func writeSSZ(w http.ResponseWriter, b []byte) {
+	limitTime(w, len(b))
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", fmt.Sprint(len(b)))
 	_, _ = w.Write(b)

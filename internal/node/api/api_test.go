@@ -18,7 +18,15 @@ import (
 
 type backend struct {
 	store      *lstar.Store
+	signed     *lstar.SignedBlock
 	aggregator bool
+}
+
+func (b *backend) SignedBlock(root lstar.Root) *lstar.SignedBlock {
+	if b.signed == nil || b.signed.Block.Root() != root {
+		return nil
+	}
+	return b.signed
 }
 
 func (b *backend) Snapshot() *lstar.Snapshot {
@@ -130,11 +138,47 @@ func TestPair(t *testing.T) {
 		t.Error("the block and the state do not belong together, or are not the finalized ones")
 	}
 	if len(block.Proof.Proof) != 0 {
-		t.Error("the block has a proof: leanSpec serves an empty one")
+		t.Errorf("genesis has a proof of %d bytes, want an empty one", len(block.Proof.Proof))
 	}
 	var tree struct{ Nodes []struct{ Root string } }
 	if err := json.Unmarshal(get("/lean/v0/fork_choice"), &tree); err != nil || len(tree.Nodes) != 1 {
 		t.Errorf("fork choice at genesis: %+v %v, want one node", tree, err)
+	}
+}
+
+// TestFinalizedProof holds that a block is served with its proof as soon as the
+// node has it.
+func TestFinalizedProof(t *testing.T) {
+	b := newBackend(t)
+	h := api.Handler(b, http.NotFoundHandler())
+	for _, want := range []string{"", "proof"} {
+		if want != "" {
+			b.signed = &lstar.SignedBlock{
+				Block: *b.store.Block(b.store.LatestFinalized().Root), Proof: lstar.MultiMessageAggregate{Proof: []byte(want)},
+			}
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/lean/v0/blocks/finalized", nil))
+		block, err := lstar.DecodeSignedBlock(w.Body.Bytes())
+		if err != nil || string(block.Proof.Proof) != want {
+			t.Errorf("block %v, error %v, want the proof %q", block, err, want)
+		}
+	}
+}
+
+// TestBlockWithoutBody holds that a node that started from a state alone does not
+// serve a block that is none.
+func TestBlockWithoutBody(t *testing.T) {
+	b := largeBackend(t)
+	finalized := b.store.LatestFinalized().Root
+	state := b.store.State(finalized)
+	attested := *state
+	attested.LatestBlockHeader.BodyRoot = lstar.Root{1} // of a body that is not empty
+	b.store = lstar.NewStoreFromState(lstar.Crypto{}, lstar.NetworkRules, &attested)
+	w := httptest.NewRecorder()
+	api.Handler(b, http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/lean/v0/blocks/finalized", nil))
+	if want := "404: Finalized signed block not available"; w.Code != http.StatusNotFound || w.Body.String() != want {
+		t.Errorf("status %d, body %q, want %q", w.Code, w.Body, want)
 	}
 }
 
@@ -157,7 +201,7 @@ type moving struct {
 }
 
 func (m *moving) Snapshot() *lstar.Snapshot {
-	s := m.backend.Snapshot()
+	s := m.store.Clone().Snapshot() // the store itself keeps its last one
 	m.shown = weak.Make(s)
 	return s
 }

@@ -75,7 +75,7 @@ func BenchmarkImportBlock(b *testing.B) {
 		store, verifier := newStore()
 		end := time.Unix(genesis, 0).Add(blocks * 4 * time.Second)
 		c := New(Config{
-			Store: store, Storage: storage.NewMemory(lstar.GenesisBlock(state)), Verifier: verifier, Log: log, Observer: observer,
+			Store: store, Storage: storage.NewMemory(store.Head(), &lstar.SignedBlock{Block: *lstar.GenesisBlock(state)}), Verifier: verifier, Log: log, Observer: observer,
 			Clock:     clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: clocktest.New(end)},
 			OnSlotEnd: func(telemetry.SlotSummary) {},
 		})
@@ -181,7 +181,7 @@ func benchmarkVotes(b *testing.B, scheme *xmss.Scheme) {
 			b.Fatal(err)
 		}
 		c := New(Config{
-			Store: store, Storage: storage.NewMemory(lstar.GenesisBlock(state)), Verifier: verifier, Log: log, IsAggregator: true,
+			Store: store, Storage: storage.NewMemory(store.Head(), &lstar.SignedBlock{Block: *lstar.GenesisBlock(state)}), Verifier: verifier, Log: log, IsAggregator: true,
 			Clock:     clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: clocktest.New(time.Unix(genesis+4, 0).Add(time.Second))},
 			OnSlotEnd: func(telemetry.SlotSummary) {},
 		})

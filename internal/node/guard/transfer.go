@@ -150,7 +150,7 @@ var wanted = map[reflect.Kind]string{
 
 // jsonError names the field where the decoder does.
 func jsonError(path string, err error) error {
-	failure := &config.Error{File: path, Problem: "not JSON: " + strings.TrimPrefix(err.Error(), "json: "), Err: err}
+	failure := &config.Error{File: path, Problem: "not JSON: the file ends too early", Err: err}
 	var (
 		wrong  *json.UnmarshalTypeError
 		syntax *json.SyntaxError
@@ -159,7 +159,7 @@ func jsonError(path string, err error) error {
 	case errors.As(err, &wrong):
 		failure.Field, failure.Value, failure.Problem = wrong.Field, shown(wrong.Value), "want "+wanted[wrong.Type.Kind()]
 	case errors.As(err, &syntax):
-		failure.Problem += fmt.Sprintf(" (byte %d)", syntax.Offset)
+		failure.Problem = fmt.Sprintf("not JSON: wrong at byte %d", syntax.Offset)
 	case strings.HasPrefix(err.Error(), "json: unknown field"):
 		failure.Problem = strings.TrimPrefix(err.Error(), "json: ")
 	}

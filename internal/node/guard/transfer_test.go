@@ -49,7 +49,7 @@ func TestTransferErrors(t *testing.T) {
 		{`"slot": 7,`, ``, "f: keys[0].slot: missing, but there is a message"},
 		{`"slot": 7`, `"slot": 1e30`, `f: keys.slot: "number 1e30": want a whole number`},
 		{"  ]\n}\n", "]}{}", "f: want one JSON object and nothing after it"},
-		{"  ]\n}\n", "", "f: not JSON: unexpected EOF"},
+		{"  ]\n}\n", "", "f: not JSON: the file ends too early"},
 	} {
 		text := string(testTransfer().Encode())
 		changed := strings.Replace(text, tt.old, tt.new, 1)

@@ -2,17 +2,20 @@ package p2p
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/transport"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
 	madns "github.com/multiformats/go-multiaddr-dns"
 	"github.com/quic-go/quic-go"
@@ -20,11 +23,20 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
-// How long to wait between dials of a bootnode.
 const (
+	// firstBackoff and maxBackoff are how long the node waits between dials of a
+	// bootnode.
 	firstBackoff = time.Second
 	maxBackoff   = 30 * time.Second
+	// bootnodePatience is for how long a bootnode may be unreachable before the node
+	// warns.
+	bootnodePatience = 30 * time.Second
+	// selfTimeout is how long a connection of this node to itself may take to arrive.
+	selfTimeout = 2 * time.Second
 )
+
+// aloneAfter is for how long a node that had peers has none before it warns.
+const aloneAfter = 10 * time.Second
 
 // bootnodeTag protects bootnodes from being trimmed.
 const bootnodeTag = "bootnode"
@@ -53,6 +65,7 @@ func (n *Network) connected(conn network.Conn) {
 }
 
 func (n *Network) disconnected(conn network.Conn) {
+	defer n.links.release(conn)
 	c, last := n.peers.remove(conn.RemotePeer())
 	if c == nil {
 		return
@@ -61,15 +74,33 @@ func (n *Network) disconnected(conn network.Conn) {
 	n.observer.PeerDisconnection(telemetry.PeerDisconnection{
 		PeerID: c.id.String(), Direction: direction(conn), Reason: reason, Detail: detail, Further: !last,
 	})
-	n.reportPeers()
 	if last {
-		if n.open.Load() && len(n.peers.ids()) == 0 {
-			n.log.Warn("no peers left", telemetry.Advice("if none comes back within a minute, look at the network and the UDP port of --listen: "+
-				"with validators the node may go on alone, on a chain of its own"))
-		}
-		c.handler.Lock()
-		defer c.handler.Unlock()
-		n.cfg.Handler.OnDisconnect(c.id)
+		n.left(c)
+	}
+}
+
+// left ends what the node does with a peer whose last connection is gone.
+func (n *Network) left(c *connectedPeer) {
+	n.reportPeers()
+	if n.open.Load() && n.peers.len() == 0 {
+		n.spawn(n.warnIfAlone)
+	}
+	c.handler.Lock()
+	defer c.handler.Unlock()
+	n.cfg.Handler.OnDisconnect(c.id)
+}
+
+// warnIfAlone logs that all peers are gone, unless one comes back soon, as after a
+// restart.
+func (n *Network) warnIfAlone(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(n.aloneAfter):
+	}
+	if n.peers.len() == 0 {
+		n.log.Warn("no peers left", "seconds_without", n.aloneAfter.Seconds(), telemetry.Advice("Check the network and the UDP port of --listen. "+
+			"A node with validators that has no peers builds a chain of its own."))
 	}
 }
 
@@ -128,7 +159,10 @@ func (n *Network) exchangeStatuses(ctx context.Context) {
 // keepBootnodes dials each bootnode, and again whenever the connection is gone.
 func (n *Network) keepBootnodes() {
 	for _, b := range n.bootnodes {
-		if b.ID != n.host.ID() { // lists of nodes often have all of them
+		// Lists of nodes often have all of them. The peer id of this node at another
+		// address may be this node's as others see it, or another node with a copied
+		// key.
+		if b.ID != n.host.ID() || !n.isOwn(b.Addr) {
 			n.spawn(func(ctx context.Context) { n.keepBootnode(ctx, b) })
 		}
 	}
@@ -136,8 +170,13 @@ func (n *Network) keepBootnodes() {
 
 func (n *Network) keepBootnode(ctx context.Context, b Bootnode) {
 	backoff := firstBackoff
+	lost := n.now() // when the search for the bootnode began
+	warned := false
 	for ctx.Err() == nil {
 		id, err := n.dial(ctx, b)
+		if id != "" && n.peers.get(id) != nil {
+			err = nil // the peer dialed as well, and its connection stays
+		}
 		if err == nil {
 			n.host.ConnManager().Protect(id, bootnodeTag)
 			if c := n.peers.get(id); c != nil {
@@ -150,9 +189,10 @@ func (n *Network) keepBootnode(ctx context.Context, b Bootnode) {
 					backoff = firstBackoff
 				}
 			}
+			lost, warned = n.now(), false
 		} else if errors.Is(err, errSelf) {
 			return
-		} else if ctx.Err() == nil {
+		} else if ctx.Err() == nil && b.ID != n.host.ID() && !errors.Is(err, errTwin) {
 			result := telemetry.ResultError
 			if isTimeout(err) {
 				result = telemetry.ResultTimeout
@@ -161,10 +201,12 @@ func (n *Network) keepBootnode(ctx context.Context, b Bootnode) {
 				PeerID: b.ID.String(), Address: b.Addr.String(),
 				Direction: telemetry.DirectionOutbound, Result: result, Err: err,
 			})
-			if backoff == firstBackoff {
-				n.log.Warn("bootnode cannot be reached, trying again", telemetry.Peer(b.ID.String()),
-					"address", b.Addr.String(), telemetry.Err(err),
-					telemetry.Advice("is that node up, the address right, and UDP open between the two?"))
+			// Nodes that start together do not find each other at once.
+			if !warned && n.now().Sub(lost) >= bootnodePatience {
+				warned = true
+				n.log.Warn("bootnode cannot be reached", telemetry.Peer(b.ID.String()), "address", b.Addr.String(),
+					"seconds_without", int(n.now().Sub(lost).Seconds()), telemetry.Err(err),
+					telemetry.Advice("Check that the bootnode is running, that its address is right, and that UDP is open between the two. The node keeps trying."))
 			}
 		}
 		// Nodes that start or lose each other together should not dial together.
@@ -177,21 +219,26 @@ func (n *Network) keepBootnode(ctx context.Context, b Bootnode) {
 	}
 }
 
-var errSelf = errors.New("the address is this node's own")
+var (
+	errSelf       = errors.New("the address is this node's own")
+	errTwin       = errors.New("another node has the peer id of this node")
+	errIdentified = errors.New("the peer has shown its certificate")
+)
 
-// dial connects to a bootnode, unless there is a connection already.
+// dial connects to a bootnode, unless there is a connection already. An address at
+// which the peer id of this node listens gives errSelf or errTwin.
 func (n *Network) dial(ctx context.Context, b Bootnode) (peer.ID, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	id := b.ID
 	if id == "" {
 		var err error
-		if id, err = n.identify(ctx, b.Addr); err != nil {
+		if id, err = identify(ctx, b.Addr); err != nil {
 			return "", err
 		}
 	}
 	if id == n.host.ID() {
-		return "", errSelf
+		return "", n.meetSelf(ctx, b.Addr)
 	}
 	if n.scores.banned(id) {
 		return "", errBanned
@@ -204,28 +251,127 @@ func (n *Network) dial(ctx context.Context, b Bootnode) (peer.ID, error) {
 	return id, n.host.Connect(ctx, peer.AddrInfo{ID: id, Addrs: []ma.Multiaddr{b.Addr}})
 }
 
-// identify finds out who listens at an address: it makes a connection that takes
-// any peer, and reads its key from the certificate.
-func (n *Network) identify(ctx context.Context, addr ma.Multiaddr) (peer.ID, error) {
-	addrs, err := madns.DefaultResolver.Resolve(ctx, addr)
+// identify finds out which peer listens at an address. It ends the handshake once it
+// has the certificate of the peer, so for the peer there is no connection. The
+// connection that follows proves that the peer has the key.
+func identify(ctx context.Context, addr ma.Multiaddr) (id peer.ID, err error) {
+	if addr, err = resolve(ctx, addr); err != nil {
+		return "", err
+	}
+	udp, _, err := quicreuse.FromQuicMultiaddr(addr)
 	if err != nil {
 		return "", err
+	}
+	conn, err := quic.DialAddr(ctx, udp.String(), &tls.Config{
+		InsecureSkipVerify: true, // libp2p's certificates are self-signed
+		MinVersion:         tls.VersionTLS13,
+		NextProtos:         []string{"libp2p"},
+		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+			var chain []*x509.Certificate
+			for _, der := range raw {
+				cert, err := x509.ParseCertificate(der)
+				if err != nil {
+					return err
+				}
+				chain = append(chain, cert)
+			}
+			key, err := libp2ptls.PubKeyFromCertChain(chain)
+			if err != nil {
+				return err
+			}
+			if id, err = peer.IDFromPublicKey(key); err != nil {
+				return err
+			}
+			return errIdentified
+		},
+	}, nil)
+	if err == nil {
+		_ = conn.CloseWithError(0, "")
+	}
+	if id != "" {
+		return id, nil
+	}
+	return "", err
+}
+
+// resolve returns an address without a name.
+func resolve(ctx context.Context, addr ma.Multiaddr) (ma.Multiaddr, error) {
+	addrs, err := madns.DefaultResolver.Resolve(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("%s does not resolve to an address", addr)
+	}
+	return addrs[0], nil
+}
+
+// meetSelf connects to an address at which a node with the peer id of this node
+// listens, and returns errSelf if it is this node, errTwin if it is another one.
+func (n *Network) meetSelf(ctx context.Context, addr ma.Multiaddr) error {
+	addr, err := resolve(ctx, addr)
+	if err != nil {
+		return err
 	}
 	dialer, ok := n.host.Network().(interface {
 		TransportForDialing(ma.Multiaddr) transport.Transport
 	})
-	if !ok || len(addrs) == 0 {
-		return "", fmt.Errorf("%s does not resolve to an address", addr)
+	if !ok {
+		return errSelf
 	}
-	t := dialer.TransportForDialing(addrs[0])
+	t := dialer.TransportForDialing(addr)
 	if t == nil {
-		return "", fmt.Errorf("no transport for %s", addrs[0])
+		return fmt.Errorf("no transport for %s", addr)
 	}
-	conn, err := t.Dial(ctx, addrs[0], "")
+	n.self.dials.Add(1)
+	defer n.self.dials.Add(-1)
+	select {
+	case <-n.self.met: // of an earlier dial
+	default:
+	}
+	conn, err := t.Dial(ctx, addr, "")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer conn.Close()
-	var key crypto.PubKey = conn.RemotePublicKey()
-	return peer.IDFromPublicKey(key)
+	if id, err := peer.IDFromPublicKey(conn.RemotePublicKey()); err != nil || id != n.host.ID() {
+		return fmt.Errorf("the peer id at %s changes", addr)
+	}
+	timeout := time.NewTimer(selfTimeout)
+	defer timeout.Stop()
+	select {
+	case <-n.self.met:
+		return errSelf
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timeout.C:
+		n.reportTwin(addr)
+		return errTwin
+	}
+}
+
+// sawSelf handles a connection from a node that has the peer id of this node.
+func (n *Network) sawSelf(from ma.Multiaddr) {
+	if n.self.dials.Load() == 0 && !n.isOwn(from) {
+		n.reportTwin(from)
+		return
+	}
+	select {
+	case n.self.met <- struct{}{}:
+	default:
+	}
+}
+
+// isOwn reports whether this node listens on an address.
+func (n *Network) isOwn(addr ma.Multiaddr) bool {
+	for _, own := range n.ListenAddrs() {
+		if quic, _ := peer.SplitAddr(own); quic != nil && quic.Equal(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *Network) reportTwin(addr ma.Multiaddr) {
+	n.observer.DuplicateIdentity(telemetry.DuplicateIdentity{PeerID: n.host.ID().String(), Address: addr.String()})
 }

@@ -38,12 +38,6 @@ const (
 	pruneBackoff  = time.Minute
 )
 
-// gossipRetry is after how long without a stream to a connected peer a new one is
-// opened. Pubsub does so by itself, at once, but no more than four times in ten
-// minutes: a node that was killed and started again a few times, and reconnects
-// before its peers have noticed, would hear nothing from them for as long.
-const gossipRetry = 2 * time.Second
-
 // envelopeSize is more than what surrounds a message on its way: its topic, and
 // the tags and lengths of protobuf.
 const envelopeSize = 1024
@@ -80,7 +74,11 @@ func (n *Network) inspect(blockTopic string) func(peer.ID, *pubsub.RPC) error {
 			}
 		}
 		c := n.peers.get(from)
-		if blocks == 0 || c == nil || c.gossiped.AllowN(time.Now(), blocks) {
+		if c == nil {
+			return nil
+		}
+		if blocks == 0 || c.gossiped.AllowN(time.Now(), blocks) {
+			c.subscribe(rpc.GetSubscriptions())
 			return nil
 		}
 		n.observer.QueueDropped(telemetry.QueueDropped{Queue: telemetry.QueueGossip})
@@ -117,7 +115,7 @@ func (n *Network) joinTopics() error {
 	params.Dscore, params.Dout = meshDScore, meshDOut
 	params.HeartbeatInterval, params.FanoutTTL, params.PruneBackoff = heartbeat, fanoutTTL, pruneBackoff
 	params.HistoryLength, params.HistoryGossip = historyLength, historyGossip
-	n.tracer = &tracer{n: n, mesh: make(map[peer.ID]int), lost: make(map[peer.ID]time.Time)}
+	n.tracer = &tracer{n: n, mesh: make(map[peer.ID]int), streams: make(map[peer.ID]chan struct{})}
 	ps, err := pubsub.NewGossipSub(n.ctx, n.host,
 		pubsub.WithGossipSubProtocols(
 			[]protocol.ID{pubsub.GossipSubID_v12, pubsub.GossipSubID_v11, pubsub.GossipSubID_v10},
@@ -279,13 +277,13 @@ func (n *Network) publish(ctx context.Context, topic wire.Topic, data []byte) er
 	return nil
 }
 
-// tracer hears what pubsub does.
+// tracer follows what pubsub does.
 type tracer struct {
 	n *Network
 
-	mu   sync.Mutex
-	mesh map[peer.ID]int       // topics by peer
-	lost map[peer.ID]time.Time // when the stream to a peer ended, of those that have no new one
+	mu      sync.Mutex
+	mesh    map[peer.ID]int           // topics by peer
+	streams map[peer.ID]chan struct{} // to peers; closed with the stream
 }
 
 // RejectMessage counts what fell out of a queue, and the faults that pubsub finds
@@ -309,35 +307,43 @@ func (t *tracer) Prune(p peer.ID, _ string) {
 	})
 }
 
-// OnClosedOutboundStream hears of peers that leave without being pruned.
+// OnClosedOutboundStream is called for peers that leave without being pruned.
 func (t *tracer) OnClosedOutboundStream(p peer.ID) {
 	t.updateMesh(func() {
 		delete(t.mesh, p)
-		t.lost[p] = time.Now()
+		if end, ok := t.streams[p]; ok {
+			delete(t.streams, p)
+			close(end)
+		}
 	})
 }
 
+// OnNewOutboundStream is called before anything is sent on the stream.
 func (t *tracer) OnNewOutboundStream(p peer.ID, _ protocol.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.lost, p)
+	if _, ok := t.streams[p]; !ok {
+		t.streams[p] = make(chan struct{})
+	}
 }
 
-// overdue returns the peers whose streams ended a while ago, of those that are
-// connected, and forgets the others.
-func (t *tracer) overdue(connected func(peer.ID) bool) (ids []peer.ID) {
+func (t *tracer) hasStream(p peer.ID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id, at := range t.lost {
-		switch {
-		case !connected(id):
-			delete(t.lost, id)
-		case time.Since(at) >= gossipRetry:
-			ids = append(ids, id)
-			t.lost[id] = time.Now()
-		}
+	_, ok := t.streams[p]
+	return ok
+}
+
+// stream returns a channel that is closed when pubsub has no stream to a peer.
+func (t *tracer) stream(p peer.ID) <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if end, ok := t.streams[p]; ok {
+		return end
 	}
-	return ids
+	end := make(chan struct{})
+	close(end)
+	return end
 }
 
 func (t *tracer) updateMesh(update func()) {

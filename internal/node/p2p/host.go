@@ -2,28 +2,39 @@ package p2p
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/gologshim"
+	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+	"github.com/quic-go/quic-go"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/node/ports"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
-	manet "github.com/multiformats/go-multiaddr/net"
 )
 
 const (
@@ -34,10 +45,13 @@ const (
 	connsPerIP = 32
 )
 
-// newHost opens a libp2p host that speaks QUIC and nothing else.
-func newHost(cfg *Config, g gater) (host.Host, error) {
+// newHost opens a libp2p host that uses QUIC only.
+//
+// It is assembled from libp2p's parts, because libp2p.New links every transport that
+// libp2p has into the program, WebRTC among them.
+func newHost(cfg *Config, g gater) (_ host.Host, err error) {
 	routeLogs(cfg.Log)
-	listen := libp2p.NoListenAddrs
+	var listen []ma.Multiaddr
 	if cfg.Listen != "" {
 		addr, err := ma.NewMultiaddr(cfg.Listen)
 		if err != nil || !dialable(addr) {
@@ -47,47 +61,135 @@ func newHost(cfg *Config, g gater) (host.Host, error) {
 		if problem, err := checkFree(addr); err != nil {
 			return nil, &config.Error{Field: "--listen", Value: strconv.Quote(cfg.Listen), Problem: problem, Err: err}
 		}
-		listen = libp2p.ListenAddrs(addr)
+		listen = append(listen, addr)
 	}
-	limits := rcmgr.DefaultLimits
-	libp2p.SetDefaultServiceLimits(&limits)
-	resources, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.AutoScale()), rcmgr.WithMetricsDisabled(),
-		rcmgr.WithLimitPerSubnet(
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: connsPerIP}},
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: connsPerIP}}))
+	var opened []io.Closer // to be closed after an error, the last one first
+	defer func() {
+		if err != nil {
+			for _, c := range slices.Backward(opened) {
+				_ = c.Close()
+			}
+			var input *config.Error
+			if !errors.As(err, &input) {
+				err = fmt.Errorf("open the network: %w", err)
+			}
+		}
+	}()
+	resources, err := newResourceManager()
 	if err != nil {
-		return nil, fmt.Errorf("p2p: %w", err)
+		return nil, err
 	}
-	conns, err := connmgr.NewConnManager(cfg.MaxPeers*3/4, cfg.MaxPeers, connmgr.WithGracePeriod(connGrace))
+	opened = append(opened, resources)
+	manager, err := connmgr.NewConnManager(cfg.MaxPeers*3/4, cfg.MaxPeers, connmgr.WithGracePeriod(connGrace))
 	if err != nil {
-		return nil, fmt.Errorf("p2p: %w", err)
+		return nil, err
+	}
+	opened = append(opened, manager)
+	key, id := cfg.NodeKey.PrivKey(), cfg.NodeKey.PeerID()
+	book, err := pstoremem.NewPeerstore()
+	if err != nil {
+		return nil, err
+	}
+	opened = append(opened, book)
+	if err := errors.Join(book.AddPrivKey(id, key), book.AddPubKey(id, key.GetPublic())); err != nil {
+		return nil, err
+	}
+	sockets, err := newSockets(key, resources)
+	if err != nil {
+		return nil, err
+	}
+	opened = append(opened, sockets)
+	bus := eventbus.NewBus()
+	conns, err := swarm.NewSwarm(id, book, bus,
+		swarm.WithConnectionGater(g),
+		swarm.WithResourceManager(resources),
+		swarm.WithDialTimeout(dialTimeout),
+		// A node with one transport has nothing to fall back on when libp2p finds that
+		// UDP does not get through, and our bootnodes may be down for long.
+		swarm.WithUDPBlackHoleSuccessCounter(nil),
+		swarm.WithIPv6BlackHoleSuccessCounter(nil),
+	)
+	if err != nil {
+		return nil, err
+	}
+	opened = append(opened, conns)
+	quicOnly, err := newTransport(key, sockets, nil, g, resources)
+	if err != nil {
+		return nil, err
+	}
+	if err := conns.AddTransport(quicOnly); err != nil {
+		return nil, err
 	}
 	version := cfg.Version
 	if version == "" {
 		version = "dev"
 	}
-	h, err := libp2p.New(
-		libp2p.Identity(cfg.NodeKey.PrivKey()),
-		libp2p.UserAgent("leanspec-node/"+version),
-		libp2p.Transport(newTransport),
-		listen,
-		libp2p.ResourceManager(resources),
-		libp2p.ConnectionManager(conns),
-		libp2p.ConnectionGater(g),
-		libp2p.WithDialTimeout(dialTimeout),
-		libp2p.DisableRelay(),
-		libp2p.DisableMetrics(),
-		libp2p.ForceReachabilityPublic(), // no probing of our reachability
-		libp2p.DisableIdentifyAddressDiscovery(),
-		// A node with one transport has nothing to fall back on when libp2p thinks
-		// that UDP does not get through, and our bootnodes may be down for long.
-		libp2p.UDPBlackHoleSuccessCounter(nil),
-		libp2p.IPv6BlackHoleSuccessCounter(nil),
-	)
+	basic, err := basichost.NewHost(conns, &basichost.HostOpts{
+		EventBus: bus, ConnManager: manager, EnablePing: true, UserAgent: "leanspec-node/" + version,
+	})
 	if err != nil {
+		return nil, err
+	}
+	opened = append(opened, basic)
+	if err := conns.Listen(listen...); err != nil {
 		return nil, &config.Error{Field: "--listen", Value: strconv.Quote(cfg.Listen), Problem: err.Error(), Err: err}
 	}
-	return h, nil
+	basic.Start()
+	return quicHost{basic, sockets}, nil
+}
+
+// quicHost is a host that owns its sockets.
+type quicHost struct {
+	host.Host
+	sockets *quicreuse.ConnManager
+}
+
+// Close closes the host and then its sockets.
+func (h quicHost) Close() error { return errors.Join(h.Host.Close(), h.sockets.Close()) }
+
+// newResourceManager limits what peers can make this node hold.
+func newResourceManager() (network.ResourceManager, error) {
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(rcmgr.DefaultLimits.AutoScale()), rcmgr.WithMetricsDisabled(),
+		rcmgr.WithLimitPerSubnet(
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: connsPerIP}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: connsPerIP}}))
+}
+
+// newSockets opens the UDP sockets of the QUIC transport on demand. Its keys follow from
+// the identity, so a node that was killed can tell its peers, after a restart, that their
+// connections are gone.
+func newSockets(key crypto.PrivKey, resources network.ResourceManager) (*quicreuse.ConnManager, error) {
+	secret, err := key.Raw()
+	if err != nil {
+		return nil, err
+	}
+	var reset quic.StatelessResetKey
+	var token quic.TokenGeneratorKey
+	for _, derived := range []struct {
+		key  []byte
+		info string
+	}{{reset[:], "quic stateless reset key"}, {token[:], "quic token generator key"}} {
+		bytes, err := hkdf.Key(sha256.New, secret, nil, derived.info, len(derived.key))
+		if err != nil {
+			return nil, err
+		}
+		copy(derived.key, bytes)
+	}
+	return quicreuse.NewConnManager(reset, token,
+		quicreuse.VerifySourceAddress(resources.VerifySourceAddress),
+		quicreuse.ConnContext(func(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
+			addr, err := quicreuse.ToQuicMultiaddr(client.RemoteAddr, quic.Version1)
+			if err != nil {
+				return ctx, err
+			}
+			scope, err := resources.OpenConnection(network.DirInbound, false, addr)
+			if err != nil {
+				return ctx, err
+			}
+			ctx = network.WithConnManagementScope(ctx, scope)
+			context.AfterFunc(ctx, scope.Done)
+			return ctx, nil
+		}))
 }
 
 // gater keeps out banned peers, everybody before Run, this node itself, and more
@@ -106,7 +208,10 @@ func (g gater) InterceptAccept(network.ConnMultiaddrs) bool {
 
 func (g gater) InterceptSecured(d network.Direction, id peer.ID, addrs network.ConnMultiaddrs) bool {
 	if id == g.n.cfg.NodeKey.PeerID() {
-		return false // a bootnode without an id turned out to be this node
+		if d == network.DirInbound {
+			g.n.sawSelf(addrs.RemoteMultiaddr())
+		}
+		return false
 	}
 	if !g.n.scores.banned(id) {
 		return true
@@ -120,7 +225,9 @@ func (g gater) InterceptSecured(d network.Direction, id peer.ID, addrs network.C
 	return false
 }
 
-func (g gater) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
+func (g gater) InterceptUpgraded(conn network.Conn) (bool, control.DisconnectReason) {
+	return g.n.admit(conn), 0
+}
 
 // routeLogs sends what libp2p logs to the first logger that comes: libp2p has one
 // for the process, which it takes when it writes its first line. gossipsub has a
@@ -142,21 +249,13 @@ func libraryLogger(log *slog.Logger) *slog.Logger {
 	return slog.New(libraryHandler{telemetry.Component(log, "libp2p").Handler()})
 }
 
-// libraryHandler passes on what libp2p logs, one level lower: what it calls an
-// error is a failure between it and a peer, not one of this node, and what it
-// informs of are details. Warnings stay what they are.
+// libraryHandler passes on what libp2p logs, at debug: what it calls an error or
+// warns of is a failure between it and a peer, which happens in every healthy
+// network. Where it matters, this node says so itself.
 type libraryHandler struct{ slog.Handler }
 
 // libraryLevel is the level that a line of libp2p has here.
-func libraryLevel(level slog.Level) slog.Level {
-	switch {
-	case level >= slog.LevelWarn:
-		return slog.LevelWarn
-	case level >= slog.LevelInfo:
-		return slog.LevelDebug
-	}
-	return level
-}
+func libraryLevel(level slog.Level) slog.Level { return min(level, slog.LevelDebug) }
 
 func (h libraryHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.Handler.Enabled(ctx, libraryLevel(level))

@@ -16,11 +16,9 @@ import (
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
-	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"golang.org/x/time/rate"
@@ -43,7 +41,8 @@ const (
 	DefaultStatusInterval = 3 * lstar.SecondsPerSlot * time.Second
 )
 
-// Config says what a network needs. NodeKey, Scheme and Handler are required.
+// Config says what a network needs. NodeKey, Scheme, Handler and
+// NetworkName are required.
 type Config struct {
 	// NodeKey is the identity of the node.
 	NodeKey *config.NodeKey
@@ -54,7 +53,7 @@ type Config struct {
 	// node itself may be among them. New skips those with another address than a
 	// QUIC one, with a warning, as leanSpec's node does.
 	Bootnodes []string
-	// NetworkName stands in the gossip topics; DefaultNetworkName where empty.
+	// NetworkName stands in the gossip topics.
 	NetworkName string
 	// Committees is the number of attestation committees; 0 means 1.
 	Committees uint64
@@ -96,20 +95,27 @@ type PeerInfo struct {
 // Network is the node's part of the network. Its methods are safe for concurrent
 // use. It implements Requester.
 type Network struct {
-	cfg       Config
-	observer  *telemetry.Observer
-	log       *slog.Logger
-	bootnodes []Bootnode
-	started   time.Time
-	now       func() time.Time
-	timeout   time.Duration // of a request, requestTimeout but in tests
+	cfg        Config
+	observer   *telemetry.Observer
+	log        *slog.Logger
+	bootnodes  []Bootnode
+	started    time.Time
+	now        func() time.Time
+	timeout    time.Duration // of a request, requestTimeout but in tests
+	aloneAfter time.Duration // aloneAfter but in tests
 
-	host    host.Host
-	topics  map[wire.Topic]*pubsub.Topic
-	relays  []pubsub.RelayCancelFunc
-	tracer  *tracer
-	peers   *peers
-	scores  *scores
+	host   host.Host
+	topics map[wire.Topic]*pubsub.Topic
+	relays []pubsub.RelayCancelFunc
+	tracer *tracer
+	peers  *peers
+	links  links
+	scores *scores
+	resets resets
+	self   struct {
+		dials atomic.Int32  // connections to nodes with this node's peer id being made
+		met   chan struct{} // one of them has arrived
+	}
 	serving chan struct{}
 	// blocks and bytes limit what all peers together are served, encoded keeps it.
 	blocks, bytes *rate.Limiter
@@ -117,6 +123,7 @@ type Network struct {
 	// validating counts the messages that are being judged.
 	validating map[wire.TopicKind]*atomic.Int64
 	reporting  sync.Mutex // of reportPeers
+	isolated   atomic.Bool
 
 	// ctx ends with Close, which waits for the goroutines counted in wg.
 	ctx    context.Context
@@ -136,10 +143,7 @@ func New(cfg Config) (*Network, error) {
 	if cfg.NodeKey == nil || cfg.Scheme == nil || cfg.Handler == nil {
 		return nil, errors.New("p2p: NodeKey, Scheme and Handler are required")
 	}
-	if cfg.NetworkName == "" {
-		cfg.NetworkName = DefaultNetworkName
-	}
-	if strings.ContainsRune(cfg.NetworkName, '/') {
+	if cfg.NetworkName == "" || strings.ContainsRune(cfg.NetworkName, '/') {
 		return nil, &config.Error{Field: "--network-name", Value: strconv.Quote(cfg.NetworkName), Problem: "want a name without a slash"}
 	}
 	cfg.Committees = max(cfg.Committees, 1)
@@ -153,17 +157,19 @@ func New(cfg Config) (*Network, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	n := &Network{
-		cfg:      cfg,
-		observer: cfg.Observer,
-		log:      telemetry.Component(cfg.Log, "p2p"),
-		started:  time.Now(),
-		now:      time.Now,
-		timeout:  requestTimeout,
-		topics:   make(map[wire.Topic]*pubsub.Topic),
-		serving:  make(chan struct{}, maxServing),
-		blocks:   rate.NewLimiter(totalBlocksPerSecond, totalBlockBurst),
-		bytes:    rate.NewLimiter(totalBytesPerSecond, totalByteBurst),
-		encoded:  newBlockCache(),
+		cfg:        cfg,
+		observer:   cfg.Observer,
+		log:        telemetry.Component(cfg.Log, "p2p"),
+		started:    time.Now(),
+		now:        time.Now,
+		timeout:    requestTimeout,
+		aloneAfter: aloneAfter,
+		links:      links{byID: make(map[peer.ID]*link)},
+		topics:     make(map[wire.Topic]*pubsub.Topic),
+		serving:    make(chan struct{}, maxServing),
+		blocks:     rate.NewLimiter(totalBlocksPerSecond, totalBlockBurst),
+		bytes:      rate.NewLimiter(totalBytesPerSecond, totalByteBurst),
+		encoded:    newBlockCache(),
 		validating: map[wire.TopicKind]*atomic.Int64{
 			wire.TopicBlock: new(atomic.Int64), wire.TopicAttestation: new(atomic.Int64), wire.TopicAggregation: new(atomic.Int64),
 		},
@@ -171,6 +177,8 @@ func New(cfg Config) (*Network, error) {
 	clock := func() time.Time { return n.now() }
 	n.peers = &peers{now: clock, byID: make(map[peer.ID]*connectedPeer)}
 	n.scores = newScores(clock)
+	n.self.met = make(chan struct{}, 1)
+	n.resets = newResets()
 	for _, s := range cfg.Bootnodes {
 		bootnode, err := ParseBootnode(s)
 		if errors.Is(err, ErrNotQUIC) {
@@ -206,12 +214,14 @@ func New(cfg Config) (*Network, error) {
 // Run lets peers in and dials the bootnodes until ctx is done. Then it closes the
 // network, and returns nil if that went well.
 func (n *Network) Run(ctx context.Context) error {
-	if err := n.greet(); err != nil {
+	watchGossip, err := n.gossipWatch()
+	if err != nil {
 		return errors.Join(err, n.Close())
 	}
 	n.open.Store(true)
 	n.keepBootnodes()
 	n.spawn(n.exchangeStatuses)
+	n.spawn(watchGossip)
 	select {
 	case <-ctx.Done():
 	case <-n.ctx.Done():
@@ -280,13 +290,15 @@ func (n *Network) ListenAddrs() []ma.Multiaddr {
 }
 
 // Check says why the node is not in the network, nil if it is: it lets peers in,
-// and listens if it was told to.
+// listens if it was told to, and has topics in common with its peers.
 func (n *Network) Check() error {
 	switch {
 	case !n.open.Load():
 		return errors.New("not started")
 	case n.cfg.Listen != "" && len(n.host.Network().ListenAddresses()) == 0:
 		return fmt.Errorf("not listening on %s", n.cfg.Listen)
+	case n.Isolated():
+		return fmt.Errorf("no peer has a gossip topic in common with the network %q", n.cfg.NetworkName)
 	}
 	return nil
 }
@@ -407,55 +419,6 @@ func (n *Network) Disconnect(id peer.ID, reason string) {
 			n.log.Debug("closing a connection failed", telemetry.Peer(id.String()), telemetry.Err(err))
 		}
 	})
-}
-
-// greet opens gossip with peers that pubsub would leave alone: those that do not
-// speak the identify protocol, as leanSpec's node does not, for which it waits in
-// vain, and those whose streams have ended too often.
-func (n *Network) greet() error {
-	bus := n.host.EventBus()
-	failed, err := bus.Subscribe(new(event.EvtPeerIdentificationFailed))
-	if err != nil {
-		return err
-	}
-	completed, err := bus.Emitter(new(event.EvtPeerIdentificationCompleted))
-	if err != nil {
-		return errors.Join(err, failed.Close())
-	}
-	greet := func(id peer.ID) {
-		conns := n.host.Network().ConnsToPeer(id)
-		if len(conns) == 0 {
-			return
-		}
-		err := completed.Emit(event.EvtPeerIdentificationCompleted{
-			Peer: id, Conn: conns[0], Protocols: []protocol.ID{pubsub.GossipSubID_v12},
-		})
-		if err != nil {
-			n.log.Debug("no gossip with a peer", telemetry.Peer(id.String()), telemetry.Err(err))
-		}
-	}
-	n.spawn(func(ctx context.Context) {
-		defer failed.Close()
-		defer completed.Close()
-		retry := time.NewTicker(gossipRetry / 4)
-		defer retry.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case e, ok := <-failed.Out():
-				if !ok {
-					return
-				}
-				greet(e.(event.EvtPeerIdentificationFailed).Peer)
-			case <-retry.C:
-				for _, id := range n.tracer.overdue(func(id peer.ID) bool { return n.peers.get(id) != nil }) {
-					greet(id)
-				}
-			}
-		}
-	})
-	return nil
 }
 
 func direction(conn network.Conn) string {

@@ -136,6 +136,8 @@ type testNode struct {
 	metrics *telemetry.Metrics
 	log     *syncBuffer
 	stop    func()
+	// prepare is called before the network runs.
+	prepare func(n *Network)
 }
 
 type syncBuffer struct {
@@ -172,7 +174,7 @@ func startNode(t testing.TB, change ...func(*Config, *testNode)) *testNode {
 	cfg := Config{
 		NodeKey: newNodeKey(t), Listen: "/ip4/127.0.0.1/udp/0/quic-v1", Scheme: xmss.Test,
 		Handler: node.handler, Observer: telemetry.NewObserver(node.metrics, log), Log: log,
-		StatusInterval: time.Hour,
+		NetworkName: DefaultNetworkName, StatusInterval: time.Hour,
 	}
 	for _, f := range change {
 		f(&cfg, node)
@@ -180,6 +182,10 @@ func startNode(t testing.TB, change ...func(*Config, *testNode)) *testNode {
 	var err error
 	if node.Network, err = New(cfg); err != nil {
 		t.Fatal(err)
+	}
+	node.aloneAfter = 10 * time.Millisecond
+	if node.prepare != nil {
+		node.prepare(node.Network)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -280,9 +286,9 @@ func TestStatusHandshake(t *testing.T) {
 	eventually(t, "the listener's log to say how the connection ended", func() bool {
 		return strings.Contains(listener.log.String(), `"reason":"remote_close"`)
 	})
-	if log := listener.log.String(); !strings.Contains(log, `"msg":"no peers left"`) {
-		t.Errorf("the listener's log does not say that it is alone:\n%s", log)
-	}
+	eventually(t, "the listener's log to say that it is alone", func() bool {
+		return strings.Contains(listener.log.String(), `"msg":"no peers left"`)
+	})
 	if log := dialer.log.String(); !strings.Contains(log, `"detail":"this node stops"`) || strings.Contains(log, `"msg":"no peers left"`) {
 		t.Errorf("the dialer's log does not say why it ended the connection, or that of itself it is alone:\n%s", log)
 	}
@@ -322,17 +328,31 @@ func TestRedial(t *testing.T) {
 	}
 }
 
-// TestBootnodeForms dials by all the forms that a bootnode can have.
+// TestBootnodeForms dials by all the forms that a bootnode can have. Each leads to
+// one connection.
 func TestBootnodeForms(t *testing.T) {
-	listener := startNode(t)
-	bare := listener.host.Network().ListenAddresses()[0].String()
-	for name, form := range map[string]string{
-		"multiaddr": listener.addr(), "multiaddr without id": bare, "ENR": listener.ENR(),
+	for name, form := range map[string]func(n *testNode) string{
+		"multiaddr":            (*testNode).addr,
+		"multiaddr without id": func(n *testNode) string { return n.host.Network().ListenAddresses()[0].String() },
+		"ENR":                  func(n *testNode) string { return n.ENR() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dialer := startNode(t, func(cfg *Config, _ *testNode) { cfg.Bootnodes = []string{form} })
+			listener := startNode(t)
+			dialer := startNode(t, func(cfg *Config, _ *testNode) { cfg.Bootnodes = []string{form(listener)} })
 			waitConnected(t, dialer, listener)
 			receive(t, "the status", dialer.handler.statuses)
+			for _, n := range []*testNode{dialer, listener} {
+				log := n.log.String()
+				for _, message := range []string{"peer connected", "peer connected again", "peer did not connect", "peer disconnected"} {
+					want := 0
+					if message == "peer connected" {
+						want = 1
+					}
+					if got := strings.Count(log, `"msg":"`+message+`"`); got != want {
+						t.Errorf("%d lines %q, want %d", got, message, want)
+					}
+				}
+			}
 		})
 	}
 }
@@ -435,7 +455,7 @@ func TestAfterClose(t *testing.T) {
 
 func TestNoPeersBeforeRun(t *testing.T) {
 	idle, err := New(Config{
-		NodeKey: newNodeKey(t), Listen: "/ip4/127.0.0.1/udp/0/quic-v1", Scheme: xmss.Test, Handler: newFakeHandler(),
+		NodeKey: newNodeKey(t), Listen: "/ip4/127.0.0.1/udp/0/quic-v1", Scheme: xmss.Test, Handler: newFakeHandler(), NetworkName: DefaultNetworkName,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -452,13 +472,14 @@ func TestNoPeersBeforeRun(t *testing.T) {
 }
 
 func TestConfigErrors(t *testing.T) {
-	valid := Config{NodeKey: newNodeKey(t), Scheme: xmss.Test, Handler: newFakeHandler()}
+	valid := Config{NodeKey: newNodeKey(t), Scheme: xmss.Test, Handler: newFakeHandler(), NetworkName: DefaultNetworkName}
 	for name, test := range map[string]struct {
 		change func(*Config)
 		want   string
 	}{
 		"no handler":     {func(c *Config) { c.Handler = nil }, "required"},
-		"network name":   {func(c *Config) { c.NetworkName = "a/b" }, "without a slash"},
+		"network name":   {func(c *Config) { c.NetworkName = "a/b" }, "--network-name: \"a/b\": want a name without a slash"},
+		"no name":        {func(c *Config) { c.NetworkName = "" }, "--network-name: \"\": want a name without a slash"},
 		"listen on TCP":  {func(c *Config) { c.Listen = "/ip4/127.0.0.1/tcp/9001" }, "--listen: \"/ip4/127.0.0.1/tcp/9001\": want a QUIC address"},
 		"listen on text": {func(c *Config) { c.Listen = "localhost:9001" }, "want a QUIC address"},
 		"bootnode":       {func(c *Config) { c.Bootnodes = []string{"enr:"} }, "--bootnode: \"enr:\""},

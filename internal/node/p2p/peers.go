@@ -34,6 +34,7 @@ type connectedPeer struct {
 	requests, blocks, bytes *rate.Limiter
 	// gossiped limits the blocks that the peer may send by gossip.
 	gossiped *rate.Limiter
+	gossip   gossipState
 	// gone is closed with the last connection.
 	gone chan struct{}
 
@@ -41,8 +42,11 @@ type connectedPeer struct {
 	// after its disconnection.
 	handler sync.Mutex
 
+	// Guarded by the mutex of peers.
+	conns    int  // open connections, and one that is expected
+	expected bool // a connection is about to replace the one there is
+
 	mu          sync.Mutex
-	conns       int
 	info        PeerInfo
 	asked       time.Time // when the last status came, or was asked for
 	unsupported map[string]time.Time
@@ -68,6 +72,7 @@ func (p *peers) add(conn network.Conn) (c *connectedPeer, first bool) {
 			gone:        make(chan struct{}),
 			asked:       now,
 			unsupported: make(map[string]time.Time),
+			gossip:      gossipState{topics: make(map[string]bool)},
 			info: PeerInfo{
 				ID: id, Direction: direction(conn), Address: conn.RemoteMultiaddr().String(), Connected: now,
 			},
@@ -75,8 +80,43 @@ func (p *peers) add(conn network.Conn) (c *connectedPeer, first bool) {
 		p.byID[id] = c
 		first = true
 	}
-	c.conns++
+	if c.expected {
+		c.expected = false
+		c.mu.Lock()
+		c.info.Direction, c.info.Address = direction(conn), conn.RemoteMultiaddr().String()
+		c.mu.Unlock()
+	} else {
+		c.conns++
+	}
 	return c, first
+}
+
+// expect makes the peer outlive its connection, until the next connection is added
+// or unexpect is called. It returns false if the peer is not connected, or a
+// connection is expected already.
+func (p *peers) expect(id peer.ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.byID[id]
+	if c == nil || c.expected {
+		return false
+	}
+	c.expected = true
+	c.conns++
+	return true
+}
+
+// unexpect takes expect back, for a connection that does not come. It returns what
+// remove returns if the old connection is gone by now.
+func (p *peers) unexpect(id peer.ID) (c *connectedPeer, last bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c = p.byID[id]
+	if c == nil || !c.expected {
+		return nil, false
+	}
+	c.expected = false
+	return p.drop(c)
 }
 
 // remove counts down, and returns the peer and whether that was its last
@@ -88,10 +128,14 @@ func (p *peers) remove(id peer.ID) (c *connectedPeer, last bool) {
 	if c == nil {
 		return nil, false
 	}
+	return p.drop(c)
+}
+
+func (p *peers) drop(c *connectedPeer) (_ *connectedPeer, last bool) {
 	if c.conns--; c.conns > 0 {
 		return c, false
 	}
-	delete(p.byID, id)
+	delete(p.byID, c.id)
 	close(c.gone)
 	return c, true
 }

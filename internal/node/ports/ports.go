@@ -14,7 +14,12 @@ func Problem(err error, network string, port int) string {
 	if !errors.As(err, &op) {
 		return err.Error()
 	}
-	if !errors.Is(err, syscall.EADDRINUSE) {
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "not an address of this machine"
+	case errors.Is(err, syscall.EACCES):
+		return "permission denied; ports below 1024 are for root"
+	case !errors.Is(err, syscall.EADDRINUSE):
 		return op.Err.Error()
 	}
 	if holder := holderOf(network, port); holder != "" {

@@ -40,7 +40,7 @@ func TestProblem(t *testing.T) {
 		}
 	}
 	if got, want := holderOf("tcp", 1), ""; got != want {
-		t.Errorf("a port that nobody has: got %q, want nothing", got)
+		t.Errorf("a port that no process has: got %q, want nothing", got)
 	}
 	if got := Problem(errors.New("no"), "tcp", 1); got != "no" {
 		t.Errorf("got %q, want the error itself", got)

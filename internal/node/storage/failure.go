@@ -116,7 +116,7 @@ func (d *DB) commit(b *pebble.Batch) error {
 	case <-d.fail.happened:
 		return d.Err()
 	}
-	d.written += size
+	d.written.Add(size)
 	return nil
 }
 

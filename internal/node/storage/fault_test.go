@@ -33,7 +33,7 @@ func (r *faultyRun) run(t *testing.T, fs vfs.FS) {
 	genesis := lstar.GenesisBlock(state)
 	store, err := lstar.NewStore(crypto, lstar.NetworkRules, state, genesis)
 	must(t, err)
-	if r.err = db.Init(state, genesis); r.err != nil {
+	if r.err = db.Init(state, &lstar.SignedBlock{Block: *genesis}); r.err != nil {
 		return
 	}
 	r.begun = true

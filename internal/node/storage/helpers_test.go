@@ -63,7 +63,7 @@ func startWith(t testing.TB, dir string, o Options, validators int) (*DB, *lstar
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Init(state, genesis); err != nil {
+	if err := db.Init(state, &lstar.SignedBlock{Block: *genesis}); err != nil {
 		t.Fatal(err)
 	}
 	return db, store

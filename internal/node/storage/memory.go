@@ -11,7 +11,7 @@ import (
 // maxMemoryBytes bounds the blocks that are kept for peers without a disk.
 const maxMemoryBytes = 256 << 20
 
-// Memory stands in for a database where there is no data folder. It keeps the
+// Memory is the storage of a node that runs without a data folder. It keeps the
 // blocks that peers may ask for, with their proofs, up to a number of bytes: the
 // oldest slot leaves first.
 type Memory struct {
@@ -22,6 +22,9 @@ type Memory struct {
 	oldest archiveHeap
 	newest lstar.Slot
 	bytes  int
+
+	anchor  lstar.Checkpoint
+	missing bool // the anchor's block, or its proof
 }
 
 type archived struct {
@@ -30,14 +33,32 @@ type archived struct {
 	size int
 }
 
-// NewMemory returns a storage that begins with an anchor. The block of a
-// checkpoint is not served: it came without its proof, and peers would refuse it.
-func NewMemory(anchor *lstar.Block) *Memory {
-	m := &Memory{maxBytes: maxMemoryBytes, byRoot: make(map[lstar.Root]*lstar.SignedBlock)}
-	if anchor.Slot == 0 {
-		m.add(anchor.Root(), &lstar.SignedBlock{Block: *anchor})
+// NewMemory returns a storage that begins with an anchor: its block, which may be
+// nil. One without a proof is not served, because peers would refuse it.
+func NewMemory(at lstar.Checkpoint, block *lstar.SignedBlock) *Memory {
+	m := &Memory{maxBytes: maxMemoryBytes, byRoot: make(map[lstar.Root]*lstar.SignedBlock), anchor: at, missing: true}
+	if hasProof(block) {
+		_ = m.AddAnchor(block) // which does not fail
 	}
 	return m
+}
+
+// MissingAnchor returns the block that the chain starts from, if it or its proof
+// is not there.
+func (m *Memory) MissingAnchor() (at lstar.Checkpoint, missing bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.anchor, m.missing
+}
+
+// AddAnchor adds the block that MissingAnchor returns, with its proof. It does not
+// fail.
+func (m *Memory) AddAnchor(block *lstar.SignedBlock) error {
+	m.add(m.anchor.Root, block)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.missing = false
+	return nil
 }
 
 // Save keeps the new blocks. It does not fail.

@@ -8,7 +8,7 @@ import (
 
 func TestMemory(t *testing.T) {
 	genesis := &lstar.Block{}
-	m := NewMemory(genesis)
+	m := NewMemory(lstar.Checkpoint{Root: genesis.Root()}, &lstar.SignedBlock{Block: *genesis})
 	m.maxBytes = 10_000
 	if b, err := m.Block(genesis.Root()); b == nil || err != nil {
 		t.Errorf("genesis: got %v, %v", b, err)
@@ -33,8 +33,25 @@ func TestMemory(t *testing.T) {
 		t.Error("want the blocks of the slots that are served, and no others")
 	}
 	// The block of a checkpoint has no proof.
-	checkpoint := &lstar.Block{Slot: 7}
-	if b, _ := NewMemory(checkpoint).Block(checkpoint.Root()); b != nil {
-		t.Errorf("checkpoint: got %v, want none to serve", b)
+	checkpoint := &lstar.SignedBlock{Block: lstar.Block{Slot: 7}}
+	at := lstar.Checkpoint{Root: checkpoint.Block.Root(), Slot: 7}
+	for name, anchor := range map[string]*lstar.SignedBlock{"nothing": nil, "a block without a proof": checkpoint} {
+		m = NewMemory(at, anchor)
+		if b, _ := m.Block(at.Root); b != nil {
+			t.Errorf("%s: got %v, want nothing to serve", name, b)
+		}
+		if got, missing := m.MissingAnchor(); got != at || !missing {
+			t.Errorf("%s: missing anchor %v, %v, want %v", name, got, missing, at)
+		}
+	}
+	checkpoint.Proof.Proof = []byte{1}
+	must(t, m.AddAnchor(checkpoint))
+	for name, m := range map[string]*Memory{"added later": m, "from the start": NewMemory(at, checkpoint)} {
+		if b, _ := m.Block(at.Root); b != checkpoint {
+			t.Errorf("%s: got %v, want the checkpoint's block", name, b)
+		}
+		if _, missing := m.MissingAnchor(); missing {
+			t.Errorf("%s: the anchor is missing", name)
+		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -52,6 +53,7 @@ const (
 //	m/identity     Identity as JSON
 //	m/validators   the registry, SSZ, which all states share
 //	m/view         lstar.View, SSZ
+//	m/anchor       key of the block that the chain starts from, while it or its proof is missing
 //	b slot root    block without its proof, SSZ
 //	p slot root    proof of the block
 //	r root         slot of the block
@@ -64,6 +66,7 @@ var (
 	identityKey   = []byte("m/identity")
 	validatorsKey = []byte("m/validators")
 	viewKey       = []byte("m/view")
+	anchorKey     = []byte("m/anchor")
 )
 
 const (
@@ -129,7 +132,7 @@ type DB struct {
 	validators *lstar.Validators
 	full       []lstar.Checkpoint // whose states are kept in full, ascending, each on the chain of the next
 	oldest     lstar.Slot         // blocks before it are gone
-	written    uint64             // bytes of all batches
+	written    atomic.Uint64      // bytes of all batches
 }
 
 // Open opens or makes the database in a folder. The error says what to do: the
@@ -277,24 +280,59 @@ func (d *DB) scan() error {
 	return nil
 }
 
-// Init puts an anchor into the database in place of everything that it holds.
-func (d *DB) Init(state *lstar.State, anchor *lstar.Block) error {
-	root := anchor.Root()
-	at := lstar.Checkpoint{Root: root, Slot: anchor.Slot}
+// Init puts an anchor into the database in place of everything that it holds: a
+// state and the block that it comes from, which may lack its proof, or be nil.
+func (d *DB) Init(state *lstar.State, anchor *lstar.SignedBlock) error {
+	at, _ := state.LatestBlock()
 	view := lstar.View{Head: at, SafeTarget: at, LatestJustified: at, LatestFinalized: at, HighestSlot: at.Slot}
 	b := d.db.NewBatch()
 	for _, prefix := range [...]byte{blockPrefix, proofPrefix, rootPrefix, statePrefix, votePrefix} {
 		_ = b.DeleteRange([]byte{prefix}, []byte{prefix + 1}, nil)
 	}
 	_ = b.Set(validatorsKey, ssz.AppendList(nil, list(state.Validators)), nil)
-	_ = b.Set(slotRootKey(statePrefix, anchor.Slot, root), bare(state).Encode(), nil)
-	setBlock(b, root, anchor)
+	_ = b.Set(slotRootKey(statePrefix, at.Slot, at.Root), bare(state).Encode(), nil)
+	_ = b.Delete(anchorKey, nil)
+	if anchor != nil {
+		setBlock(b, at.Root, &anchor.Block)
+	}
+	if hasProof(anchor) {
+		setProof(b, at.Root, anchor)
+	} else {
+		_ = b.Set(anchorKey, slotRootKey(blockPrefix, at.Slot, at.Root), nil)
+	}
 	_ = b.Set(viewKey, ssz.Marshal(&view), nil)
 	if err := d.commit(b); err != nil {
 		return err
 	}
-	d.validators, d.full, d.oldest = state.Validators, []lstar.Checkpoint{at}, anchor.Slot
+	d.validators, d.full, d.oldest = state.Validators, []lstar.Checkpoint{at}, at.Slot
 	return nil
+}
+
+// hasProof reports whether peers can be served a block. Genesis needs no proof.
+func hasProof(b *lstar.SignedBlock) bool {
+	return b != nil && (b.Block.Slot == 0 || len(b.Proof.Proof) > 0)
+}
+
+// MissingAnchor returns the block that the chain starts from, if it or its proof
+// is not there.
+func (d *DB) MissingAnchor() (at lstar.Checkpoint, missing bool) {
+	key, err := d.get(anchorKey)
+	if err != nil { // as after any failure, the node stops
+		d.fail.is(err)
+		return at, false
+	}
+	at.Slot, at.Root, missing = parseSlotRoot(key)
+	return at, missing
+}
+
+// AddAnchor adds the block that MissingAnchor returns, with its proof.
+func (d *DB) AddAnchor(anchor *lstar.SignedBlock) error {
+	b := d.db.NewBatch()
+	root := anchor.Block.Root()
+	setBlock(b, root, &anchor.Block)
+	setProof(b, root, anchor)
+	_ = b.Delete(anchorKey, nil)
+	return d.commit(b)
 }
 
 func list(v *lstar.Validators) []lstar.Validator {
@@ -317,13 +355,17 @@ func setBlock(b *pebble.Batch, root lstar.Root, block *lstar.Block) {
 	_ = b.Set(rootKey(rootPrefix, root), binary.BigEndian.AppendUint64(nil, uint64(block.Slot)), nil)
 }
 
+func setProof(b *pebble.Batch, root lstar.Root, block *lstar.SignedBlock) {
+	_ = b.Set(slotRootKey(proofPrefix, block.Block.Slot, root), block.Proof.Proof, nil)
+}
+
 // Save writes what changed, all or nothing, and returns once it is on the disk.
 // After an error the database takes no more.
 func (d *DB) Save(c *lstar.Changes) error {
 	b := d.db.NewBatch()
 	for i, block := range c.Blocks {
 		setBlock(b, c.Roots[i], &block.Block)
-		_ = b.Set(slotRootKey(proofPrefix, block.Block.Slot, c.Roots[i]), block.Proof.Proof, nil)
+		setProof(b, c.Roots[i], block)
 	}
 	for _, root := range c.Dropped {
 		_ = b.Delete(rootKey(votePrefix, root), nil)
@@ -410,7 +452,7 @@ func (d *DB) load() (*lstar.Saved, error) {
 	if err := d.loadAnchor(saved); err != nil {
 		return nil, err
 	}
-	saved.Blocks = d.blocksAfter(saved.Anchor.Slot)
+	saved.Blocks = d.blocksAfter(saved.AnchorState.LatestBlockHeader.Slot)
 	for key, value := range d.values(votePrefix, 0) {
 		vote := new(lstar.SignedAggregatedAttestation)
 		if value.err != nil {
@@ -444,7 +486,7 @@ func (d *DB) loadAnchor(saved *lstar.Saved) error {
 		if err != nil {
 			return err
 		}
-		if block == nil {
+		if at, missing := d.MissingAnchor(); block == nil && (!missing || at.Root != root) {
 			return damaged("the block %s of the state at slot %d is missing", root, slot)
 		}
 		saved.Anchor, saved.AnchorState = block, state
@@ -492,8 +534,8 @@ func (d *DB) block(slot lstar.Slot, root lstar.Root) (*lstar.Block, error) {
 	return decodeBlock(raw, root)
 }
 
-// Block returns a block with its proof, or nil if it is not there. The block of a
-// checkpoint, which came without a proof, is not; genesis, which has none, is.
+// Block returns a block with its proof, or nil if one of them is not there, as of a
+// checkpoint that came without. Genesis, which has no proof, is returned.
 func (d *DB) Block(root lstar.Root) (*lstar.SignedBlock, error) {
 	block, err := d.signedBlock(root)
 	if err != nil {
@@ -532,7 +574,9 @@ func (d *DB) Err() error { return d.explain(d.fail.err) }
 
 // Written returns the number of bytes of all batches so far, and on disk those of
 // the folder as pebble counts them.
-func (d *DB) Written() (batches, disk uint64) { return d.written, d.db.Metrics().DiskSpaceUsage() }
+func (d *DB) Written() (batches, disk uint64) {
+	return d.written.Load(), d.db.Metrics().DiskSpaceUsage()
+}
 
 // Space returns the bytes that the folder takes, as pebble counts them, and those
 // that are free on its disk. pebble counts under a lock that it holds while it

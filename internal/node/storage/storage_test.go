@@ -285,7 +285,7 @@ func TestCheckpointAnchor(t *testing.T) {
 		t.Fatal("nothing is final")
 	}
 	before := old.Block(at.Root).ParentRoot
-	must(t, db.Init(old.State(at.Root), old.Block(at.Root)))
+	must(t, db.Init(old.State(at.Root), &lstar.SignedBlock{Block: *old.Block(at.Root)}))
 	store := restore(t, db)
 	if store.Head() != at || store.LatestFinalized() != at {
 		t.Errorf("head %s, finalized %s, want the checkpoint %s", store.Head(), store.LatestFinalized(), at)

@@ -49,7 +49,7 @@ func TestMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		root := store.Head().Root
-		if err := db.Init(store.State(root), store.Block(root)); err != nil {
+		if err := db.Init(store.State(root), &lstar.SignedBlock{Block: *store.Block(root)}); err != nil {
 			t.Fatal(err)
 		}
 		withoutFinality(t, store, db)
@@ -59,7 +59,7 @@ func TestMemory(t *testing.T) {
 	})
 	t.Run("in memory", func(t *testing.T) {
 		store := newStore(t, registry(4096))
-		withoutFinality(t, store, storage.NewMemory(store.Block(store.Head().Root)))
+		withoutFinality(t, store, storage.NewMemory(store.Head(), &lstar.SignedBlock{Block: *store.Block(store.Head().Root)}))
 	})
 }
 

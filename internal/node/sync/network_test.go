@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	stdsync "sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,10 +36,12 @@ func registry(n int) *lstar.Validators {
 	return lstar.NewValidators(list)
 }
 
+var testCrypto = lstar.Crypto{Signatures: xmss.Test, Proofs: prooftest.Trusting{Max: 1 << 20}}
+
 func newStore(t testing.TB, validators *lstar.Validators) *lstar.Store {
 	t.Helper()
 	state := lstar.GenesisState(genesisTime, validators)
-	store, err := lstar.NewStore(lstar.Crypto{Signatures: xmss.Test, Proofs: prooftest.Trusting{Max: 1 << 20}}, lstar.NetworkRules, state, lstar.GenesisBlock(state))
+	store, err := lstar.NewStore(testCrypto, lstar.NetworkRules, state, lstar.GenesisBlock(state))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +179,6 @@ type fixture struct {
 	chain *chain.Chain
 	*Service
 	metrics *telemetry.Metrics
-	broken  atomic.Pointer[error] // that imports return, if any
 	stop    func()
 
 	mu        stdsync.Mutex
@@ -193,7 +193,7 @@ type fixture struct {
 func newFixture(t testing.TB, validators *lstar.Validators, slot lstar.Slot) *fixture {
 	t.Helper()
 	store := newStore(t, validators)
-	return newFixtureOn(t, store, storage.NewMemory(store.Block(store.Head().Root)), slot)
+	return newFixtureOn(t, store, storage.NewMemory(store.Head(), &lstar.SignedBlock{Block: *store.Block(store.Head().Root)}), slot)
 }
 
 // kept is where a chain is kept.
@@ -215,7 +215,9 @@ func newFixtureOn(t testing.TB, store *lstar.Store, blocks kept, slot lstar.Slot
 		Store: store, Storage: blocks, Verifier: chain.NewVerifier(xmss.Test), Clock: c, Observer: observer, Log: log,
 		OnSlotEnd: func(telemetry.SlotSummary) {},
 	})
-	f.Service = New(Config{Chain: breakable{f.chain, f}, Blocks: blocks, Clock: c, Observer: observer, Log: log})
+	f.Service = New(Config{Chain: f.chain, Blocks: blocks, Clock: c, Observer: observer, Log: log, VerifyProof: func(b *lstar.SignedBlock) error {
+		return lstar.VerifyBlockProof(testCrypto, b, f.chain.Snapshot().HeadState.Validators)
+	}})
 	f.SetNetwork(network{f})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running stdsync.WaitGroup
@@ -229,19 +231,6 @@ func newFixtureOn(t testing.TB, store *lstar.Store, blocks kept, slot lstar.Slot
 	t.Cleanup(f.stop)
 	f.settle()
 	return f
-}
-
-// breakable is the fixture's chain, whose imports can fail.
-type breakable struct {
-	*chain.Chain
-	f *fixture
-}
-
-func (c breakable) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from chain.Origin) error {
-	if err := c.f.broken.Load(); err != nil {
-		return *err
-	}
-	return c.Chain.ImportBlock(ctx, b, from)
 }
 
 // blockAt returns what peers are served for a slot, or nil.
@@ -327,7 +316,7 @@ func (f *fixture) idle() bool {
 	defer f.Service.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	batch := f.broken.Load() == nil && f.run != nil && len(f.run.batches) > 0 && f.run.batches[0].done
+	batch := f.run != nil && len(f.run.batches) > 0 && f.run.batches[0].done
 	return len(f.requests) == f.hanging && len(f.ready) == 0 && len(f.importing) == 0 && len(f.planned) == 0 && !batch
 }
 

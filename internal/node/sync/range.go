@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
@@ -64,9 +66,7 @@ func (s *Service) planRange(ctx context.Context, now time.Time, snap *lstar.Snap
 		run.batches = append(run.batches, &batch{first: run.next, last: last})
 		run.next = last + 1
 	}
-	// Responses that end early add batches. No more than a window of them is ahead of
-	// the import, or a peer that sends one invalid block at a time is asked for hundreds.
-	for i, b := range run.batches[:min(len(run.batches), window)] {
+	for i, b := range run.batches {
 		if b.busy || b.done {
 			continue
 		}
@@ -103,7 +103,7 @@ func (s *Service) startRange(now time.Time, snap *lstar.Snapshot) {
 	var target lstar.Slot
 	long := false
 	for _, w := range s.wants {
-		if w.seen && !w.held {
+		if w.seen {
 			target = max(target, w.slot)
 			long = long || w.depth > deepFork
 		}
@@ -141,8 +141,7 @@ func (s *Service) requestBatch(ctx context.Context, run *rangeRun, b *batch, p *
 			b.failures++
 			return
 		}
-		// A block with an empty proof is one that the peer does not have.
-		b.done, b.blocks = true, slices.DeleteFunc(blocks, unproven)
+		b.done, b.blocks = true, blocks
 		run.split(b)
 		kick(s.unlocked)
 	})
@@ -176,7 +175,7 @@ func (s *Service) endRun(run *rangeRun) {
 	s.rangeAfter = s.cfg.Clock.Now().Add(backoff(s.rangeFailures))
 	for _, id := range append(run.givers, run.only) {
 		if p := s.peers[id]; p != nil {
-			p.fail(byRange, s.cfg.Clock.Now(), causeUnanswered)
+			p.fail(byRange, s.cfg.Clock.Now())
 		}
 	}
 }
@@ -219,7 +218,6 @@ func (s *Service) importBatch(ctx context.Context) bool {
 
 	s.mu.Lock()
 	run.imported += imported
-	again := true
 	switch {
 	case s.run != run:
 	case err == nil:
@@ -232,15 +230,11 @@ func (s *Service) importBatch(ctx context.Context) bool {
 			run.givers = run.givers[:0]
 			run.only = "" // what was in the way is behind us
 		}
-	case causeOf(err).invalid():
-		if p := s.peers[b.from]; p != nil { // the next run does not ask it at once, either
-			p.fail(byRange, s.cfg.Clock.Now(), causeOf(err))
-		}
+	case invalid(err):
+		s.blame(b.from, "invalid block in a range: "+err.Error())
 		s.exclude(run, b.from)
-	case errors.Is(err, errUnconnected):
-		s.unconnected(run, b)
 	default:
-		again = false // it says nothing about the batch, which the next tick tries again
+		s.unconnected(run, b)
 	}
 	s.wake()
 	s.mu.Unlock()
@@ -248,7 +242,8 @@ func (s *Service) importBatch(ctx context.Context) bool {
 		s.cfg.Log.Debug("batch imported", telemetry.Slot(uint64(b.last)), "blocks", imported,
 			telemetry.Duration(s.cfg.Clock.Now().Sub(started)), telemetry.Peer(b.from.String()))
 	}
-	return again
+	s.penalize()
+	return true
 }
 
 // importBlocks imports the blocks of a batch in order and returns how many were
@@ -266,24 +261,19 @@ func (s *Service) importBlocks(ctx context.Context, b *batch) (imported int, err
 		s.mu.Unlock()
 		switch {
 		case bad:
-			err := &lstar.Rejection{Reason: lstar.StateRootMismatch, Detail: "block " + root.String() + " was found invalid before"}
-			s.blameBlock(b.from, root, "invalid block in a range: "+err.Error())
-			return imported, err
+			return imported, &lstar.Rejection{Reason: lstar.StateRootMismatch, Detail: "block " + root.String() + " was found invalid before"}
 		case known:
 			continue
 		case !connected:
 			return imported, errUnconnected
 		}
-		err := s.importBlock(ctx, block, root, b.from, false)
-		switch c := causeOf(err); {
+		err := s.importBlock(ctx, block, root, chain.Origin{PeerID: b.from.String()})
+		switch {
 		case err == nil:
 			imported++
-		case c == causeNone: // it came another way meanwhile
-		case c == causeEarly:
-			return imported, errUnconnected
-		default:
-			if c.invalid() {
-				s.blameBlock(b.from, root, "invalid block in a range: "+err.Error())
+		case !errors.Is(err, lstar.ErrKnown):
+			if !invalid(err) {
+				err = cmp.Or(ctx.Err(), errUnconnected)
 			}
 			return imported, err
 		}
@@ -313,7 +303,7 @@ func (s *Service) unconnected(run *rangeRun, b *batch) {
 	default:
 		// A peer that itself started later may have nothing older: once is no fault.
 		if p := s.peers[b.from]; p != nil {
-			if p.fail(byRange, s.cfg.Clock.Now(), causeUnanswered); p.failures[byRange] >= maxBatchFailures {
+			if p.fail(byRange, s.cfg.Clock.Now()); p.failures[byRange] >= maxBatchFailures {
 				s.blame(b.from, "ranges of blocks that do not connect to the finalized block")
 			}
 		}

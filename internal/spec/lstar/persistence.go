@@ -80,8 +80,9 @@ func (s *Store) view() View {
 // Saved is a store as it was kept.
 type Saved struct {
 	View View
-	// Anchor is a block at or behind the finalized one, and AnchorState the state
-	// after it. What is older, and not kept for the store's sake, is not in it.
+	// AnchorState is the state after a block at or behind the finalized one, and
+	// Anchor that block, nil if only its header in the state is known. What is
+	// older, and not kept for the store's sake, is not in it.
 	Anchor      *Block
 	AnchorState *State
 	// Blocks are those after the anchor's slot in the order of their slots.
@@ -96,9 +97,14 @@ type Saved struct {
 // checked again. The states after them are computed, and the roots that the
 // blocks hold are compared. The error says what does not fit together.
 func Restore(crypto Crypto, rules Rules, saved *Saved) (*Store, error) {
-	s, err := NewStore(crypto, rules, saved.AnchorState, saved.Anchor)
-	if err != nil {
-		return nil, err
+	var s *Store
+	if saved.Anchor == nil {
+		s = NewStoreFromState(crypto, rules, saved.AnchorState)
+	} else {
+		var err error
+		if s, err = NewStore(crypto, rules, saved.AnchorState, saved.Anchor); err != nil {
+			return nil, err
+		}
 	}
 	for block, err := range saved.Blocks {
 		if err != nil {

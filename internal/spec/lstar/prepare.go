@@ -76,31 +76,25 @@ func CheckBody(body *BlockBody) error {
 //
 // leanSpec: signatures.py, verify_signatures
 func (t *BlockTask) VerifySignatures() error {
-	components, err := blockComponents(&t.block.Block, t.root, t.parent.Validators)
-	if err != nil {
-		return err
-	}
-	if err := t.crypto.Proofs.VerifyMulti(components, t.block.Proof.Proof); err != nil {
-		return reject(InvalidBlockProof, "%v", err)
-	}
-	return nil
+	return verifyBlock(t.crypto, t.block, t.root, t.parent.Validators)
 }
 
-// VerifyProposer checks the proposer's part of a block's proof. It needs the
-// registry, which all states share, and not the block's parent. The rest of the proof
-// stays unchecked except for its layout. The error is a *[Rejection].
-func (s *Snapshot) VerifyProposer(b *SignedBlock, root Root) error {
-	components, err := blockComponents(&b.Block, root, s.HeadState.Validators)
+// VerifyBlockProof checks the proof of a block against the registry of its chain.
+// The error is a *[Rejection].
+func VerifyBlockProof(crypto Crypto, b *SignedBlock, validators *Validators) error {
+	if err := CheckBody(&b.Block.Body); err != nil {
+		return err
+	}
+	return verifyBlock(crypto, b, b.Block.Root(), validators)
+}
+
+func verifyBlock(crypto Crypto, b *SignedBlock, root Root, validators *Validators) error {
+	components, err := blockComponents(&b.Block, root, validators)
 	if err != nil {
 		return err
 	}
-	last := len(components) - 1
-	single, err := s.crypto.Proofs.Split(components, last, b.Proof.Proof)
-	if err == nil {
-		err = s.crypto.Proofs.VerifySingle(components[last], single)
-	}
-	if err != nil {
-		return reject(InvalidBlockProof, "proposer: %v", err)
+	if err := crypto.Proofs.VerifyMulti(components, b.Proof.Proof); err != nil {
+		return reject(InvalidBlockProof, "%v", err)
 	}
 	return nil
 }

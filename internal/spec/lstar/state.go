@@ -97,6 +97,16 @@ func GenesisState(genesisTime uint64, validators *Validators) *State {
 // leanSpec: node/node.py, Node.from_genesis
 func GenesisBlock(state *State) *Block { return &Block{StateRoot: state.Root()} }
 
+// LatestBlock returns the root and the slot of the block that the state, which
+// must be the one right after it, comes from, and that block without its body.
+func (s *State) LatestBlock() (Checkpoint, *Block) {
+	header := s.LatestBlockHeader
+	header.StateRoot = s.Root()
+	return Checkpoint{ssz.HashTreeRoot(&header), header.Slot}, &Block{
+		Slot: header.Slot, ProposerIndex: header.ProposerIndex, ParentRoot: header.ParentRoot, StateRoot: header.StateRoot,
+	}
+}
+
 // justifications is the tally of votes for targets that are not yet justified:
 // targets in ascending order of their roots, and for each a bit per validator.
 // Where the bytes of a state disagree with themselves, the two trees still hold

@@ -89,7 +89,19 @@ func NewStore(crypto Crypto, rules Rules, state *State, anchor *Block) (*Store, 
 	if root := state.Root(); anchor.StateRoot != root {
 		return nil, reject(AnchorStateRootMismatch, "block says %s, the state's root is %s", anchor.StateRoot, root)
 	}
-	root := anchor.Root()
+	return newStore(crypto, rules, state, anchor.Root(), anchor), nil
+}
+
+// NewStoreFromState returns a store that trusts the state, which must be the one
+// right after a block. The store knows that block by its header alone: its body is
+// empty in Block and in snapshots, and only its root, there and in checkpoints, is
+// that of the whole block.
+func NewStoreFromState(crypto Crypto, rules Rules, state *State) *Store {
+	at, header := state.LatestBlock()
+	return newStore(crypto, rules, state, at.Root, header)
+}
+
+func newStore(crypto Crypto, rules Rules, state *State, root Root, anchor *Block) *Store {
 	checkpoint := Checkpoint{root, anchor.Slot}
 	s := &Store{
 		crypto:          crypto,
@@ -108,7 +120,7 @@ func NewStore(crypto Crypto, rules Rules, state *State, anchor *Block) (*Store, 
 	}
 	s.tree.add(root, anchor, state)
 	s.journal.view = s.view()
-	return s, nil
+	return s
 }
 
 // Time returns the clock of the store.

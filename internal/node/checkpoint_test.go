@@ -1,0 +1,116 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/api"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/xmss"
+)
+
+// TestCheckpointAnchor starts from a node of a real chain: what such a start can
+// serve, on disk and in memory.
+func TestCheckpointAnchor(t *testing.T) {
+	w := newWorld(t, xmss.Test, 4, 64)
+	w.allVotes = true
+	source := w.start(t, w.keys, true)
+	for slot := range lstar.Slot(10) {
+		w.slot(t, slot)
+	}
+	finalized := source.chain.Snapshot().LatestFinalized
+	want := source.sync.BlockByRoot(finalized.Root)
+	if finalized.Slot == 0 || want == nil || len(want.Proof.Proof) == 0 {
+		t.Fatalf("the source has finalized slot %d with block %v, want one with a proof", finalized.Slot, want)
+	}
+	whole := api.Handler(backend{source.chain, source.sync}, http.NotFoundHandler())
+	without := func(block http.HandlerFunc) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/lean/v0/blocks/finalized" {
+				block(w, r)
+				return
+			}
+			whole.ServeHTTP(w, r)
+		})
+	}
+	serve := func(block *lstar.SignedBlock) http.Handler {
+		return without(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(ssz.Marshal(block)) })
+	}
+	crypto := lstar.Crypto{Signatures: xmss.Test, Proofs: proof.NewSigList(xmss.Test, nil)}
+	now := clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesisTime}, Time: clocktest.New(time.Unix(genesisTime+40, 0))}
+	log := slog.New(slog.DiscardHandler)
+
+	for name, tt := range map[string]struct {
+		handler http.Handler
+		proof   bool // comes with the block
+	}{
+		"our API":        {whole, true},
+		"no block":       {without(http.NotFound), false},
+		"an empty proof": {serve(&lstar.SignedBlock{Block: want.Block}), false},
+		"a bad proof":    {serve(&lstar.SignedBlock{Block: want.Block, Proof: lstar.MultiMessageAggregate{Proof: []byte("bad")}}), false},
+	} {
+		for _, dir := range []string{"", filepath.Join(t.TempDir(), "data")} {
+			t.Run(name+", in "+map[bool]string{true: "memory", false: "a folder"}[dir == ""], func(t *testing.T) {
+				server := httptest.NewServer(tt.handler)
+				defer server.Close()
+				cfg := Config{
+					Genesis: w.genesis, Scheme: w.scheme, NetworkName: "test", DataDir: dir, Time: now.Time,
+					CheckpointSyncURL: server.URL + "/lean/v0/states/finalized",
+				}
+				check := func(what string, served bool) (kept chainStorage, end func()) {
+					t.Helper()
+					store, kept, db, err := openChain(context.Background(), &cfg, crypto, now, log)
+					if err != nil {
+						t.Fatalf("%s: %v", what, err)
+					}
+					if store.Head() != finalized {
+						t.Errorf("%s: head %s, want %s", what, store.Head(), finalized)
+					}
+					b, err := kept.Block(finalized.Root)
+					if err != nil || served != (b != nil) || b != nil && !bytes.Equal(ssz.Marshal(b), ssz.Marshal(want)) {
+						t.Errorf("%s: block %v, error %v, want the source's: %v", what, b, err, served)
+					}
+					if at, missing := kept.MissingAnchor(); missing == served || missing && at != finalized {
+						t.Errorf("%s: missing anchor %s, %v, want %v", what, at, missing, !served)
+					}
+					return kept, func() {
+						if db != nil {
+							if err := db.Close(); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+				}
+				kept, end := check("new", tt.proof)
+				if dir != "" {
+					end()
+					kept, end = check("started again", tt.proof)
+				}
+				defer func() { end() }()
+				if tt.proof {
+					return
+				}
+				if err := kept.AddAnchor(want); err != nil {
+					t.Fatal(err)
+				}
+				if b, err := kept.Block(finalized.Root); err != nil || b == nil {
+					t.Errorf("after the block was added: %v, error %v", b, err)
+				}
+				if dir != "" {
+					end()
+					_, end = check("started with the block", true)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,314 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pubsubpb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+)
+
+const (
+	// gossipCheck is how often the gossip with each peer is looked at.
+	gossipCheck = 500 * time.Millisecond
+	// gossipGrace is for how long a connected peer may be without a stream to it, or
+	// without subscriptions that it has announced, before the node acts.
+	gossipGrace = 2 * time.Second
+	// maxTopics and maxTopicName bound what is kept of the topics of a peer.
+	maxTopics    = 64
+	maxTopicName = 256
+	// firstReset and maxReset are how long the node waits, after it closed the
+	// connection to a peer to restore gossip, before it does so again.
+	firstReset = 15 * time.Second
+	maxReset   = 10 * time.Minute
+	// foreignAfter is for how long a peer that gossips may have no topic of this
+	// network before it counts as one of another network.
+	foreignAfter = 2 * lstar.SecondsPerSlot * time.Second
+)
+
+// gossipState is what the node keeps about the gossip with a peer.
+type gossipState struct {
+	mu     sync.Mutex
+	topics map[string]bool // those that the peer says it is subscribed to, of any network
+	// silent is since when pubsub has no stream to the peer, lost since when it lacks
+	// subscriptions of the peer; zero where it is well.
+	silent, lost time.Time
+	reported     bool // the loss was reported
+	wait         time.Duration
+	// foreign says that it was reported that the peer has no topic of this network.
+	foreign bool
+}
+
+// subscribe follows what a peer says of its subscriptions.
+func (c *connectedPeer) subscribe(changes []*pubsubpb.RPC_SubOpts) {
+	if len(changes) == 0 {
+		return
+	}
+	g := &c.gossip
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range changes {
+		name := s.GetTopicid()
+		switch {
+		case !s.GetSubscribe():
+			delete(g.topics, name)
+		case len(g.topics) < maxTopics && len(name) <= maxTopicName:
+			g.topics[name] = true
+		}
+	}
+}
+
+// gossipWatch returns a function that keeps gossip with each connected peer going in both directions
+// until its context ends. The caller must call it. Peers may connect before.
+//
+// The function opens streams to peers that pubsub leaves alone: those that do not support the
+// identify protocol, such as leanSpec's node, for which pubsub waits in vain, and
+// those whose streams failed, or ended more often than pubsub tolerates (four times
+// in ten minutes).
+//
+// And it closes the connection to a peer whose subscriptions pubsub has lost, so
+// that both sides start anew and announce them again. links explains how pubsub
+// loses them; whatever other ways there are end here.
+func (n *Network) gossipWatch() (func(ctx context.Context), error) {
+	bus := n.host.EventBus()
+	failed, err := bus.Subscribe(new(event.EvtPeerIdentificationFailed))
+	if err != nil {
+		return nil, err
+	}
+	completed, err := bus.Emitter(new(event.EvtPeerIdentificationCompleted))
+	if err != nil {
+		return nil, errors.Join(err, failed.Close())
+	}
+	greet := func(id peer.ID) {
+		conns := n.host.Network().ConnsToPeer(id)
+		if len(conns) == 0 {
+			return
+		}
+		err := completed.Emit(event.EvtPeerIdentificationCompleted{
+			Peer: id, Conn: conns[0], Protocols: []protocol.ID{pubsub.GossipSubID_v12},
+		})
+		if err != nil {
+			n.log.Debug("no gossip with a peer", telemetry.Peer(id.String()), telemetry.Err(err))
+		}
+	}
+	return func(ctx context.Context) {
+		defer failed.Close()
+		defer completed.Close()
+		check := time.NewTicker(gossipCheck)
+		defer check.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case e, ok := <-failed.Out():
+				if !ok {
+					return
+				}
+				greet(e.(event.EvtPeerIdentificationFailed).Peer)
+			case <-check.C:
+				listed := n.listed()
+				peers := n.peers.all()
+				for _, c := range peers {
+					if n.isSilent(c) {
+						greet(c.id)
+					}
+					if n.hasLost(c, listed[c.id]) {
+						n.resetGossip(c)
+					}
+				}
+				n.findForeign(peers)
+			}
+		}
+	}, nil
+}
+
+// listed returns the number of this network's topics for which pubsub lists each
+// peer as a subscriber.
+func (n *Network) listed() map[peer.ID]int {
+	counts := make(map[peer.ID]int)
+	for _, topic := range n.topics {
+		for _, id := range topic.ListPeers() {
+			counts[id]++
+		}
+	}
+	return counts
+}
+
+// isSilent reports whether it is time to open a stream to a peer that has none. The
+// time between attempts doubles.
+func (n *Network) isSilent(c *connectedPeer) bool {
+	g := &c.gossip
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := n.now()
+	if n.tracer.hasStream(c.id) {
+		g.silent, g.wait = time.Time{}, gossipGrace
+		return false
+	}
+	if g.silent.IsZero() {
+		g.silent, g.wait = now, gossipGrace
+	}
+	if now.Sub(g.silent) < g.wait {
+		return false
+	}
+	g.silent, g.wait = now, min(2*g.wait, time.Minute)
+	return true
+}
+
+// hasLost reports whether pubsub has lost the subscriptions of a peer for some time,
+// once for each time that it lost them.
+func (n *Network) hasLost(c *connectedPeer, listed int) bool {
+	g := &c.gossip
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if listed > 0 || n.common(g.topics) == 0 {
+		g.lost, g.reported = time.Time{}, false
+		return false
+	}
+	now := n.now()
+	if g.lost.IsZero() {
+		g.lost = now
+	}
+	if g.reported || now.Sub(g.lost) < gossipGrace {
+		return false
+	}
+	g.reported = true
+	return true
+}
+
+// findForeign reports peers that gossip, but on no topic of this network.
+func (n *Network) findForeign(peers []*connectedPeer) {
+	foreign, ours := 0, 0
+	for _, c := range peers {
+		theirs, common := n.topicsOf(c)
+		switch {
+		case common > 0:
+			ours++
+		case len(theirs) == 0 && !n.tracer.hasStream(c.id) || n.now().Sub(c.peerInfo().Connected) < foreignAfter:
+		default:
+			foreign++
+			if c.gossip.reportForeign() {
+				n.observer.ForeignPeer(telemetry.ForeignPeer{PeerID: c.id.String(), Ours: n.topicNames(), Theirs: theirs})
+			}
+		}
+	}
+	n.isolated.Store(foreign > 0 && ours == 0)
+	n.observer.ForeignPeers(telemetry.ForeignPeers{Count: foreign})
+}
+
+// topicsOf returns the topics of a peer in order, and how many are of this network.
+func (n *Network) topicsOf(c *connectedPeer) (topics []string, common int) {
+	c.gossip.mu.Lock()
+	defer c.gossip.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.gossip.topics)), n.common(c.gossip.topics)
+}
+
+// reportForeign reports whether the peer has not been reported as foreign yet.
+func (g *gossipState) reportForeign() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	defer func() { g.foreign = true }()
+	return !g.foreign
+}
+
+// topicNames returns the names of this network's topics in order.
+func (n *Network) topicNames() []string {
+	names := make([]string, 0, len(n.topics))
+	for topic := range n.topics {
+		names = append(names, topic.String())
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Isolated reports whether peers gossip, but all of them on topics of other networks.
+func (n *Network) Isolated() bool { return n.isolated.Load() }
+
+// common counts the topics of this network in a set.
+func (n *Network) common(topics map[string]bool) int {
+	count := 0
+	for topic := range n.topics {
+		if topics[topic.String()] {
+			count++
+		}
+	}
+	return count
+}
+
+// resetGossip closes the connection to a peer and dials it again. A peer that the
+// node cannot dial keeps its connection, because leanSpec's node does not dial
+// again; a peer whose subscriptions get lost repeatedly is left alone for longer
+// each time.
+func (n *Network) resetGossip(c *connectedPeer) {
+	addrs := n.host.Peerstore().Addrs(c.id)
+	reset := len(addrs) > 0 && n.resets.allow(c.id, n.now())
+	n.observer.SubscriptionsLost(telemetry.SubscriptionsLost{PeerID: c.id.String(), Reset: reset})
+	if !reset {
+		return
+	}
+	n.Disconnect(c.id, "its gossip subscriptions were lost")
+	n.spawn(func(ctx context.Context) {
+		select {
+		case <-c.gone:
+		case <-ctx.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		err := n.host.Connect(ctx, peer.AddrInfo{ID: c.id, Addrs: addrs})
+		if err != nil && !errors.Is(err, context.Canceled) {
+			n.log.Debug("peer cannot be dialed again", telemetry.Peer(c.id.String()), telemetry.Err(err))
+		}
+	})
+}
+
+// resets remembers which connections were closed to restore gossip.
+type resets struct {
+	mu    sync.Mutex
+	peers *simplelru.LRU[peer.ID, pause]
+}
+
+// pause is the time that must pass after a reset before the next.
+type pause struct {
+	from time.Time
+	wait time.Duration
+}
+
+func newResets() resets {
+	peers, err := simplelru.NewLRU[peer.ID, pause](maxKnownFaulty, nil)
+	if err != nil {
+		panic(err) // the size is a positive constant
+	}
+	return resets{peers: peers}
+}
+
+// allow reports whether the connection to a peer may be closed once more. The pause
+// doubles with each time, and is the first one again after twice that time.
+func (r *resets) allow(id peer.ID, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last, ok := r.peers.Get(id)
+	since := now.Sub(last.from)
+	switch {
+	case !ok || since > 2*last.wait:
+		last.wait = firstReset
+	case since < last.wait:
+		return false
+	default:
+		last.wait = min(2*last.wait, maxReset)
+	}
+	last.from = now
+	r.peers.Add(id, last)
+	return true
+}
