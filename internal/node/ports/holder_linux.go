@@ -31,6 +31,7 @@ func holderOf(network string, port int) string {
 			}
 		}
 	} else {
+		//lint:ignore SA1019 the file is slow with very many sockets, which does not matter for an error message
 		for _, read := range []func() (procfs.NetTCP, error){fs.NetTCP, fs.NetTCP6} {
 			lines, _ := read()
 			for _, l := range lines {
