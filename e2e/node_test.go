@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -305,19 +306,28 @@ func TestCheckpointNowhere(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "net")
 	runs(t, "genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--out", dir)
-	start := func() (*exec.Cmd, *strings.Builder) {
+	start := func() (*exec.Cmd, *bufio.Scanner) {
 		nobody := porttest.Reserve(t)
 		cmd := command(t.Context(), "--genesis", filepath.Join(dir, "config.yaml"), "--scheme", "test", "--api-port", "0", "--metrics-port", "0",
 			"--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--checkpoint-sync-url", "http://u5er:s3cret@127.0.0.1:"+nobody+"/?key=t0ken")
-		var out strings.Builder
-		cmd.Stderr = &out
-		if err := cmd.Start(); err != nil {
+		out, err := cmd.StderrPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-		return cmd, &out
+		return cmd, bufio.NewScanner(out)
+	}
+	rest := func(lines *bufio.Scanner) (text string) {
+		for lines.Scan() {
+			text += lines.Text() + "\n"
+		}
+		return text
 	}
 	began := time.Now()
-	cmd, out := start()
+	cmd, lines := start()
+	text := rest(lines)
 	_ = cmd.Wait()
 	if got := cmd.ProcessState.ExitCode(); got != 1 {
 		t.Errorf("exit code %d, want 1", got)
@@ -325,7 +335,6 @@ func TestCheckpointNowhere(t *testing.T) {
 	if took := time.Since(began); took < 25*time.Second || took > 50*time.Second {
 		t.Errorf("the start took %v, want about 30s", took)
 	}
-	text := out.String()
 	if got := strings.Count(text, "checkpoint sync attempt failed"); got != 5 || !strings.Contains(text, "refused") {
 		t.Errorf("%d attempts are logged, want 5 that say that the connection was refused:\n%s", got, text)
 	}
@@ -335,14 +344,16 @@ func TestCheckpointNowhere(t *testing.T) {
 		}
 	}
 
-	cmd, out = start()
-	time.Sleep(time.Second) // nobody tells when it waits
+	cmd, lines = start()
+	for lines.Scan() && !strings.Contains(lines.Text(), "next_attempt_in") {
+	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	text = rest(lines)
 	_ = cmd.Wait()
 	if got := cmd.ProcessState.ExitCode(); got != 0 {
-		t.Errorf("stopped while it waits: exit code %d, want 0:\n%s", got, out)
+		t.Errorf("stopped while it waits: exit code %d, want 0:\n%s", got, text)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"weak"
 
@@ -17,6 +18,7 @@ import (
 )
 
 type backend struct {
+	mu         sync.Mutex // of the store
 	store      *lstar.Store
 	signed     *lstar.SignedBlock
 	aggregator bool
@@ -30,6 +32,8 @@ func (b *backend) SignedBlock(root lstar.Root) *lstar.SignedBlock {
 }
 
 func (b *backend) Snapshot() *lstar.Snapshot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.store == nil {
 		return nil
 	}

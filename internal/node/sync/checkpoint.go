@@ -228,7 +228,7 @@ func (c *checkpointClient) badStatus(path string, resp *http.Response) error {
 	switch {
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
 		return temporary{err}
-	case resp.StatusCode == http.StatusNotFound:
+	case resp.StatusCode == http.StatusNotFound && path == finalizedStatePath: // a base URL must have it
 		return fmt.Errorf("%w; want the base URL of a node's API, such as http://192.0.2.1:5052", err)
 	}
 	return err
