@@ -25,9 +25,10 @@ import (
 
 const (
 	// firstBackoff and maxBackoff are how long the node waits between dials of a
-	// bootnode.
+	// bootnode, give or take half of it. After a partition of any length the halves
+	// must find each other within a few slots.
 	firstBackoff = time.Second
-	maxBackoff   = 30 * time.Second
+	maxBackoff   = 8 * time.Second
 	// bootnodePatience is for how long a bootnode may be unreachable before the node
 	// warns.
 	bootnodePatience = 30 * time.Second

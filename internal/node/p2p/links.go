@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/multiformats/go-multistream"
+	"github.com/quic-go/quic-go"
 
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
@@ -77,6 +78,10 @@ func (l *links) release(conn network.Conn) {
 //     a restart or a pause of the peer, it is closed, and once it is gone the new
 //     one takes its place.
 //
+// A peer that is not built upon go-libp2p may keep several connections. leanSpec's node
+// dials peers that it is connected to, and cannot use a peer any more when the
+// connection that it opened last is closed.
+//
 // It blocks while it finds out.
 func (n *Network) admit(conn network.Conn) (admitted bool) {
 	replaces := false
@@ -91,6 +96,13 @@ func (n *Network) admit(conn network.Conn) (admitted bool) {
 		old := n.links.claim(conn, n.now())
 		if old == nil {
 			return true
+		}
+		if !onGoLibp2p(conn) {
+			if n.alive(old.conn) {
+				return true
+			}
+			n.part(old, deadConnection)
+			continue
 		}
 		crossed := old.conn.Stat().Direction != conn.Stat().Direction && n.now().Sub(old.since) < crossedDials
 		if crossed && n.dialer(conn) < n.dialer(old.conn) {
@@ -112,9 +124,19 @@ func (n *Network) admit(conn network.Conn) (admitted bool) {
 			}
 			return false
 		}
-		n.part(old, "the connection is dead, and the peer has opened a new one")
+		n.part(old, deadConnection)
 	}
 	return false
+}
+
+// deadConnection is why a connection was replaced.
+const deadConnection = "the connection is dead, and the peer has opened a new one"
+
+// onGoLibp2p reports whether a peer is built upon go-libp2p, as this node is. Unlike
+// leanSpec's node and those that use rust-libp2p, go-libp2p offers QUIC datagrams.
+func onGoLibp2p(conn network.Conn) bool {
+	var qc *quic.Conn
+	return conn.As(&qc) && qc.ConnectionState().SupportsDatagrams.Remote
 }
 
 // dialer is the peer that opened a connection.
@@ -153,8 +175,14 @@ func (n *Network) await(patience time.Duration, ends ...<-chan struct{}) {
 }
 
 // alive reports whether the peer answers on a connection. It asks for the ping
-// protocol; a peer that does not support it says so, which is an answer.
+// protocol; a peer that does not support it says so, which is an answer. So is an
+// acknowledgement: leanSpec's node answers one stream after the other, some late.
 func (n *Network) alive(conn network.Conn) bool {
+	var qc *quic.Conn
+	if !conn.As(&qc) {
+		return false
+	}
+	before := qc.ConnectionStats().PacketsReceived
 	ctx, cancel := context.WithTimeout(n.ctx, probeTimeout)
 	defer cancel()
 	s, err := conn.NewStream(ctx)
@@ -164,7 +192,8 @@ func (n *Network) alive(conn network.Conn) bool {
 	defer s.Reset()
 	defer context.AfterFunc(ctx, func() { s.Reset() })()
 	err = multistream.SelectProtoOrFail(protocol.ID(ping.ID), s)
-	return err == nil || errors.Is(err, multistream.ErrNotSupported[protocol.ID]{})
+	return err == nil || errors.Is(err, multistream.ErrNotSupported[protocol.ID]{}) ||
+		qc.Context().Err() == nil && qc.ConnectionStats().PacketsReceived > before
 }
 
 // secondProcess reports a peer that opens a connection from another address while

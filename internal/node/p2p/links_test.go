@@ -19,6 +19,7 @@ import (
 	"github.com/multiformats/go-varint"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/leanspectest"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
@@ -285,5 +286,31 @@ func TestOwnIdentityElsewhere(t *testing.T) {
 	}
 	if got := telemetrytest.Value(t, first.metrics, "leanspec_duplicate_identity_total"); got != before {
 		t.Errorf("leanspec_duplicate_identity_total = %v, want %v: the node met itself", got, before)
+	}
+}
+
+// TestConnectionsOfLeanSpecsNode: leanSpec's node dials a peer that it is connected to,
+// and keeps both connections.
+func TestConnectionsOfLeanSpecsNode(t *testing.T) {
+	t.Parallel()
+	p := leanspectest.New(t, wire.Topic{Kind: wire.TopicBlock, Network: DefaultNetworkName})
+	node := startNode(t, func(cfg *Config, _ *testNode) { cfg.Bootnodes = []string{p.Addr()} })
+	conns := func() []network.Conn { return node.host.Network().ConnsToPeer(p.ID()) }
+	eventually(t, "a connection", func() bool { return len(conns()) == 1 })
+	first := conns()[0]
+	if err := p.Dial(t.Context(), node.addr()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a second connection", func() bool { return len(conns()) == 2 })
+	if got := telemetrytest.Value(t, node.metrics, "leanspec_duplicate_identity_total"); got != 0 {
+		t.Errorf("leanspec_duplicate_identity_total = %v, want 0", got)
+	}
+	time.Sleep(yieldTimeout + 100*time.Millisecond) // longer than the node would take to close one
+	if now := conns(); len(now) != 2 || now[0] != first {
+		t.Errorf("connections are %v, want two, of which the first is %v", now, first)
+	}
+	sum := telemetrytest.Sum(t, node.metrics, "lean_peer_connection_events_total", "success")
+	if sum != 1 {
+		t.Errorf("lean_peer_connection_events_total counts %v connections, want 1: of a peer the first", sum)
 	}
 }
