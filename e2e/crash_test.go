@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,6 +64,8 @@ type crashes struct {
 	twins, late             int64
 	reorgs, companionReorgs int
 	refused                 int // signatures that the guard refused
+	lostBoth, lostOne       int // starts without the signing records, or without one copy of them
+	closed                  int // duties that were skipped because the record was lost
 	unseenHeads, otherForks int
 	longestStandstill       time.Duration
 	finality                uint64
@@ -70,7 +73,8 @@ type crashes struct {
 
 // TestCrash kills a node at random moments, again and again, while a rival makes
 // the chain reorganise, and starts it again at once. The node must lose nothing
-// that it has shown or sent, go on with the chain, and never sign twice for a slot.
+// that it has shown or sent, go on with the chain, and never sign twice for a slot,
+// even if the records of what it has signed are lost before it starts again.
 func TestCrash(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a network for minutes")
@@ -91,6 +95,9 @@ func TestCrash(t *testing.T) {
 		left -= all.kills - before
 	}
 	t.Logf("after %s:\n%s", time.Since(began).Round(time.Second), &all)
+	if all.lostBoth == 0 || all.closed == 0 {
+		t.Errorf("%d starts without the signing records, %d duties skipped for it: want some of both", all.lostBoth, all.closed)
+	}
 }
 
 // String is a table.
@@ -123,6 +130,9 @@ func (c *crashes) String() string {
 		{"reorgs", fmt.Sprintf("%d of the node, %d of its companion", c.reorgs, c.companionReorgs)},
 		{"signatures checked", fmt.Sprintf("%d, %d of them different", c.signatures, c.different)},
 		{"signatures refused by the guard", c.refused},
+		{"starts without the signing records", c.lostBoth},
+		{"starts without one copy of them", c.lostOne},
+		{"duties skipped because they were lost", c.closed},
 	} {
 		fmt.Fprintf(w, "  %s\t%v\n", row[0], row[1])
 	}
@@ -152,8 +162,12 @@ type crasher struct {
 	client *http.Client
 	log    *follower
 	run    int // lines of the log that are of earlier processes
-	all    *crashes
-	news   chan struct{} // has a value after a new head was shown
+	// records are the ends of the names of the key's records, and signs the first
+	// slot that the node may sign since they were lost.
+	records []string
+	signs   uint64
+	all     *crashes
+	news    chan struct{} // has a value after a new head was shown
 
 	mu        sync.Mutex
 	blocks    map[string]uint64 // shown: slots by root
@@ -374,6 +388,7 @@ func (c *crasher) crash(ctx context.Context) {
 
 	// Some do not get as far as to an answer.
 	for rand.IntN(5) == 0 && ctx.Err() == nil {
+		c.lose()
 		if err := c.node.Start("--bootnode", c.tap.address()); err != nil {
 			t.Fatal(err)
 		}
@@ -391,9 +406,14 @@ func (c *crasher) crash(ctx context.Context) {
 			before = later
 		}
 	}
+	lost := c.lose()
+	c.signs = max(c.signs, lost.signs)
 	first, took := c.start(ctx)
 	c.all.restarts = append(c.all.restarts, took)
 	restored := c.readLog()
+	if restored.missing != lost.missing {
+		t.Errorf("the log says that the signing records of %d keys are missing, want %d", restored.missing, lost.missing)
+	}
 	if !restored.restored {
 		t.Fatal("the node answers, and its log does not say that the database is open")
 	}
@@ -417,6 +437,66 @@ func (c *crasher) crash(ctx context.Context) {
 	t.Logf("kill %3d at slot %d %s: head %d, justified %d, finalized %d, %d blocks; back after %s with head %d, justified %d, finalized %d",
 		c.all.kills, c.net.Clock.Slot(), when, slotOf(&last, last.Head), last.Justified.Slot, last.Finalized.Slot, len(acknowledged),
 		took.Round(time.Millisecond), restored.head.Slot, restored.justified.Slot, restored.finalized.Slot)
+}
+
+// losses says what is missing before a start.
+type losses struct {
+	missing int    // keys without any record
+	signs   uint64 // the first slot that the node may sign if that is all of them, or 0
+}
+
+// lose removes the signing records at random: those in the data folder, those
+// beside the keys, or both, which it does at the first kill.
+func (c *crasher) lose() (lost losses) {
+	t := c.t
+	t.Helper()
+	folders := [...]string{filepath.Join(c.node.Dir, "data", "guard"), filepath.Join(c.net.Dir, "hash-sig-keys")}
+	list := func(folder, pattern string) []string {
+		files, err := filepath.Glob(filepath.Join(folder, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	first := c.records == nil
+	if first { // the node has had all of its records until now
+		for _, file := range list(folders[0], "*.guard") {
+			c.records = append(c.records, filepath.Base(file)[:8]) // of the public key
+		}
+		if want := 2 * len(c.node.Validators); len(c.records) != want {
+			t.Fatalf("%d records in %s, want %d", len(c.records), folders[0], want)
+		}
+	}
+	var remove []string
+	switch {
+	case first || rand.IntN(3) == 0:
+		remove = folders[:]
+		c.all.lostBoth++
+	case rand.IntN(2) == 0:
+		i := rand.IntN(len(folders))
+		remove = folders[i : i+1]
+		c.all.lostOne++
+	}
+	for _, record := range c.records {
+		kept := 0
+		for _, folder := range folders {
+			// By public key in the data folder, by file and public key beside the key.
+			for _, file := range append(list(folder, record+"*.guard"), list(folder, "*."+record+".guard")...) {
+				if !slices.Contains(remove, folder) {
+					kept++
+				} else if err := os.Remove(file); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if kept == 0 {
+			lost.missing++
+		}
+	}
+	if lost.missing == len(c.records) {
+		lost.signs = uint64(c.net.Clock.Slot()) + 2
+	}
+	return lost
 }
 
 // wait waits for a moment to kill the node, and says which.
@@ -462,6 +542,7 @@ type logged struct {
 	restored                   bool // the database was opened
 	head, justified, finalized devnet.Checkpoint
 	head0                      devnet.Checkpoint // the head at the start
+	missing                    int               // keys without a record at the start
 }
 
 // readLog reads what the log has become since the last time: what was reached, and
@@ -489,9 +570,18 @@ func (c *crasher) readLog() (l logged) {
 		case "finalized":
 			l.finalized = checkpoint()
 			c.finalized[l.finalized.Root] = true
+		case "signing records are missing":
+			l.missing = int(line.number(c.t, "keys"))
+		case "signed":
+			if slot := line.number(c.t, "slot"); slot < c.signs {
+				c.t.Errorf("signed slot %d after the signing records were lost, want nothing before slot %d: %v", slot, c.signs, line)
+			}
 		case "duty skipped":
-			if line["reason"] == "already_signed" {
+			switch line["reason"] {
+			case "already_signed":
 				c.all.refused++
+			case "slot_closed":
+				c.all.closed += int(line.number(c.t, "count"))
 			}
 		}
 		if problem := objectionable(line); problem != "" {
@@ -508,7 +598,7 @@ func (c *crasher) readLog() (l logged) {
 // something else there, and must not, which is no error.
 func objectionable(l line) string {
 	switch component := l["component"]; {
-	case l["level"] == "error":
+	case l["level"] == "error" && l["msg"] != "signing records are missing": // that is compared with what was removed
 		return "an error in the log"
 	case l["level"] == "warn" && component == "guard":
 		return "the guard complains"
