@@ -410,8 +410,8 @@ func (o *Observer) SigningRecordsMissing(e SigningRecordsMissing) {
 	o.m.signingRecordsMissing.Set(float64(e.Keys))
 	write(o.validator, slog.LevelError, "signing records are missing", Slot(e.Slot),
 		slog.Int("keys", e.Keys), slog.String("file", e.File), slog.Uint64("next_slot", e.NextSlot),
-		Advice("Make sure that the keys run on no other machine and that the data folder outlives the node. "+
-			"The keys sign from next_slot on; docs/keys.md says more."))
+		Advice("The keys sign from next_slot on. Unless they are new, make sure that they run on no other machine "+
+			"and that the data folder outlives the node; docs/keys.md says more."))
 }
 
 // KeyWindow sets the slots that a key has left, and warns where it is asked to.
