@@ -106,7 +106,8 @@ func startRival(t *testing.T, n *devnet.Network, node *devnet.Node) (r *rival, s
 	}
 	r.network, err = p2p.New(p2p.Config{
 		NodeKey: nodeKey, Listen: "/ip4/127.0.0.1/udp/" + port(node.QUIC) + "/quic-v1", Bootnodes: bootnodes, Subnets: []uint64{0},
-		Scheme: n.Scheme, Handler: r.sync, Observer: observer, Log: log,
+		NetworkName: p2p.DefaultNetworkName,
+		Scheme:      n.Scheme, Handler: r.sync, Observer: observer, Log: log,
 	})
 	must(err)
 	r.sync.SetNetwork(r.network)
