@@ -380,16 +380,16 @@ func (n *Node) logStart(log *slog.Logger) {
 func (n *Node) watchHealth(ctx context.Context) error {
 	for {
 		snap, newer := n.chain.Watch()
-		syncChanged := n.sync.Changed()
+		view := n.sync.View()
 		n.health.Update(telemetry.HealthInput{
 			Ready: true, BeforeGenesis: n.clock.BeforeGenesis(), HeadSlot: uint64(snap.Head.Slot),
-			KnownGap: n.sync.KnownGap(), Peers: n.sync.Peers(), PeersAgreeNothingNewer: n.sync.PeersAgreeNothingNewer(),
+			KnownGap: view.Gap, MissingAncestor: view.MissingAncestor, Peers: view.Peers, PeersAgreeNothingNewer: view.Agree,
 		})
 		synced, reason := n.health.Synced()
-		n.observer.SyncState(telemetry.SyncState{Synced: synced, Reason: reason, Distance: n.sync.Distance()})
+		n.observer.SyncState(telemetry.SyncState{Synced: synced, Reason: reason, Distance: view.Distance})
 		select {
 		case <-newer:
-		case <-syncChanged:
+		case <-view.Outdated():
 		case <-ctx.Done():
 			return nil
 		}

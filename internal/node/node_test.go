@@ -133,11 +133,11 @@ func (w *world) connect(t testing.TB, peers int) {
 	heartbeat := time.NewTicker(20 * time.Millisecond) // the mesh forms with the router's heartbeats, and nobody tells when
 	defer heartbeat.Stop()
 	for _, n := range w.nodes {
-		for n.sync.Peers() < peers {
+		for n.sync.View().Peers < peers {
 			select {
-			case <-n.sync.Changed():
+			case <-n.sync.View().Outdated():
 			case <-timeout:
-				t.Fatalf("node %s has %d peers, want %d", n.cfg.NodeID, n.sync.Peers(), peers)
+				t.Fatalf("node %s has %d peers, want %d", n.cfg.NodeID, n.sync.View().Peers, peers)
 			}
 		}
 		for metric(t, n, "lean_gossip_mesh_peers") < peers {

@@ -23,6 +23,9 @@ type HealthInput struct {
 	KnownGap bool
 	// Isolated says that there are peers, but none with a gossip topic in common.
 	Isolated bool
+	// MissingAncestor says that blocks with a valid signature of their proposer wait for one that no peer has. It implies
+	// KnownGap.
+	MissingAncestor bool
 	// Peers counts open connections, PeersAgreeNothingNewer those peers among them whose own head is not newer
 	// than ours.
 	Peers, PeersAgreeNothingNewer int
@@ -32,6 +35,7 @@ type HealthInput struct {
 const (
 	UnsyncedNotReady  = "not_ready"
 	UnsyncedGap       = "known_gap"
+	UnsyncedAncestor  = "missing_ancestor"
 	UnsyncedNoPeers   = "stale_head_no_peers"
 	UnsyncedStaleHead = "stale_head"
 	UnsyncedIsolated  = "no_common_topic"
@@ -49,6 +53,8 @@ func Evaluate(in HealthInput) (synced bool, reason string) {
 		return false, UnsyncedIsolated
 	case in.BeforeGenesis:
 		return true, ""
+	case in.MissingAncestor:
+		return false, UnsyncedAncestor
 	case in.KnownGap:
 		return false, UnsyncedGap
 	case in.HeadSlot >= in.ClockSlot || in.ClockSlot-in.HeadSlot <= maxHeadAge:

@@ -21,6 +21,8 @@ func TestEvaluate(t *testing.T) {
 		{"no common topic before genesis", HealthInput{Ready: true, BeforeGenesis: true, Isolated: true, Peers: 2}, false, UnsyncedIsolated},
 		{"recent head", HealthInput{Ready: true, HeadSlot: 100, ClockSlot: 101}, true, ""},
 		{"recent head with a known gap", HealthInput{Ready: true, KnownGap: true, HeadSlot: 100, ClockSlot: 100, Peers: 3, PeersAgreeNothingNewer: 3}, false, UnsyncedGap},
+		{"signed blocks wait for an ancestor", HealthInput{Ready: true, KnownGap: true, MissingAncestor: true, HeadSlot: 96, ClockSlot: 100, Peers: 3, PeersAgreeNothingNewer: 3}, false, UnsyncedAncestor},
+		{"signed blocks wait for an ancestor, without a peer", HealthInput{Ready: true, KnownGap: true, MissingAncestor: true, HeadSlot: 100, ClockSlot: 100}, false, UnsyncedAncestor},
 		{"head 8 slots behind, no peers", HealthInput{Ready: true, HeadSlot: 92, ClockSlot: 100}, true, ""},
 		{"head 9 slots behind, no peers", HealthInput{Ready: true, HeadSlot: 91, ClockSlot: 100}, false, UnsyncedNoPeers},
 		{"head 9 slots behind, peers silent", HealthInput{Ready: true, HeadSlot: 91, ClockSlot: 100, Peers: 5}, false, UnsyncedStaleHead},
@@ -95,6 +97,31 @@ func TestHealthAges(t *testing.T) {
 		slot = test.slot
 		if synced, reason := h.Synced(); synced != test.synced {
 			t.Errorf("at slot %d with a head of slot 0: synced %v (%s), want %v", slot, synced, reason, test.synced)
+		}
+	}
+}
+
+// TestEvaluateReasons holds over every combination that a node is synced exactly if there is no reason against it, and
+// never while it knows of a block that it does not have.
+func TestEvaluateReasons(t *testing.T) {
+	for bits := range 1 << 7 {
+		on := func(i int) bool { return bits>>i&1 == 1 }
+		in := HealthInput{Ready: on(0), BeforeGenesis: on(1), KnownGap: on(2) || on(3), MissingAncestor: on(3), ClockSlot: 100}
+		if on(4) {
+			in.Peers = 3
+		}
+		if on(5) {
+			in.PeersAgreeNothingNewer = 2
+		}
+		if on(6) {
+			in.HeadSlot = 100
+		}
+		synced, reason := Evaluate(in)
+		if synced != (reason == "") {
+			t.Errorf("Evaluate(%+v) = %v, %q, want a reason exactly if it is false", in, synced, reason)
+		}
+		if gap := in.KnownGap && !in.BeforeGenesis; synced && (!in.Ready || gap) {
+			t.Errorf("Evaluate(%+v) = true, want false", in)
 		}
 	}
 }

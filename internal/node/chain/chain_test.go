@@ -610,3 +610,52 @@ func TestStalledLog(t *testing.T) {
 		t.Errorf("%d lines dropped for 4 blocks, want one for each at least", got)
 	}
 }
+
+// TestVerifyProposer checks a block's proposer without its parent.
+func TestVerifyProposer(t *testing.T) {
+	f := newFixture(t, 4)
+	f.setTo(t, lstar.Slot(1).Interval())
+	first := f.block(t, 1)
+	if err := f.ImportBlock(t.Context(), first, Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	f.setTo(t, lstar.Slot(2).Interval())
+	block := f.block(t, 2)
+
+	orphan := *block
+	orphan.Block.ParentRoot = lstar.Root{1}
+	root := orphan.Block.Root()
+	signature, err := f.props[orphan.Block.ProposerIndex].SignUnguarded(2, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if orphan.Proof, err = f.crypto.MergeBlockProof(&orphan.Block, nil, f.Snapshot().HeadState.Validators, signature); err != nil {
+		t.Fatal(err)
+	}
+	changed := orphan
+	changed.Block.StateRoot[0]++
+	other := orphan
+	other.Proof = block.Proof
+	empty := orphan
+	empty.Proof = lstar.MultiMessageAggregate{}
+	nobody := orphan
+	nobody.Block.ProposerIndex = 4
+	for _, tt := range []struct {
+		what  string
+		block *lstar.SignedBlock
+		want  lstar.RejectionReason
+	}{
+		{"a block on the head", block, ""},
+		{"a block whose parent is unknown", &orphan, ""},
+		{"a block that was changed after it was signed", &changed, lstar.InvalidBlockProof},
+		{"a block with the proof of another one", &other, lstar.InvalidBlockProof},
+		{"a block with an empty proof", &empty, lstar.InvalidBlockProof},
+		{"a proposer that does not exist", &nobody, lstar.ProposerIndexOutOfRange},
+	} {
+		err := f.VerifyProposer(t.Context(), tt.block, tt.block.Block.Root())
+		var rejection *lstar.Rejection
+		if got := errors.As(err, &rejection); got != (tt.want != "") || got && rejection.Reason != tt.want {
+			t.Errorf("%s: error %v, want reason %q", tt.what, err, tt.want)
+		}
+	}
+}

@@ -36,6 +36,9 @@ var (
 	// ErrBadResponse says that a peer answered something that no correct peer
 	// answers. It has cost the peer score already.
 	ErrBadResponse = errors.New("bad response")
+	// ErrNoResponse says that a peer did not answer a request in time. It has cost
+	// the peer score already.
+	ErrNoResponse = errors.New("no response in time")
 
 	errBanned = errors.New("peer is banned")
 )
@@ -94,7 +97,7 @@ func (n *Network) request(ctx context.Context, id peer.ID, protocolID protocol.I
 		return ctx.Err() // the caller's doing
 	case own.Err() != nil && !c.isGone():
 		n.fault(id, "no response in time", nil)
-		return fmt.Errorf("no response in %v: %w", n.timeout, context.DeadlineExceeded)
+		return fmt.Errorf("%w, which is %v: %w", ErrNoResponse, n.timeout, context.DeadlineExceeded)
 	default:
 		return err
 	}

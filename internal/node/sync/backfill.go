@@ -3,11 +3,13 @@ package sync
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
@@ -20,11 +22,14 @@ const (
 	deepFork       = 32
 	// maxRoots bounds a request by root.
 	maxRoots = 32
-	// maxRefusals is how many peers may not have a block that others speak of
-	// before it is shelved, and shelfTime for how long.
+	// maxRefusals is the number of requests without success after which a missing
+	// block is given up for holdTime, which doubles up to maxHoldTime.
 	maxRefusals = 3
-	shelfTime   = 8 * slotTime
-	maxShelved  = 4096
+	holdTime    = 8 * slotTime
+	maxHoldTime = 128 * slotTime
+	// maxWants bounds the missing blocks that are remembered while nothing refers to
+	// them.
+	maxWants = 4096
 	// maxUnserved is how many blocks a peer may speak of that nobody has.
 	maxUnserved = 16
 	// gapSlots and gapTime are by how much and for how long our head must be
@@ -39,7 +44,8 @@ const (
 	freshTime  = 6 * slotTime
 )
 
-// want is a block that is known to exist, or said to, and that we do not have.
+// want is a block that this node does not have and that exists, because the
+// proposer of a descendant signed that, or that a peer claims to exist.
 type want struct {
 	root    lstar.Root
 	slot    lstar.Slot // of the block, or where it is not known, the last one possible
@@ -47,11 +53,35 @@ type want struct {
 	since   time.Time
 	sources []peer.ID // that should have it
 
-	refusals int
+	refusals int              // since the last hold
+	asked    map[peer.ID]bool // peers that did not have it since then; true for one that sent an invalid copy
+	holds    int
+	held     bool      // given up until after, unless another peer or block refers to it
 	after    time.Time // it may be asked for again
 	busy     bool
 	seen     bool // by the current plan
-	trusted  bool // somebody speaks of it whose blocks led somewhere so far
+	waited   bool // a block with a valid proposer signature waits for it
+	trusted  bool // a peer claims it whose claims led somewhere so far
+}
+
+// backOff stops requests for the block for a while after one without success.
+func (w *want) backOff(now time.Time) {
+	w.refusals++
+	w.after = now.Add(backoff(w.refusals))
+}
+
+// hold gives the block up for a while.
+func (w *want) hold(now time.Time) {
+	w.held = true
+	w.after = now.Add(min(holdTime<<min(w.holds, 16), maxHoldTime))
+	w.holds++
+}
+
+// resume allows one more request after the block was given up.
+func (w *want) resume(now time.Time) {
+	if w.held {
+		w.held, w.after, w.refusals = false, now, maxRefusals-1
+	}
 }
 
 // blockRequest is a request for blocks in flight.
@@ -60,6 +90,8 @@ type blockRequest struct {
 	deadline time.Time
 	cancel   context.CancelFunc
 	late     bool
+	// unanswered says that the peer had the whole time to answer.
+	unanswered bool
 }
 
 // plan looks at what is missing, and returns the requests to start.
@@ -67,6 +99,12 @@ func (s *Service) plan(ctx context.Context) (start []func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, snap := s.cfg.Clock.Now(), s.cfg.Chain.Snapshot()
+	if finalized := snap.LatestFinalized.Slot; finalized != s.finalized {
+		if finalized < s.finalized { // by a reorganisation
+			s.conflicting = newRecent[lstar.Root](maxBadBlocks)
+		}
+		s.finalized = finalized
+	}
 	gap, highest := s.collectWants(now, snap)
 	s.show(now, snap, gap, highest)
 	start = s.askStatuses(ctx, now, snap)
@@ -74,53 +112,97 @@ func (s *Service) plan(ctx context.Context) (start []func()) {
 	return append(start, s.planRoots(ctx, now, snap)...)
 }
 
-// collectWants brings s.wants up to date. It returns whether there is a gap, and
-// the best head known.
-func (s *Service) collectWants(now time.Time, snap *lstar.Snapshot) (gap bool, highest lstar.Slot) {
+// collectWants brings s.wants up to date. It returns what keeps the node from being
+// synced, and the best head known.
+//
+// A block whose proposer signed it proves that its ancestors exist, so it counts
+// for as long as it waits for one of them, also while the missing block is given
+// up. It no longer counts once finality has passed it. A checkpoint that a peer
+// merely claims counts until that peer has failed to show it.
+func (s *Service) collectWants(now time.Time, snap *lstar.Snapshot) (gap gap, highest lstar.Slot) {
 	for _, w := range s.wants {
-		w.seen, w.trusted, w.sources = false, false, w.sources[:0]
+		w.seen, w.waited, w.trusted, w.sources = false, false, false, w.sources[:0]
+		if w.held && !now.Before(w.after) {
+			w.held, w.refusals, w.asked = false, 0, nil
+		}
 	}
 	limit := s.cfg.Clock.Slot() + 1
 	for id, p := range s.peers {
-		trusted := p.unserved == 0
 		for _, c := range [...]lstar.Checkpoint{p.status.Head, p.status.Finalized} {
 			if c.Root.IsZero() || c.Slot <= snap.LatestFinalized.Slot || c.Slot > limit {
 				continue
 			}
-			if _, ok := s.shelved[c.Root]; ok || s.bad.has(c.Root) || s.importing[c.Root] > 0 || snap.Block(c.Root) != nil {
+			if s.bad.has(c.Root) || s.conflicting.has(c.Root) || s.importing[c.Root] > 0 || snap.Block(c.Root) != nil {
 				continue
 			}
 			w := s.want(c.Root, c.Slot, 0, now)
-			w.sources, w.trusted = append(w.sources, id), w.trusted || trusted
+			w.sources, w.trusted = append(w.sources, id), w.trusted || p.trusted()
 		}
 	}
+	s.dropConflicting(snap)
+	waits := false
 	for parent, children := range s.orphans.missing {
 		if s.importing[parent] > 0 || snap.Block(parent) != nil {
 			continue
 		}
 		for _, o := range children {
 			w := s.want(parent, max(o.block.Block.Slot, 1)-1, o.depth+1, now)
+			w.waited = true
 			w.sources = append(w.sources, o.from)
-			if p := s.peers[o.from]; p != nil && p.unserved == 0 {
-				w.trusted = true
-				highest = max(highest, o.block.Block.Slot)
-			}
 		}
+		waits = true
+	}
+	if waits {
+		highest = s.orphans.highest()
 	}
 	for root, w := range s.wants {
-		if !w.seen {
-			if !w.busy {
+		switch {
+		case !w.seen:
+			// One that is asked for, imported or given up comes back, and its backoff counts.
+			if !w.busy && s.importing[root] == 0 && (!now.Before(w.after) || len(s.wants) > maxWants) {
 				delete(s.wants, root)
 			}
-			continue
+		case w.waited || w.trusted && !w.held:
+			highest = max(highest, w.slot)
+			if w.slot > snap.Head.Slot+gapSlots || now.Sub(w.since) >= gapTime {
+				gap.known = true
+				gap.waiting = gap.waiting || w.waited && w.held
+			}
 		}
-		if !w.trusted {
-			continue
-		}
-		highest = max(highest, w.slot)
-		gap = gap || w.slot > snap.Head.Slot+gapSlots || now.Sub(w.since) >= gapTime
 	}
 	return gap, highest
+}
+
+// gap is what keeps a node from being synced.
+type gap struct {
+	known   bool // blocks exist that this node does not have
+	waiting bool // signed blocks wait for one that no peer has
+}
+
+// dropConflicting removes the blocks that can never be imported, because they wait
+// for a block that would be at or before the finalized slot and is not part of the
+// chain.
+func (s *Service) dropConflicting(snap *lstar.Snapshot) {
+	for parent, children := range s.orphans.missing {
+		if s.importing[parent] > 0 || snap.Block(parent) != nil {
+			continue
+		}
+		for _, o := range children {
+			if o.block.Block.Slot <= snap.LatestFinalized.Slot+1 {
+				s.conflict(parent)
+				break
+			}
+		}
+	}
+}
+
+// conflict drops a block of a fork that branches off before what is final, and all
+// that waits for it.
+func (s *Service) conflict(root lstar.Root) {
+	s.conflicting.add(root)
+	for _, o := range s.orphans.removeDescendants(root) {
+		s.conflicting.add(o.root)
+	}
 }
 
 // want returns the want of a block, new or known.
@@ -132,7 +214,7 @@ func (s *Service) want(root lstar.Root, slot lstar.Slot, depth int, now time.Tim
 		s.wants[root] = w
 	case !w.seen:
 		w.slot, w.depth = slot, depth
-	default: // of several children the nearest decides, lest a long fake chain hides it
+	default: // of several children the nearest decides, so that a long fake chain does not hide it
 		w.slot, w.depth = max(w.slot, slot), min(w.depth, depth)
 	}
 	w.seen = true
@@ -142,7 +224,7 @@ func (s *Service) want(root lstar.Root, slot lstar.Slot, depth int, now time.Tim
 // show updates the view and the state.
 //
 // leanSpec: node/sync/service.py, SyncService.on_peer_status and _check_sync_complete
-func (s *Service) show(now time.Time, snap *lstar.Snapshot, gap bool, highest lstar.Slot) {
+func (s *Service) show(now time.Time, snap *lstar.Snapshot, gap gap, highest lstar.Slot) {
 	before := s.state
 	finalized, any := s.networkFinalized()
 	if !any {
@@ -151,22 +233,22 @@ func (s *Service) show(now time.Time, snap *lstar.Snapshot, gap bool, highest ls
 		if s.state == Idle || finalized > snap.Head.Slot {
 			s.state = Syncing
 		}
-		if s.state == Syncing && finalized <= snap.Head.Slot && !gap {
+		if s.state == Syncing && finalized <= snap.Head.Slot && !gap.known {
 			s.state = Synced
 		}
 	}
 	if s.state != before {
 		s.cfg.Log.Info("sync state", "from", before.String(), "to", s.state.String(), telemetry.Slot(uint64(snap.Head.Slot)))
 	}
-	v := &view{interval: s.lastInterval, state: s.state, gap: gap, peers: len(s.peers)}
-	if gap && highest > snap.Head.Slot {
-		v.distance = uint64(highest - snap.Head.Slot)
+	v := &View{interval: s.lastInterval, State: s.state, Gap: gap.known, MissingAncestor: gap.waiting, Peers: len(s.peers)}
+	if gap.known && highest > snap.Head.Slot {
+		v.Distance = uint64(highest - snap.Head.Slot)
 	}
 	for _, p := range s.peers {
 		head := p.status.Head
 		// One that is behind finality knows less than we do, and agrees to nothing.
 		if now.Sub(p.statusAt) <= freshTime && head.Slot >= snap.LatestFinalized.Slot && snap.Block(head.Root) != nil {
-			v.agree++
+			v.Agree++
 		}
 	}
 	old := s.view.Load()
@@ -216,8 +298,11 @@ func (s *Service) request(ctx context.Context, p *syncPeer, m method, do func(co
 		cancel()
 		delete(s.requests, r)
 		p.inFlight[m]--
+		if r.unanswered {
+			err = p2p.ErrNoResponse
+		}
 		if err != nil {
-			p.fail(m, s.cfg.Clock.Now())
+			p.fail(m, s.cfg.Clock.Now(), causeOf(err))
 			s.cfg.Log.Debug("request failed", telemetry.Peer(p.id.String()), telemetry.Err(err))
 		}
 		done(err)
@@ -244,18 +329,30 @@ func (s *Service) planRoots(ctx context.Context, now time.Time, snap *lstar.Snap
 	})
 	byPeer := make(map[*syncPeer][]*want)
 	for _, w := range due {
-		open := func(p *syncPeer) bool { return p.available(byRoot, now) && len(byPeer[p]) < maxRoots }
-		source := func(p *syncPeer) bool { return p.failures[byRoot] < 2 && slices.Contains(w.sources, p.id) }
+		able := func(p *syncPeer) bool {
+			invalid, asked := w.asked[p.id]
+			return !invalid && (!asked || w.holds == 0)
+		}
+		open := func(p *syncPeer) bool { return able(p) && p.available(byRoot, now) && len(byPeer[p]) < maxRoots }
+		source := func(p *syncPeer) bool {
+			return able(p) && p.failures[byRoot] < 2 && slices.Contains(w.sources, p.id)
+		}
+		fresh := func(p *syncPeer) bool { _, asked := w.asked[p.id]; return !asked && open(p) }
 		var p *syncPeer
-		if w.refusals == 0 { // who speaks of it is asked first, and waited for
+		if w.refusals == 0 { // a peer that refers to it is asked first, and waited for
 			p = s.pick(func(p *syncPeer) bool { return open(p) && source(p) })
 		}
 		if p == nil && (w.refusals > 0 || s.pick(source) == nil) {
-			p = s.pick(open)
+			if p = s.pick(fresh); p == nil {
+				p = s.pick(open)
+			}
 		}
-		if p != nil {
+		switch {
+		case p != nil:
 			w.busy = true
 			byPeer[p] = append(byPeer[p], w)
+		case w.refusals > 0 && s.pick(able) == nil: // no peer is left
+			s.giveUp(w, now)
 		}
 	}
 	for p, wants := range byPeer {
@@ -263,42 +360,79 @@ func (s *Service) planRoots(ctx context.Context, now time.Time, snap *lstar.Snap
 		for i, w := range wants {
 			roots[i] = w.root
 		}
-		var blocks []*lstar.SignedBlock
-		start = append(start, s.request(ctx, p, byRoot, func(ctx context.Context) (err error) {
-			blocks, err = s.cfg.Network.BlocksByRoot(ctx, p.id, roots)
+		var blocks []fetched
+		start = append(start, s.request(ctx, p, byRoot, func(ctx context.Context) error {
+			answer, err := s.cfg.Network.BlocksByRoot(ctx, p.id, roots)
+			if err == nil {
+				blocks = s.checkFetched(ctx, answer)
+			}
 			return err
 		}, func(err error) { s.gotRoots(p, wants, blocks, err) }))
 	}
 	return start
 }
 
+// fetched is a block that a peer sent on request.
+type fetched struct {
+	block *lstar.SignedBlock
+	root  lstar.Root
+	err   error // of the check of its proposer's signature
+}
+
+// unproven reports whether a block has an empty proof. leanSpec's node serves the
+// block that it started from that way; a peer that sends it does not have the block.
+func unproven(b *lstar.SignedBlock) bool { return len(b.Proof.Proof) == 0 }
+
+// checkFetched checks the proposer's signatures of those blocks whose parents are
+// unknown. The import checks the others.
+func (s *Service) checkFetched(ctx context.Context, blocks []*lstar.SignedBlock) []fetched {
+	checked := make([]fetched, 0, len(blocks))
+	for _, b := range blocks {
+		if unproven(b) {
+			continue
+		}
+		f := fetched{block: b, root: b.Block.Root()}
+		if !s.known(b.Block.ParentRoot) {
+			f.err = s.cfg.Chain.VerifyProposer(ctx, b, f.root)
+		}
+		checked = append(checked, f)
+	}
+	return checked
+}
+
 // gotRoots takes the answer to a request by root. The caller holds the lock.
-func (s *Service) gotRoots(p *syncPeer, wants []*want, blocks []*lstar.SignedBlock, err error) {
+func (s *Service) gotRoots(p *syncPeer, wants []*want, blocks []fetched, err error) {
 	for _, w := range wants {
 		w.busy = false
 	}
 	if err != nil {
-		return // which counts against the peer, and says nothing about the blocks
+		return // the peer's backoff delays the next request, and the block stays wanted
 	}
-	now := s.cfg.Clock.Now()
-	got := make(map[lstar.Root]*lstar.SignedBlock, len(blocks))
-	for _, b := range blocks {
-		got[b.Block.Root()] = b
+	got := make(map[lstar.Root]fetched, len(blocks))
+	for _, f := range blocks {
+		got[f.root] = f
 	}
-	for _, w := range wants {
-		if b := got[w.root]; b != nil {
-			w.refusals = 0
-			s.gotBlock(p, w, b)
-			continue
+	last := -1
+	for i, w := range wants {
+		if _, ok := got[w.root]; ok {
+			last = i
 		}
-		if len(blocks) > 0 {
-			continue // the response may have ended early: only one without a block says that there is none
-		}
-		w.refusals++
-		w.after = now.Add(backoff(w.refusals))
-		if w.refusals >= maxRefusals {
-			s.refused(w)
-			s.giveUp(w)
+	}
+	for i, w := range wants {
+		f, ok := got[w.root]
+		switch c := causeOf(f.err); {
+		case !ok && i > last && last >= 0: // the response may have ended early: ask for the rest
+		case !ok:
+			s.refused(w, p.id, false)
+		case c.invalid():
+			key := orphanKey{w.root, p.id}
+			if !s.faulted.has(key) {
+				s.faulted.add(key)
+				s.blame(p.id, "invalid block: "+f.err.Error())
+			}
+			s.refused(w, p.id, true)
+		case f.err == nil:
+			s.gotBlock(p, w, f.block)
 		}
 	}
 }
@@ -308,6 +442,7 @@ func (s *Service) gotRoots(p *syncPeer, wants []*want, blocks []*lstar.SignedBlo
 func (s *Service) gotBlock(p *syncPeer, w *want, b *lstar.SignedBlock) {
 	snap := s.cfg.Chain.Snapshot()
 	block := &b.Block
+	now := s.cfg.Clock.Now()
 	switch {
 	case snap.Block(w.root) != nil:
 		return
@@ -317,23 +452,49 @@ func (s *Service) gotBlock(p *syncPeer, w *want, b *lstar.SignedBlock) {
 			s.bad.add(o.root)
 		}
 		return
-	case w.depth > maxDepth || block.Slot <= snap.LatestFinalized.Slot || block.Slot > s.cfg.Clock.Slot()+1:
-		s.giveUp(w) // too far, or a fork of what is final
+	case block.Slot <= snap.LatestFinalized.Slot || s.conflicting.has(block.ParentRoot):
+		s.conflict(w.root)
+		return
+	case w.depth > maxDepth || block.Slot > s.cfg.Clock.Slot()+1:
+		s.giveUp(w, now) // too far
 		return
 	}
 	p.succeed(byRoot)
 	p.unserved = max(p.unserved-1, 0)
+	// A parked block that has to leave for others is not asked for again at once.
+	w.after = now.Add(backoff(1))
 	s.addOrphan(&orphan{block: b, root: w.root, from: p.id, depth: w.depth})
 	if snap.Block(block.ParentRoot) != nil {
 		s.ready = append(s.ready, block.ParentRoot)
 		kick(s.unlocked)
+		return
+	}
+	s.resume(w.root)
+}
+
+// refused notes that a peer does not have a block, or sent an invalid copy. The
+// block is asked of another peer, if there is one, after a while. The caller holds
+// the lock.
+func (s *Service) refused(w *want, from peer.ID, invalid bool) {
+	now := s.cfg.Clock.Now()
+	if w.asked == nil {
+		w.asked = make(map[peer.ID]bool)
+	}
+	w.asked[from] = w.asked[from] || invalid
+	if w.backOff(now); w.refusals >= maxRefusals {
+		s.giveUp(w, now)
 	}
 }
 
-// refused counts a block that nobody has against those who spoke of it. Who sends
-// a block has its parent, and who names a head has it, unless it has just started
-// again.
-func (s *Service) refused(w *want) {
+// giveUp stops requests for a block for a while. The blocks that wait for it stay
+// parked. The first time it counts against the peers that refer to the block: a
+// peer that sends a block has its parent, and a peer that claims a head has it,
+// unless it has just started again.
+func (s *Service) giveUp(w *want, now time.Time) {
+	w.hold(now)
+	if w.holds > 1 {
+		return
+	}
 	for _, id := range w.sources {
 		if p := s.peers[id]; p != nil {
 			if p.unserved++; p.unserved%maxUnserved == 0 {
@@ -343,20 +504,11 @@ func (s *Service) refused(w *want) {
 	}
 }
 
-// giveUp shelves a block and all that waits for it.
-func (s *Service) giveUp(w *want) {
-	until := s.cfg.Clock.Now().Add(shelfTime)
-	s.shelve(w.root, until)
-	for _, o := range s.orphans.removeDescendants(w.root) {
-		s.shelve(o.root, until)
+// resume asks again for the block that a new one waits for, directly or not. The
+// caller holds the lock.
+func (s *Service) resume(root lstar.Root) {
+	if w := s.wants[s.orphans.missingAncestor(root)]; w != nil && w.held {
+		w.resume(s.cfg.Clock.Now())
+		maps.DeleteFunc(w.asked, func(_ peer.ID, invalid bool) bool { return !invalid })
 	}
-}
-
-// shelve stops the fetching of a block for a while. What waits for it is shelved
-// for as long and no longer, or a chain that grows would stay on the shelf.
-func (s *Service) shelve(root lstar.Root, until time.Time) {
-	if len(s.shelved) >= maxShelved {
-		clear(s.shelved)
-	}
-	s.shelved[root] = until
 }

@@ -18,9 +18,10 @@ import (
 
 // health is what /health says of the node as the service sees it.
 func (f *fixture) health() (synced bool, reason string) {
+	v := f.View()
 	return telemetry.Evaluate(telemetry.HealthInput{
 		Ready: true, HeadSlot: uint64(f.chain.Snapshot().Head.Slot), ClockSlot: uint64(f.CurrentSlot()),
-		KnownGap: f.KnownGap(), Peers: f.Peers(), PeersAgreeNothingNewer: f.PeersAgreeNothingNewer(),
+		KnownGap: v.Gap, MissingAncestor: v.MissingAncestor, Peers: v.Peers, PeersAgreeNothingNewer: v.Agree,
 	})
 }
 
@@ -28,20 +29,20 @@ func TestLateJoiner(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 400, true)
 	f := newFixture(t, validators, 400)
-	if f.State() != Idle || f.Peers() != 0 {
-		t.Errorf("alone: %s with %d peers, want idle with none", f.State(), f.Peers())
+	if f.View().State != Idle || f.View().Peers != 0 {
+		t.Errorf("alone: %s with %d peers, want idle with none", f.View().State, f.View().Peers)
 	}
 	ids := []peer.ID{"a", "b", "c"}
 	for _, id := range ids {
 		f.connect(id, &fakePeer{chain: c})
 	}
 	f.within(20, "the head", hasHead(c))
-	f.await("synced", func(*lstar.Snapshot) bool { return f.State() == Synced && f.PeersAgreeNothingNewer() == 3 })
+	f.await("synced", func(*lstar.Snapshot) bool { return f.View().State == Synced && f.View().Agree == 3 })
 	if got, want := f.chain.Snapshot().LatestFinalized, c.store.LatestFinalized(); got != want || want.Slot < 390 {
 		t.Errorf("finalized %s, want %s, far from genesis", got, want)
 	}
-	if f.Distance() != 0 || f.KnownGap() {
-		t.Errorf("distance %d and gap %v when synced, want none", f.Distance(), f.KnownGap())
+	if f.Distance() != 0 || f.View().Gap {
+		t.Errorf("distance %d and gap %v when synced, want none", f.Distance(), f.View().Gap)
 	}
 	f.wantNoPenalty(ids...)
 	if f.most > maxRequestsPerPeer {
@@ -74,9 +75,9 @@ func TestDistance(t *testing.T) {
 		return nil, f.hang(ctx)
 	}
 	f.connect("a", &fakePeer{chain: c, byRange: hang, byRoot: noRoots})
-	f.await("a gap", func(*lstar.Snapshot) bool { return f.KnownGap() })
-	if f.Distance() != 60 || f.State() != Syncing {
-		t.Errorf("distance %d, %s; want 60, syncing", f.Distance(), f.State())
+	f.await("a gap", func(*lstar.Snapshot) bool { return f.View().Gap })
+	if f.Distance() != 60 || f.View().State != Syncing {
+		t.Errorf("distance %d, %s; want 60, syncing", f.Distance(), f.View().State)
 	}
 	if synced, reason := f.health(); synced || reason != telemetry.UnsyncedGap {
 		t.Errorf("health: synced %v, reason %q; want a known gap", synced, reason)
@@ -235,7 +236,12 @@ func TestDepth(t *testing.T) {
 	f.within(400, "the walk to end", func(*lstar.Snapshot) bool {
 		f.Service.mu.Lock()
 		defer f.Service.mu.Unlock()
-		return len(f.shelved) > maxDepth
+		for _, w := range f.wants {
+			if w.held && w.depth > maxDepth {
+				return true
+			}
+		}
+		return false
 	})
 	if n := f.requestsTo("a", byRoot); n > maxDepth+10 {
 		t.Errorf("%d requests by root, want about %d", n, maxDepth)
@@ -265,7 +271,7 @@ func TestFinalityLag(t *testing.T) {
 				t.Fatalf("finalized %d and %d, want only theirs to be", want.Slot, f.chain.Snapshot().LatestFinalized.Slot)
 			}
 			f.within(100, "finality", func(s *lstar.Snapshot) bool { return s.LatestFinalized == want })
-			f.within(20, "synced", func(s *lstar.Snapshot) bool { return f.State() == Synced && !f.KnownGap() })
+			f.within(20, "synced", func(s *lstar.Snapshot) bool { return f.View().State == Synced && !f.View().Gap })
 			f.wantNoPenalty("a", "b")
 		})
 	}
@@ -283,12 +289,12 @@ func TestPause(t *testing.T) {
 	f.replace("a", &fakePeer{chain: c, status: func() p2p.Status { return before }})
 	f.fake.Advance(100 * lstar.SecondsPerSlot * time.Second)
 	f.settle()
-	f.await("an old status to be doubted", func(*lstar.Snapshot) bool { return f.Peers() == 1 })
+	f.await("an old status to be doubted", func(*lstar.Snapshot) bool { return f.View().Peers == 1 })
 	c.grow(6, 105, true)
 	after := c.status()
 	f.replace("a", &fakePeer{chain: c, status: func() p2p.Status { return after }})
 	f.within(30, "the head after the pause", hasHead(c))
-	f.within(10, "synced", func(*lstar.Snapshot) bool { return f.State() == Synced })
+	f.within(10, "synced", func(*lstar.Snapshot) bool { return f.View().State == Synced })
 	f.wantNoPenalty("a")
 	if synced, reason := f.health(); !synced {
 		t.Errorf("not healthy after the pause: %s", reason)
@@ -303,7 +309,7 @@ func TestNetworkPause(t *testing.T) {
 	f.connect("a", &fakePeer{chain: c})
 	f.within(10, "the head", hasHead(c))
 	f.disconnect("a")
-	f.await("idle", func(*lstar.Snapshot) bool { return f.State() == Idle && f.Peers() == 0 })
+	f.await("idle", func(*lstar.Snapshot) bool { return f.View().State == Idle && f.View().Peers == 0 })
 	f.steps(20 * lstar.IntervalsPerSlot)
 	if synced, reason := f.health(); synced || reason != telemetry.UnsyncedNoPeers {
 		t.Errorf("alone with a stale head: synced %v, %q", synced, reason)
@@ -361,7 +367,7 @@ func TestRestart(t *testing.T) {
 	f.disconnect("a")
 	f.connect("a", &fakePeer{chain: newSource(t, validators)})
 	f.steps(60)
-	f.within(20, "synced, with no gap", func(*lstar.Snapshot) bool { return f.State() == Synced && !f.KnownGap() })
+	f.within(20, "a gap", func(*lstar.Snapshot) bool { return f.View().Gap })
 	f.wantNoPenalty("a")
 }
 

@@ -30,9 +30,20 @@ func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBloc
 		return p2p.Reject
 	}
 	root := b.Block.Root()
-	verdict, parked := s.admit(from, b, root, came)
+	verdict, orphaned := s.admit(from, b, root, came, false)
+	if orphaned {
+		switch err := s.cfg.Chain.VerifyProposer(ctx, b, root); {
+		case causeOf(err).invalid():
+			errors.As(err, &rejection)
+			s.rejected(from, b, root, rejection.Reason, err)
+			return p2p.Reject
+		case err != nil:
+			return p2p.Ignore
+		}
+		verdict, orphaned = s.admit(from, b, root, came, true)
+	}
 	switch {
-	case parked:
+	case orphaned:
 		s.cfg.Observer.BlockPending(telemetry.BlockPending{
 			Slot: uint64(b.Block.Slot), Root: root, ParentRoot: b.Block.ParentRoot, PeerID: from.String(),
 		})
@@ -41,8 +52,8 @@ func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBloc
 	case verdict != p2p.Accept:
 		return verdict
 	}
-	err := s.importBlock(ctx, b, root, chain.Origin{Gossip: true, PeerID: from.String()})
-	if invalid(err) {
+	err := s.importBlock(ctx, b, root, from, true)
+	if causeOf(err).invalid() {
 		return p2p.Reject
 	}
 	if err != nil {
@@ -75,9 +86,10 @@ func (s *Service) seen(kind string, from peer.ID, slot lstar.Slot, interval lsta
 // maxSlot is beyond any slot that the clock can turn into a time.
 const maxSlot = 1 << 40
 
-// admit decides about a block without importing it. Where it accepts the block,
-// the import has begun.
-func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root, came time.Time) (v p2p.Verdict, parked bool) {
+// admit decides about a block without importing it. If it accepts the block, the
+// import has begun. An orphan's parent is missing; admit parks it if its proposer's
+// signature is known to be valid.
+func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root, came time.Time, signed bool) (v p2p.Verdict, orphaned bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	snap := s.cfg.Chain.Snapshot()
@@ -106,11 +118,14 @@ func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root, cam
 		s.importing[root]++
 		return p2p.Accept, false
 	}
-	if until, ok := s.shelved[block.ParentRoot]; ok {
-		s.shelve(root, until)
+	if s.conflicting.has(root) || s.conflicting.has(block.ParentRoot) {
+		s.conflicting.add(root)
 		return p2p.Ignore, false
 	}
-	s.addOrphan(&orphan{block: b, root: root, from: from, came: came})
+	if signed {
+		s.addOrphan(&orphan{block: b, root: root, from: from, came: came})
+		s.resume(root)
+	}
 	return p2p.Ignore, true
 }
 
@@ -120,34 +135,22 @@ func (s *Service) OnOwnBlock(b *lstar.SignedBlock) {
 	s.mu.Lock()
 	s.importing[root]++
 	s.mu.Unlock()
-	s.imported(root, b, nil)
+	s.imported(root, b, "", nil)
 }
 
 // addOrphan parks a block. The caller holds the lock.
 func (s *Service) addOrphan(o *orphan) { s.dropped(telemetry.QueueOrphanBlocks, s.orphans.add(o)) }
 
-// invalid reports whether an error of an import is the fault of who sent the
-// block.
-func invalid(err error) bool {
-	var rejection *lstar.Rejection
-	return errors.As(err, &rejection) &&
-		rejection.Reason != lstar.UnknownParentBlock && rejection.Reason != lstar.BlockTooFarInFuture
-}
-
-// forever reports whether no copy of the block can ever be valid. The proof is
-// not part of the root: a bad one says nothing about the block.
-func forever(err error) bool {
-	var rejection *lstar.Rejection
-	return invalid(err) && errors.As(err, &rejection) &&
-		rejection.Reason != lstar.InvalidBlockProof && rejection.Reason != lstar.InvalidSignature
-}
-
 // importBlock gives a block to the chain, and what waits for it to importReady
 // and replay. The caller has counted the import in s.importing.
-func (s *Service) importBlock(ctx context.Context, b *lstar.SignedBlock, root lstar.Root, origin chain.Origin) error {
+func (s *Service) importBlock(ctx context.Context, b *lstar.SignedBlock, root lstar.Root, from peer.ID, gossip bool) error {
+	origin := chain.Origin{Gossip: gossip, PeerID: from.String()}
 	s.awaitStore(ctx, b.Block.Slot)
 	err := s.cfg.Chain.ImportBlock(ctx, b, origin)
-	s.imported(root, b, err)
+	if gossip {
+		from = "" // nobody was asked for it
+	}
+	s.imported(root, b, from, err)
 	return err
 }
 
@@ -167,9 +170,14 @@ func (s *Service) awaitStore(ctx context.Context, slot lstar.Slot) {
 	}
 }
 
-// imported does what follows from an import.
-func (s *Service) imported(root lstar.Root, b *lstar.SignedBlock, err error) {
+// imported does what follows from an import of a block. From is the peer that was
+// asked for it, or empty.
+func (s *Service) imported(root lstar.Root, b *lstar.SignedBlock, from peer.ID, err error) {
 	s.mu.Lock()
+	c := causeOf(err)
+	if w := s.wants[root]; c.invalid() && w != nil && from != "" {
+		s.refused(w, from, true)
+	}
 	if s.importing[root]--; s.importing[root] <= 0 {
 		delete(s.importing, root)
 	}
@@ -190,7 +198,7 @@ func (s *Service) imported(root lstar.Root, b *lstar.SignedBlock, err error) {
 			s.unlockedCount.Store(int64(len(s.unlockedVotes)))
 			kick(s.votesUnlocked)
 		}
-	case forever(err):
+	case c == causeBadMessage:
 		s.bad.add(root)
 		s.orphans.removeCopies(root, b.Block.ParentRoot)
 		for _, o := range s.orphans.removeDescendants(root) {
@@ -243,13 +251,13 @@ func (s *Service) importOrphans(ctx context.Context) bool {
 		if !waiting {
 			continue
 		}
-		gossip := o.depth == 0
-		err := s.importBlock(ctx, o.block, o.root, chain.Origin{Gossip: gossip, PeerID: o.from.String()})
+		gossip := !o.came.IsZero()
+		err := s.importBlock(ctx, o.block, o.root, o.from, gossip)
 		switch {
 		case err == nil && gossip:
 			s.cfg.Observer.Seen(s.seen(telemetry.GossipBlock, o.from, o.block.Block.Slot, 0, o.came))
-		case invalid(err):
-			s.cfg.Network.Penalize(o.from, "invalid block: "+err.Error())
+		case causeOf(err).invalid():
+			s.blameBlock(o.from, o.root, "invalid block: "+err.Error())
 		}
 		if ctx.Err() != nil {
 			break

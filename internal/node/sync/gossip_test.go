@@ -199,7 +199,35 @@ func TestFarFuture(t *testing.T) {
 	f.wantVerdict("an honest block", f.OnBlock(t.Context(), "b", c.at(1)), p2p.Accept)
 }
 
-// TestOrphanFlood has one peer send blocks without parents by the thousand.
+// TestUnsignedFlood has one peer send blocks without parents that no proposer
+// signed: nothing is kept of them, no peer is asked for anything, and the node stays
+// healthy.
+func TestUnsignedFlood(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 40, true)
+	f := newFixture(t, validators, 40)
+	f.connect("honest", &fakePeer{chain: c})
+	f.within(20, "the head", hasHead(c))
+	before := f.requestsTo("honest", byRoot)
+	for n := range 500 {
+		b := fake(40, 4, n)
+		b.Proof.Proof = []byte(prooftest.Unsigned)
+		f.wantVerdict("a block that its proposer did not sign", f.OnBlock(t.Context(), "liar", b), p2p.Reject)
+	}
+	f.steps(10)
+	if n := f.orphaned(); n != 0 {
+		t.Errorf("%d blocks are parked, want 0", n)
+	}
+	if n := f.requestsTo("honest", byRoot) - before; n != 0 {
+		t.Errorf("%d requests by root for parents that do not exist, want 0", n)
+	}
+	if synced, reason := f.health(); !synced || f.View().Gap || f.Distance() != 0 {
+		t.Errorf("synced = %v (%s), gap %v, distance %d; want a synced node", synced, reason, f.View().Gap, f.Distance())
+	}
+}
+
+// TestOrphanFlood has one peer send thousands of signed blocks without parents, as
+// only a proposer can that signs more than one block of its slot.
 func TestOrphanFlood(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 40, true)
@@ -237,27 +265,29 @@ func TestOrphanFlood(t *testing.T) {
 	// The flood is followed up, within bounds, to no avail.
 	f.connect("honest", &fakePeer{chain: c})
 	f.connect("liar", &fakePeer{chain: c})
-	f.within(2*80, "an empty cache", func(*lstar.Snapshot) bool { return f.orphaned() == 0 })
+	f.steps(2 * 80)
 	if !f.penalized("liar") {
 		t.Error("the peer that flooded us was not penalized")
 	}
 	f.wantNoPenalty("honest")
 	if n := f.requestsTo("honest", byRoot); n > 3*maxOrphans/maxRoots {
-		t.Errorf("%d requests to the honest peer", n)
+		t.Errorf("%d requests to the honest peer, want at most %d", n, 3*maxOrphans/maxRoots)
 	}
-	f.steps(1)
-	if f.KnownGap() || f.Distance() != 0 {
-		t.Errorf("gap %v, distance %d after a flood of nothing", f.KnownGap(), f.Distance())
+	if synced, reason := f.health(); synced || reason != telemetry.UnsyncedAncestor {
+		t.Errorf("synced = %v (%s) while signed blocks wait, want false (%s)", synced, reason, telemetry.UnsyncedAncestor)
 	}
-	// What more comes of it does not make the node unhealthy.
-	for n := range 500 {
-		f.OnBlock(t.Context(), "liar", fake(40, 4, flood+n))
-		if n%50 == 0 {
-			f.steps(1)
-			if synced, reason := f.health(); !synced {
-				t.Fatalf("after %d more: %s", n, reason)
-			}
-		}
+
+	// Finality passes the flood, and ends it.
+	now := f.CurrentSlot()
+	c.grow(now, now+3, true)
+	f.steps(4 * lstar.IntervalsPerSlot)
+	f.within(10, "the head", hasHead(c))
+	if finalized := f.chain.Snapshot().LatestFinalized; finalized.Slot < 39 {
+		t.Fatalf("finalized %s, want slot 39 or later", finalized)
+	}
+	f.within(10, "an empty cache", func(*lstar.Snapshot) bool { return f.orphaned() == 0 && !f.View().Gap })
+	if f.Distance() != 0 {
+		t.Errorf("distance %d, want 0", f.Distance())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	stdsync "sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -179,6 +180,7 @@ type fixture struct {
 	chain *chain.Chain
 	*Service
 	metrics *telemetry.Metrics
+	broken  atomic.Pointer[error] // that imports return, if any
 	stop    func()
 
 	mu        stdsync.Mutex
@@ -215,7 +217,7 @@ func newFixtureOn(t testing.TB, store *lstar.Store, blocks kept, slot lstar.Slot
 		Store: store, Storage: blocks, Verifier: chain.NewVerifier(xmss.Test), Clock: c, Observer: observer, Log: log,
 		OnSlotEnd: func(telemetry.SlotSummary) {},
 	})
-	f.Service = New(Config{Chain: f.chain, Blocks: blocks, Clock: c, Observer: observer, Log: log, VerifyProof: func(b *lstar.SignedBlock) error {
+	f.Service = New(Config{Chain: breakable{f.chain, f}, Blocks: blocks, Clock: c, Observer: observer, Log: log, VerifyProof: func(b *lstar.SignedBlock) error {
 		return lstar.VerifyBlockProof(testCrypto, b, f.chain.Snapshot().HeadState.Validators)
 	}})
 	f.SetNetwork(network{f})
@@ -231,6 +233,19 @@ func newFixtureOn(t testing.TB, store *lstar.Store, blocks kept, slot lstar.Slot
 	t.Cleanup(f.stop)
 	f.settle()
 	return f
+}
+
+// breakable is the fixture's chain, whose imports can fail.
+type breakable struct {
+	*chain.Chain
+	f *fixture
+}
+
+func (c breakable) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from chain.Origin) error {
+	if err := c.f.broken.Load(); err != nil {
+		return *err
+	}
+	return c.Chain.ImportBlock(ctx, b, from)
 }
 
 // blockAt returns what peers are served for a slot, or nil.
@@ -316,7 +331,7 @@ func (f *fixture) idle() bool {
 	defer f.Service.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	batch := f.run != nil && len(f.run.batches) > 0 && f.run.batches[0].done
+	batch := f.broken.Load() == nil && f.run != nil && len(f.run.batches) > 0 && f.run.batches[0].done
 	return len(f.requests) == f.hanging && len(f.ready) == 0 && len(f.importing) == 0 && len(f.planned) == 0 && !batch
 }
 

@@ -26,8 +26,8 @@ type orphan struct {
 	block *lstar.SignedBlock
 	root  lstar.Root
 	from  peer.ID
-	depth int       // 0 for one that came by gossip, else one more than the child it was fetched for
-	came  time.Time // by gossip
+	depth int       // one more than that of the child that it was fetched for, or 0
+	came  time.Time // by gossip, or zero
 }
 
 // orphanKey is one peer's copy of a block. The root says nothing about the proof,
@@ -42,19 +42,19 @@ type orphanKey struct {
 // leanSpec: node/sync/block_cache.py, BlockCache
 type orphans struct {
 	store    *fairStore[orphanKey, *orphan]
-	copies   map[lstar.Root]int // of a block
+	copies   map[lstar.Root][]*orphan // of a block
 	byParent map[lstar.Root][]*orphan
 }
 
 func newOrphans() *orphans {
 	return &orphans{
 		store:    newFairStore[orphanKey, *orphan](maxOrphans, maxOrphanBytes),
-		copies:   make(map[lstar.Root]int),
+		copies:   make(map[lstar.Root][]*orphan),
 		byParent: make(map[lstar.Root][]*orphan),
 	}
 }
 
-func (c *orphans) has(root lstar.Root) bool       { return c.copies[root] > 0 }
+func (c *orphans) has(root lstar.Root) bool       { return len(c.copies[root]) > 0 }
 func (c *orphans) waitsFor(root lstar.Root) bool  { return len(c.byParent[root]) > 0 }
 func (c *orphans) holds(o *orphan) bool           { return c.store.has(orphanKey{o.root, o.from}) }
 func (c *orphans) parentOf(o *orphan) *lstar.Root { return &o.block.Block.ParentRoot }
@@ -65,7 +65,7 @@ func (c *orphans) add(o *orphan) (evicted int) {
 	if c.store.has(key) {
 		return 0
 	}
-	c.copies[o.root]++
+	c.copies[o.root] = append(c.copies[o.root], o)
 	c.byParent[*c.parentOf(o)] = append(c.byParent[*c.parentOf(o)], o)
 	out := c.store.add(key, o, o.from, ssz.Size(o.block))
 	for _, e := range out {
@@ -82,15 +82,17 @@ func (c *orphans) remove(o *orphan) {
 }
 
 func (c *orphans) unlink(o *orphan) {
-	if c.copies[o.root]--; c.copies[o.root] == 0 {
-		delete(c.copies, o.root)
-	}
-	parent := *c.parentOf(o)
-	siblings := slices.DeleteFunc(c.byParent[parent], func(s *orphan) bool { return s.root == o.root && s.from == o.from })
-	if len(siblings) == 0 {
-		delete(c.byParent, parent)
+	without(c.copies, o.root, o)
+	without(c.byParent, *c.parentOf(o), o)
+}
+
+// without removes an orphan from the list of a root.
+func without(lists map[lstar.Root][]*orphan, root lstar.Root, o *orphan) {
+	rest := slices.DeleteFunc(lists[root], func(s *orphan) bool { return s.root == o.root && s.from == o.from })
+	if len(rest) == 0 {
+		delete(lists, root)
 	} else {
-		c.byParent[parent] = siblings
+		lists[root] = rest
 	}
 }
 
@@ -124,6 +126,22 @@ func (c *orphans) removeDescendants(root lstar.Root) (removed []*orphan) {
 		}
 	}
 	return removed
+}
+
+// highest returns the highest slot of the blocks that wait.
+func (c *orphans) highest() (slot lstar.Slot) {
+	for _, copies := range c.copies {
+		slot = max(slot, copies[0].block.Block.Slot)
+	}
+	return slot
+}
+
+// missingAncestor returns the first ancestor of a block that is not here.
+func (c *orphans) missingAncestor(root lstar.Root) lstar.Root {
+	for c.has(root) {
+		root = *c.parentOf(c.copies[root][0])
+	}
+	return root
 }
 
 // missing calls yield with every block that is waited for and not here itself,

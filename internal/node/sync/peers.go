@@ -65,8 +65,18 @@ func (p *syncPeer) succeed(m method) {
 	p.after[m] = time.Time{}
 }
 
-func (p *syncPeer) fail(m method, now time.Time) {
-	p.score = max(p.score-failurePenalty, 0)
+// trusted reports whether the peer's claims count: it showed what it claimed, or
+// was not asked for it yet.
+func (p *syncPeer) trusted() bool {
+	return p.unserved == 0 && (p.failures[byRoot] < maxRefusals || p.failures[byRange] < maxRefusals)
+}
+
+// fail delays the next request after one that failed. It costs the peer score,
+// unless the cause is this node.
+func (p *syncPeer) fail(m method, now time.Time, c cause) {
+	if c != causeOurs {
+		p.score = max(p.score-failurePenalty, 0)
+	}
 	p.failures[m]++
 	p.after[m] = now.Add(backoff(p.failures[m]))
 }
@@ -142,6 +152,10 @@ func (s *Service) OnStatus(from peer.ID, status p2p.Status) error {
 	if p == nil {
 		p = newSyncPeer(from)
 		s.peers[from] = p
+		for _, w := range s.wants { // it may have what the others do not have
+			w.resume(s.cfg.Clock.Now())
+		}
+		s.rangeAfter = time.Time{}
 	}
 	p.status, p.statusAt = status, s.cfg.Clock.Now()
 	p.headSlot = status.Head.Slot

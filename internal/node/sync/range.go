@@ -1,7 +1,6 @@
 package sync
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
@@ -66,7 +64,9 @@ func (s *Service) planRange(ctx context.Context, now time.Time, snap *lstar.Snap
 		run.batches = append(run.batches, &batch{first: run.next, last: last})
 		run.next = last + 1
 	}
-	for i, b := range run.batches {
+	// Responses that end early add batches. No more than a window of them is ahead of
+	// the import, or a peer that sends one invalid block at a time is asked for hundreds.
+	for i, b := range run.batches[:min(len(run.batches), window)] {
 		if b.busy || b.done {
 			continue
 		}
@@ -103,7 +103,7 @@ func (s *Service) startRange(now time.Time, snap *lstar.Snapshot) {
 	var target lstar.Slot
 	long := false
 	for _, w := range s.wants {
-		if w.seen {
+		if w.seen && !w.held {
 			target = max(target, w.slot)
 			long = long || w.depth > deepFork
 		}
@@ -141,7 +141,8 @@ func (s *Service) requestBatch(ctx context.Context, run *rangeRun, b *batch, p *
 			b.failures++
 			return
 		}
-		b.done, b.blocks = true, blocks
+		// A block with an empty proof is one that the peer does not have.
+		b.done, b.blocks = true, slices.DeleteFunc(blocks, unproven)
 		run.split(b)
 		kick(s.unlocked)
 	})
@@ -175,7 +176,7 @@ func (s *Service) endRun(run *rangeRun) {
 	s.rangeAfter = s.cfg.Clock.Now().Add(backoff(s.rangeFailures))
 	for _, id := range append(run.givers, run.only) {
 		if p := s.peers[id]; p != nil {
-			p.fail(byRange, s.cfg.Clock.Now())
+			p.fail(byRange, s.cfg.Clock.Now(), causeUnanswered)
 		}
 	}
 }
@@ -218,6 +219,7 @@ func (s *Service) importBatch(ctx context.Context) bool {
 
 	s.mu.Lock()
 	run.imported += imported
+	again := true
 	switch {
 	case s.run != run:
 	case err == nil:
@@ -230,11 +232,15 @@ func (s *Service) importBatch(ctx context.Context) bool {
 			run.givers = run.givers[:0]
 			run.only = "" // what was in the way is behind us
 		}
-	case invalid(err):
-		s.blame(b.from, "invalid block in a range: "+err.Error())
+	case causeOf(err).invalid():
+		if p := s.peers[b.from]; p != nil { // the next run does not ask it at once, either
+			p.fail(byRange, s.cfg.Clock.Now(), causeOf(err))
+		}
 		s.exclude(run, b.from)
-	default:
+	case errors.Is(err, errUnconnected):
 		s.unconnected(run, b)
+	default:
+		again = false // it says nothing about the batch, which the next tick tries again
 	}
 	s.wake()
 	s.mu.Unlock()
@@ -242,8 +248,7 @@ func (s *Service) importBatch(ctx context.Context) bool {
 		s.cfg.Log.Debug("batch imported", telemetry.Slot(uint64(b.last)), "blocks", imported,
 			telemetry.Duration(s.cfg.Clock.Now().Sub(started)), telemetry.Peer(b.from.String()))
 	}
-	s.penalize()
-	return true
+	return again
 }
 
 // importBlocks imports the blocks of a batch in order and returns how many were
@@ -261,19 +266,24 @@ func (s *Service) importBlocks(ctx context.Context, b *batch) (imported int, err
 		s.mu.Unlock()
 		switch {
 		case bad:
-			return imported, &lstar.Rejection{Reason: lstar.StateRootMismatch, Detail: "block " + root.String() + " was found invalid before"}
+			err := &lstar.Rejection{Reason: lstar.StateRootMismatch, Detail: "block " + root.String() + " was found invalid before"}
+			s.blameBlock(b.from, root, "invalid block in a range: "+err.Error())
+			return imported, err
 		case known:
 			continue
 		case !connected:
 			return imported, errUnconnected
 		}
-		err := s.importBlock(ctx, block, root, chain.Origin{PeerID: b.from.String()})
-		switch {
+		err := s.importBlock(ctx, block, root, b.from, false)
+		switch c := causeOf(err); {
 		case err == nil:
 			imported++
-		case !errors.Is(err, lstar.ErrKnown):
-			if !invalid(err) {
-				err = cmp.Or(ctx.Err(), errUnconnected)
+		case c == causeNone: // it came another way meanwhile
+		case c == causeEarly:
+			return imported, errUnconnected
+		default:
+			if c.invalid() {
+				s.blameBlock(b.from, root, "invalid block in a range: "+err.Error())
 			}
 			return imported, err
 		}
@@ -303,7 +313,7 @@ func (s *Service) unconnected(run *rangeRun, b *batch) {
 	default:
 		// A peer that itself started later may have nothing older: once is no fault.
 		if p := s.peers[b.from]; p != nil {
-			if p.fail(byRange, s.cfg.Clock.Now()); p.failures[byRange] >= maxBatchFailures {
+			if p.fail(byRange, s.cfg.Clock.Now(), causeUnanswered); p.failures[byRange] >= maxBatchFailures {
 				s.blame(b.from, "ranges of blocks that do not connect to the finalized block")
 			}
 		}

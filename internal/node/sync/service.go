@@ -60,6 +60,7 @@ func (s State) String() string { return [...]string{"idle", "syncing", "synced"}
 // Chain is the chain that is synced.
 type Chain interface {
 	ImportBlock(ctx context.Context, b *lstar.SignedBlock, from chain.Origin) error
+	VerifyProposer(ctx context.Context, b *lstar.SignedBlock, root lstar.Root) error
 	AddAttestation(ctx context.Context, a *lstar.SignedAttestation, from chain.Origin) error
 	AddAggregate(ctx context.Context, a *lstar.SignedAggregatedAttestation, from chain.Origin) error
 	Snapshot() *lstar.Snapshot
@@ -95,7 +96,7 @@ type Config struct {
 // Service is a p2p.Handler.
 type Service struct {
 	cfg  Config
-	view atomic.Pointer[view]
+	view atomic.Pointer[View]
 
 	// Each has at most one element: something is to be planned, imported or
 	// replayed.
@@ -106,10 +107,12 @@ type Service struct {
 	peers         map[peer.ID]*syncPeer
 	conflicts     map[peer.ID]time.Time // peers of another chain, by when they came
 	orphans       *orphans
-	bad           *recent[lstar.Root]      // blocks that can never be valid
-	shelved       map[lstar.Root]time.Time // blocks that are not asked for until then
-	importing     map[lstar.Root]int       // number of imports under way
-	ready         []lstar.Root             // imported blocks that others waited for
+	bad           *recent[lstar.Root] // blocks that can never be valid
+	conflicting   *recent[lstar.Root] // blocks of a fork that branches off before what is final
+	finalized     lstar.Slot          // of the last plan
+	faulted       *recent[orphanKey]  // copies that were counted against their peers
+	importing     map[lstar.Root]int  // number of imports under way
+	ready         []lstar.Root        // imported blocks that others waited for
 	wants         map[lstar.Root]*want
 	requests      map[*blockRequest]struct{}
 	faults        []fault
@@ -128,17 +131,32 @@ type Service struct {
 
 var _ p2p.Handler = (*Service)(nil)
 
-// view is what the node shows of its sync.
-type view struct {
-	outdated chan struct{} // closed once there is a newer one
+// View is how far the node is, as the service sees it. With the head and the clock,
+// it is all that telemetry.Evaluate needs to decide whether the node is synced.
+type View struct {
+	State State
+	// Distance is the number of slots from our head to the best block known, 0 where
+	// there is no gap.
+	Distance uint64
+	// Gap says that blocks exist that are yet to be imported: a proposer signed a
+	// descendant, or a peer claims so that has not failed to show it. A block that is
+	// just on its way does not count.
+	Gap bool
+	// MissingAncestor says that blocks that their proposers signed wait for one that
+	// was asked of several peers in vain.
+	MissingAncestor bool
+	// Agree is the number of peers that said not long ago that their head is not newer
+	// than ours.
+	Agree int
+	// Peers is the number of peers whose status is known.
+	Peers int
 
 	interval lstar.Interval // of the last tick
-	state    State
-	distance uint64
-	gap      bool
-	agree    int
-	peers    int
+	outdated chan struct{}  // closed once there is a newer one
 }
+
+// Outdated returns a channel that is closed once there is a newer View.
+func (v *View) Outdated() <-chan struct{} { return v.outdated }
 
 // New returns a service that judges and serves from the start, and fetches what
 // is missing while it runs.
@@ -153,7 +171,8 @@ func New(cfg Config) *Service {
 		conflicts:           make(map[peer.ID]time.Time),
 		orphans:             newOrphans(),
 		bad:                 newRecent[lstar.Root](maxBadBlocks),
-		shelved:             make(map[lstar.Root]time.Time),
+		conflicting:         newRecent[lstar.Root](maxBadBlocks),
+		faulted:             newRecent[orphanKey](maxBadBlocks),
 		importing:           make(map[lstar.Root]int),
 		wants:               make(map[lstar.Root]*want),
 		requests:            make(map[*blockRequest]struct{}),
@@ -161,7 +180,7 @@ func New(cfg Config) *Service {
 		pendingAggregates:   newPendingVotes(telemetry.QueuePendingAggregates),
 		seenVotes:           newRecent[voteKey](maxSeenVotes),
 	}
-	s.view.Store(&view{outdated: make(chan struct{})})
+	s.view.Store(&View{outdated: make(chan struct{})})
 	return s
 }
 
@@ -179,28 +198,11 @@ func (s *Service) Queues() []telemetry.Queue {
 // Config has none.
 func (s *Service) SetNetwork(n p2p.Requester) { s.cfg.Network = n }
 
-// State returns the phase of the sync.
-func (s *Service) State() State { return s.view.Load().state }
+// View returns how far the node is. All that it says is of one moment.
+func (s *Service) View() *View { return s.view.Load() }
 
-// Distance returns the number of slots from our head to the best one known from
-// peers, 0 when there is nothing to fetch.
-func (s *Service) Distance() uint64 { return s.view.Load().distance }
-
-// KnownGap reports whether blocks are known to exist that are yet to be imported.
-// One that is just on its way does not count, nor does one that peers speak of
-// and cannot show.
-func (s *Service) KnownGap() bool { return s.view.Load().gap }
-
-// PeersAgreeNothingNewer returns the number of peers that said not long ago that
-// their head is not newer than ours.
-func (s *Service) PeersAgreeNothingNewer() int { return s.view.Load().agree }
-
-// Peers returns the number of peers whose status is known.
-func (s *Service) Peers() int { return s.view.Load().peers }
-
-// Changed returns a channel that is closed once State, Distance, KnownGap,
-// PeersAgreeNothingNewer or Peers may return something else.
-func (s *Service) Changed() <-chan struct{} { return s.view.Load().outdated }
+// Distance returns the Distance of the View.
+func (s *Service) Distance() uint64 { return s.View().Distance }
 
 // CurrentSlot returns the slot of the wall clock.
 func (s *Service) CurrentSlot() lstar.Slot { return s.cfg.Clock.Slot() }
@@ -254,6 +256,7 @@ func (s *Service) tick(i lstar.Interval) {
 		if !now.Before(r.deadline) {
 			if !paused && !r.late { // else it is us who were away
 				s.blame(r.peer, "request timed out")
+				r.unanswered = true
 			}
 			r.late = true
 			r.cancel()
@@ -264,13 +267,9 @@ func (s *Service) tick(i lstar.Interval) {
 			p.statusAt, p.askAfter = time.Time{}, time.Time{}
 		}
 	}
-	for root, until := range s.shelved {
-		if !now.Before(until) {
-			delete(s.shelved, root)
-		}
-	}
 	s.reportAgreement()
 	s.mu.Unlock()
+	kick(s.unlocked) // for a batch whose import failed here
 	if paused {
 		s.cfg.Log.Info("the clock jumped, asking peers for their status", telemetry.Slot(uint64(i.Slot())))
 	}
@@ -287,6 +286,20 @@ type fault struct {
 // blame notes a fault of a peer. The caller holds the lock, and calls penalize
 // when it no longer does: the network may call us back.
 func (s *Service) blame(id peer.ID, reason string) { s.faults = append(s.faults, fault{id, reason}) }
+
+// blameBlock counts a peer's invalid copy of a block against it, once: the same
+// copy can come again because this node asked for it again.
+func (s *Service) blameBlock(id peer.ID, root lstar.Root, reason string) {
+	s.mu.Lock()
+	key := orphanKey{root, id}
+	known := s.faulted.has(key)
+	if !known {
+		s.faulted.add(key)
+		s.blame(id, reason)
+	}
+	s.mu.Unlock()
+	s.penalize()
+}
 
 // penalize reports the faults that were noted.
 func (s *Service) penalize() {

@@ -189,22 +189,29 @@ func (s *Service) submit(ctx context.Context, v *vote) (verdict p2p.Verdict, mis
 		s.cfg.Observer.Seen(s.seenVote(v))
 		return p2p.Accept, nil
 	}
-	var rejection *lstar.Rejection
-	if !errors.As(err, &rejection) {
-		return p2p.Ignore, nil // we are stopping, or too slow
+	switch c := causeOf(err); {
+	case c.invalid():
+		return p2p.Reject, nil
+	case c == causeEarly:
+		return p2p.Ignore, missingBlock(v.data(), err)
 	}
+	return p2p.Ignore, nil
+}
+
+// missingBlock returns the block of a vote that an error names as unknown, or nil
+// if it names none.
+func missingBlock(data *lstar.AttestationData, err error) *lstar.Checkpoint {
+	var rejection *lstar.Rejection
+	errors.As(err, &rejection)
 	switch rejection.Reason {
 	case lstar.UnknownSourceBlock:
-		return p2p.Ignore, &v.data().Source
+		return &data.Source
 	case lstar.UnknownTargetBlock:
-		return p2p.Ignore, &v.data().Target
+		return &data.Target
 	case lstar.UnknownHeadBlock:
-		return p2p.Ignore, &v.data().Head
-	case lstar.AttestationTooFarInFuture, lstar.HeadNotDescendantOfFinalized:
-		return p2p.Ignore, nil // depends on the clock and on how far we are
-	default:
-		return p2p.Reject, nil
+		return &data.Head
 	}
+	return nil
 }
 
 // replay gives votes to the chain whose block has come.

@@ -99,6 +99,25 @@ func verifyBlock(crypto Crypto, b *SignedBlock, root Root, validators *Validator
 	return nil
 }
 
+// VerifyProposer checks the proposer's part of a block's proof. It needs the
+// registry, which all states share, and not the block's parent. The rest of the proof
+// stays unchecked except for its layout. The error is a *[Rejection].
+func (s *Snapshot) VerifyProposer(b *SignedBlock, root Root) error {
+	components, err := blockComponents(&b.Block, root, s.HeadState.Validators)
+	if err != nil {
+		return err
+	}
+	last := len(components) - 1
+	single, err := s.crypto.Proofs.Split(components, last, b.Proof.Proof)
+	if err == nil {
+		err = s.crypto.Proofs.VerifySingle(components[last], single)
+	}
+	if err != nil {
+		return reject(InvalidBlockProof, "proposer: %v", err)
+	}
+	return nil
+}
+
 // blockComponents returns what the proof of a block must prove: the signers and the
 // message of each attestation of the body, followed by those of the proposer.
 func blockComponents(block *Block, root Root, validators *Validators) ([]proof.Component, error) {

@@ -10,13 +10,18 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
 )
 
-// Forged is the one proof that Trusting does not believe.
-const Forged = "forged"
+// Proofs that Trusting does not believe.
+const (
+	// Forged is a proof of which each component alone is valid.
+	Forged = "forged"
+	// Unsigned is a proof of which no component is valid.
+	Unsigned = "unsigned"
+)
 
 var errForged = errors.New(Forged)
 
-// Trusting is a proof scheme that believes every proof but Forged. Its aggregates
-// say nothing but differ where the participants do.
+// Trusting is a proof scheme that believes every proof but Forged and Unsigned. Its
+// aggregates say nothing but differ where the participants do.
 type Trusting struct{ Max int } // signatures in a proof
 
 // Name returns the name of the scheme.
@@ -42,22 +47,25 @@ func (Trusting) Aggregate(children []proof.Child, signatures []proof.Signature, 
 	return all, h.Sum(nil), nil
 }
 
-// VerifySingle believes all but Forged.
+// VerifySingle believes all but Forged and Unsigned.
 func (Trusting) VerifySingle(_ proof.Component, p []byte) error { return check(p) }
 
-// VerifyMulti believes all but Forged.
+// VerifyMulti believes all but Forged and Unsigned.
 func (Trusting) VerifyMulti(_ []proof.Component, p []byte) error { return check(p) }
 
 // Merge returns a byte.
 func (Trusting) Merge([]proof.Child) ([]byte, error) { return []byte{1}, nil }
 
-// Split returns the message of the component.
-func (Trusting) Split(c []proof.Component, i int, _ []byte) ([]byte, error) {
+// Split returns the message of the component, or an error for Unsigned.
+func (Trusting) Split(c []proof.Component, i int, p []byte) ([]byte, error) {
+	if string(p) == Unsigned {
+		return nil, errForged
+	}
 	return c[i].Message[:], nil
 }
 
 func check(p []byte) error {
-	if string(p) == Forged {
+	if string(p) == Forged || string(p) == Unsigned {
 		return errForged
 	}
 	return nil
