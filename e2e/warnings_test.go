@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,7 +10,40 @@ import (
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
+	"github.com/leanEthereum/leanspec-node/xmss"
 )
+
+// TestQuietStart: the start of a network that works logs nothing above info.
+func TestQuietStart(t *testing.T) {
+	for _, test := range []struct {
+		name              string
+		nodes, validators int
+		slots             uint64 // that the keys can sign
+		delay             time.Duration
+	}{
+		{"4 nodes", 4, 8, 64, 0},
+		{"1000 validators", 2, 1000, 16, 15 * time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n := startNetwork(t, devnet.Options{
+				Nodes: test.nodes, Validators: test.validators, Scheme: xmss.Test, ActiveSlots: test.slots, GenesisDelay: test.delay,
+			})
+			finalizes(t, n, 1, 90*time.Second)
+			for _, node := range n.Nodes {
+				log, err := os.ReadFile(node.LogPath())
+				if err != nil {
+					t.Fatal(err)
+				}
+				for line := range bytes.Lines(log) {
+					var l struct{ Level string }
+					if err := json.Unmarshal(line, &l); err != nil || l.Level != "info" {
+						t.Errorf("%s: %s", node.Name, line)
+					}
+				}
+			}
+		})
+	}
+}
 
 // hasWarning reports whether a node's log has a warning with a message.
 func hasWarning(t *testing.T, node *devnet.Node, message string) bool {
