@@ -282,19 +282,25 @@ func newLink(t *testing.T, to netip.AddrPort, loss float64, delay time.Duration)
 
 // TestPartition cuts a network in two for half a minute. Neither half can
 // finalize; together again they agree, and finalize within ten slots.
-func TestPartition(t *testing.T) {
-	hosts := newHosts(t, 4)
+func TestPartition(t *testing.T) { testPartition(t, 4) }
+
+// TestPartitionOfTwo has no third node that could relay between the two.
+func TestPartitionOfTwo(t *testing.T) { testPartition(t, 2) }
+
+func testPartition(t *testing.T, nodes int) {
+	hosts := newHosts(t, nodes)
+	half := nodes / 2
 	var options []devnet.NodeOptions
 	for _, h := range hosts {
 		options = append(options, devnet.NodeOptions{Prefix: []string{"ip", "netns", "exec", h.name}, IP: h.ip})
 	}
-	options[2].Aggregator = true // one in each half
-	n := startNetwork(t, devnet.Options{Nodes: 4, Validators: 8, NodeOptions: options})
+	options[half].Aggregator = true // one in each half
+	n := startNetwork(t, devnet.Options{Nodes: nodes, Validators: 2 * nodes, NodeOptions: options})
 	finalizes(t, n, 2, 90*time.Second)
 
 	cut := func(verb string) {
-		for _, a := range hosts[:2] {
-			for _, b := range hosts[2:] {
+		for _, a := range hosts[:half] {
+			for _, b := range hosts[half:] {
 				a.run(t, "ip", "route", verb, "blackhole", b.ip.String()+"/32")
 				b.run(t, "ip", "route", verb, "blackhole", a.ip.String()+"/32")
 			}
