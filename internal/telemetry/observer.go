@@ -20,15 +20,10 @@ type Observer struct {
 	// Loggers of the parts of the node that the lines speak for.
 	node, chain, validator, sync, p2p *slog.Logger
 
-	// syncState is the last SyncState seen, to log changes only.
-	syncState atomic.Int32
+	// syncState is the status and reason of the last SyncState, to log changes only.
+	syncState atomic.Pointer[[2]string]
 	stall     stall
 }
-
-const (
-	syncStateSyncing = iota + 1 // zero: none seen yet
-	syncStateSynced
-)
 
 // NewObserver returns an observer that moves m and writes to log. Either may be nil and then goes nowhere.
 func NewObserver(m *Metrics, log *slog.Logger) *Observer {
@@ -516,15 +511,16 @@ func (o *Observer) SyncState(e SyncState) {
 	if o == nil {
 		return
 	}
-	next, status := int32(syncStateSyncing), statusSyncing
+	status := statusSyncing
 	if e.Synced {
-		next, status = syncStateSynced, statusSynced
+		status, e.Reason = statusSynced, ""
 		e.Distance = 0
 	}
 	o.m.syncDistance.Set(float64(e.Distance))
 	o.m.setSyncStatus(status)
 
-	if o.syncState.Swap(next) != next {
+	next := &[2]string{status, e.Reason}
+	if last := o.syncState.Swap(next); last == nil || *last != *next {
 		write(o.sync, slog.LevelInfo, status, slog.Uint64("distance", e.Distance), Reason(e.Reason))
 	}
 }

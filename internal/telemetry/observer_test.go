@@ -845,14 +845,14 @@ func TestSyncStateIsLoggedOnChange(t *testing.T) {
 	var out bytes.Buffer
 	log, _ := NewLogger(LogOptions{Format: FormatJSON, Level: slog.LevelInfo, Writer: &out})
 	o := NewObserver(nil, log)
-	for _, synced := range []bool{false, false, true, true, true, false} {
-		o.SyncState(SyncState{Synced: synced, Distance: 9})
+	for _, reason := range []string{"known_gap", "known_gap", "", "", "", "known_gap", "missing_ancestor", "missing_ancestor"} {
+		o.SyncState(SyncState{Synced: reason == "", Distance: 9, Reason: reason})
 	}
-	var got []any
+	var got []string
 	for _, line := range parseLines(t, out.Bytes()) {
-		got = append(got, line["msg"])
+		got = append(got, fmt.Sprintf("%v %v", line["msg"], line["reason"]))
 	}
-	if want := []any{"syncing", "synced", "syncing"}; !slices.Equal(got, want) {
+	if want := []string{"syncing known_gap", "synced <nil>", "syncing known_gap", "syncing missing_ancestor"}; !slices.Equal(got, want) {
 		t.Errorf("lines %v, want %v", got, want)
 	}
 }
