@@ -251,7 +251,11 @@ func (r *rival) finish(p *lstar.Proposal) (*lstar.SignedBlock, error) {
 	if err != nil {
 		return nil, err
 	}
-	merged, err := r.crypto.MergeBlockProof(p.Block, p.Proofs, p.Validators, signature)
+	proofs, err := r.crypto.AggregatePayloads(p)
+	if err != nil {
+		return nil, err
+	}
+	merged, err := r.crypto.MergeBlockProof(p.Block, proofs, p.Validators, signature)
 	return &lstar.SignedBlock{Block: *p.Block, Proof: merged}, err
 }
 

@@ -3,7 +3,12 @@
 package architecture
 
 import (
+	"maps"
+	"os"
 	"os/exec"
+	"path"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -60,55 +65,93 @@ func TestCoreHasNoClock(t *testing.T) {
 	}
 }
 
-// TestRooms holds each package to what docs/architecture.md lets it import of
-// this module. A package that is not listed may import anything.
-func TestRooms(t *testing.T) {
-	rooms := map[string][]string{
-		"xmss":                    {"internal/spec/koalabear", "internal/spec/poseidon", "internal/spec/ssz"},
-		"internal/spec/ssz":       {},
-		"internal/spec/koalabear": {},
-		"internal/spec/poseidon":  {"internal/spec/koalabear"},
-		"internal/spec/proof":     {"xmss", "internal/spec/ssz"},
-		"internal/spec/lstar":     {"xmss", "internal/spec/ssz", "internal/spec/proof"},
-		"internal/telemetry":      {},
-		"internal/config":         {"internal/spec", "xmss"},
-		"internal/node/clock":     {"internal/spec/lstar"},
-		"internal/node/chain":     {"internal/spec", "xmss", "internal/node/clock", "internal/telemetry"},
-		"internal/node/api":       {"internal/spec/lstar", "internal/spec/ssz"},
-		"internal/node/p2p":       {"internal/spec", "xmss", "internal/config", "internal/node/clock", "internal/node/ports", "internal/telemetry", "internal/node/p2p/wire"},
-		"internal/node/storage":   {"internal/spec", "internal/telemetry"},
-		"internal/node/p2p/wire":  {},
-		"internal/node/ports":     {},
-		"internal/node/sync":      {"internal/spec", "internal/node/chain", "internal/node/clock", "internal/node/p2p", "internal/telemetry"},
-		"internal/devnet":         {"internal/config", "internal/node/clock", "internal/spec/lstar", "xmss"},
-		"internal/node/validator": {"internal/spec", "xmss", "internal/node/chain", "internal/node/clock", "internal/node/guard", "internal/telemetry"},
-		"internal/node/guard":     {"internal/config", "xmss", "internal/telemetry"},
-		"internal/porttest":       {},
-		"deploy":                  {"internal/telemetry"},
+// room is a row of the table in docs/architecture.md.
+type room struct {
+	folder string
+	any    bool     // may import anything of this module
+	allows []string // otherwise: these packages and those below them
+}
+
+var inBackticks = regexp.MustCompile("`([^`]+)`")
+
+// rooms reads the table under the heading "The rooms". A row names one folder. Its last
+// column is "anything", "nothing", or names of packages, each the end of the path of
+// one folder: `chain` is internal/node/chain.
+func rooms(t *testing.T, packages []string) (rows []room) {
+	t.Helper()
+	const file = "../../docs/architecture.md"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	all := deps(t, ".Imports", "./...")
-	for room := range rooms {
-		if _, there := all[module+room]; !there {
-			t.Errorf("there is no package %s", room)
-		}
+	_, table, found := strings.Cut(string(text), "\n## The rooms\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	if !found {
+		t.Fatalf("%s has no heading \"The rooms\"", file)
 	}
-	for name, imports := range all {
-		allowed, listed := rooms[strings.TrimPrefix(name, module)]
-		if !listed {
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		folder := inBackticks.FindStringSubmatch(cells[0])
+		if len(cells) != 3 || folder == nil {
 			continue
 		}
-	next:
-		for _, dep := range imports {
-			own, isOwn := strings.CutPrefix(dep, module)
-			if !isOwn {
-				continue
-			}
-			for _, a := range allowed {
-				if own == a || strings.HasPrefix(own, a+"/") {
-					continue next
+		r := room{folder: folder[1], any: strings.TrimSpace(cells[2]) == "anything"}
+		for _, name := range inBackticks.FindAllStringSubmatch(cells[2], -1) {
+			// Of several folders with the name the highest one: `spec` and all below it.
+			full := ""
+			for _, p := range packages {
+				for folder := strings.TrimPrefix(p, module); folder != "."; folder = path.Dir(folder) {
+					if (folder == name[1] || strings.HasSuffix(folder, "/"+name[1])) && (full == "" || len(folder) < len(full)) {
+						full = folder
+					}
 				}
 			}
-			t.Errorf("%s imports %s, which docs/architecture.md does not let it", name, own)
+			if full == "" {
+				t.Errorf("%s: %s may import %s, which is not a package", file, r.folder, name[1])
+			}
+			r.allows = append(r.allows, full)
+		}
+		if !r.any && len(r.allows) == 0 && strings.TrimSpace(cells[2]) != "nothing" {
+			t.Errorf("%s: %s may import %q, want packages, nothing or anything", file, r.folder, cells[2])
+		}
+		rows = append(rows, r)
+	}
+	if len(rows) < 10 {
+		t.Fatalf("%s: %d rooms in the table, want 10 at least", file, len(rows))
+	}
+	return rows
+}
+
+func within(folder, parent string) bool {
+	return folder == parent || strings.HasPrefix(folder, parent+"/")
+}
+
+// TestRooms holds each package to what docs/architecture.md lets it import of this
+// module. A package below a room, such as a fake for tests, may import anything, but
+// every package has a room.
+func TestRooms(t *testing.T) {
+	all := deps(t, ".Imports", "./...")
+	packages := slices.Sorted(maps.Keys(all))
+	rows := rooms(t, packages)
+	for _, r := range rows {
+		if _, there := all[module+r.folder]; !there {
+			t.Errorf("docs/architecture.md has a room %s, which is not a package", r.folder)
+		}
+	}
+	for _, name := range packages {
+		folder := strings.TrimPrefix(name, module)
+		if !slices.ContainsFunc(rows, func(r room) bool { return within(folder, r.folder) }) {
+			t.Errorf("%s has no room in docs/architecture.md", folder)
+		}
+		i := slices.IndexFunc(rows, func(r room) bool { return r.folder == folder && !r.any })
+		if i < 0 {
+			continue
+		}
+		for _, dep := range all[name] {
+			own, isOwn := strings.CutPrefix(dep, module)
+			if isOwn && !slices.ContainsFunc(rows[i].allows, func(a string) bool { return within(own, a) }) {
+				t.Errorf("%s imports %s, which docs/architecture.md does not let it", folder, own)
+			}
 		}
 	}
 }

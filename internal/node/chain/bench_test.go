@@ -60,7 +60,11 @@ func BenchmarkImportBlock(b *testing.B) {
 			b.Fatal(err)
 		}
 		crypto := lstar.Crypto{Signatures: xmss.Prod, Proofs: proof.NewSigList(xmss.Prod, xmssVerify)}
-		merged, err := crypto.MergeBlockProof(p.Block, p.Proofs, p.Validators, signature)
+		proofs, err := crypto.AggregatePayloads(p)
+		if err != nil {
+			b.Fatal(err)
+		}
+		merged, err := crypto.MergeBlockProof(p.Block, proofs, p.Validators, signature)
 		if err != nil {
 			b.Fatal(err)
 		}

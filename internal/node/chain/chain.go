@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/prover"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
@@ -44,10 +45,11 @@ type Config struct {
 	Storage Storage
 	// IsAggregator is the role at start; SetAggregator changes it.
 	IsAggregator bool
-	// PublishAggregates gets the aggregates that this node made, OnSlotEnd what
-	// happened in a slot. Both are called by the owner and must not block.
+	// PublishAggregates is called with the aggregates that this node made. It must not
+	// block, and several goroutines call it.
 	PublishAggregates func([]*lstar.SignedAggregatedAttestation)
-	OnSlotEnd         func(telemetry.SlotSummary)
+	// OnSlotEnd is called by the owner with a summary of each slot. It must not block.
+	OnSlotEnd func(telemetry.SlotSummary)
 	// Pulse beats with every turn of the owner. It may be nil.
 	Pulse *telemetry.Pulse
 }
@@ -66,12 +68,18 @@ type Chain struct {
 	stopped    chan struct{}
 	shared     atomic.Pointer[shared]
 	aggregator atomic.Bool
+	prover     *prover.Prover
+	// recovering holds an element for each import whose proofs are being recovered.
+	recovering chan struct{}
+	background background
 
-	// owner's own
-	shown    view
-	summary  slotSummary
-	lastTick time.Time
-	due      lstar.Interval // the first that is not accounted for
+	// aggregating is set while the proofs of an earlier interval are being made. It
+	// belongs to the owner, as do the following fields.
+	aggregating bool
+	shown       view
+	summary     slotSummary
+	lastTick    time.Time
+	due         lstar.Interval // the first that is not accounted for
 }
 
 // request is something to do with the store. Done is closed when it is done and
@@ -91,10 +99,13 @@ type shared struct {
 // New returns a chain that does nothing until Run.
 func New(cfg Config) *Chain {
 	c := &Chain{
-		cfg:      cfg,
-		requests: make(chan request, queueSize),
-		stopped:  make(chan struct{}),
+		cfg:        cfg,
+		requests:   make(chan request, queueSize),
+		stopped:    make(chan struct{}),
+		prover:     prover.New(),
+		recovering: make(chan struct{}, maxRecovering),
 	}
+	c.background.ctx, c.background.cancel = context.WithCancel(context.Background())
 	c.aggregator.Store(cfg.IsAggregator)
 	c.shown = viewOf(cfg.Store)
 	c.show(cfg.Store)
@@ -133,6 +144,7 @@ func (c *Chain) SetAggregator(enabled bool) (previous bool) {
 // Run owns the store until ctx is done, which is no error, or until a change could
 // not be saved.
 func (c *Chain) Run(ctx context.Context) error {
+	defer c.background.close()
 	defer close(c.stopped)
 	store := c.cfg.Store
 	c.cfg.Pulse.Beat()
@@ -234,12 +246,13 @@ func (c *Chain) begins(s *lstar.Store, i lstar.Interval) {
 	c.tick(s, i)
 }
 
-// tick does what is due at an interval, and reports what became of it and of what
-// was due since the one before.
+// tick does what is due at an interval, and reports the duties that were due since the
+// interval before.
 func (c *Chain) tick(s *lstar.Store, to lstar.Interval) {
 	first := c.due
 	c.due = to + 1
-	c.aggregationDue(first, to, c.advance(s, to))
+	late := c.advance(s, to)
+	c.aggregate(s, first, to, late)
 	if first <= to.Slot().Interval() {
 		c.reportFingerprint(s, to.Slot())
 	}
@@ -248,82 +261,19 @@ func (c *Chain) tick(s *lstar.Store, to lstar.Interval) {
 	}
 }
 
-// aggregation is what became of the aggregation of the last interval for it.
-type aggregation struct {
-	made       int
-	late       bool // at start, or after a pause: the aggregates are stale
-	aggregator bool
-	err        error
-}
-
-// advance moves the store to an interval. A node that fell behind by more than a
-// slot skips to the last one.
+// advance moves the store to an interval. A node that is behind by more than a slot, as
+// at start and after a pause, skips to the last slot, and advance returns true.
 //
 // leanSpec: node/chain/service.py, _tick_to
-func (c *Chain) advance(s *lstar.Store, to lstar.Interval) aggregation {
-	a := aggregation{late: c.catchUp(s, to), aggregator: c.IsAggregator()}
+func (c *Chain) advance(s *lstar.Store, to lstar.Interval) (late bool) {
+	late = c.catchUp(s, to)
 	c.reportSizes(s) // before the interval empties a pool
-	started := time.Now()
-	made, err := s.OnTick(to, false, a.aggregator)
-	if err != nil {
-		c.cfg.Log.Warn("some votes could not be aggregated", telemetry.Slot(uint64(to.Slot())), telemetry.Err(err),
-			telemetry.Advice("those votes are lost to this node's aggregates; if it goes on, please report it with this line"))
+	// The aggregation of interval 2 is not part of the tick, because it takes long.
+	if _, err := s.OnTick(to, false, false); err != nil {
+		c.cfg.Log.Error("tick failed", telemetry.Slot(uint64(to.Slot())), telemetry.Err(err),
+			telemetry.Advice("Please report this as a bug, with this line."))
 	}
-	c.aggregatesMade(made, time.Since(started), a.late)
-	a.made, a.err = len(made), err
-	return a
-}
-
-func (c *Chain) aggregatesMade(made []*lstar.SignedAggregatedAttestation, took time.Duration, late bool) {
-	for _, a := range made {
-		c.summary.votes(a.Data.Slot, a.Proof.Participants.Count())
-		c.cfg.Observer.AggregateProduced(telemetry.AggregateProduced{
-			Slot: uint64(a.Data.Slot), Participants: a.Proof.Participants.Count(), Duration: took / time.Duration(len(made)),
-		})
-	}
-	if len(made) > 0 && !late && c.cfg.PublishAggregates != nil {
-		c.cfg.PublishAggregates(made)
-	}
-}
-
-// aggregationInterval is the one of a slot in which aggregators aggregate.
-const aggregationInterval = 2
-
-// aggregationDue reports what became of the aggregations of the intervals from
-// first to last, of which a is the latest.
-func (c *Chain) aggregationDue(first, last lstar.Interval, a aggregation) {
-	before := func(i lstar.Interval) int { // how many there were
-		return int((i + lstar.IntervalsPerSlot - 1 - aggregationInterval) / lstar.IntervalsPerSlot)
-	}
-	n := before(last+1) - before(first)
-	if n <= 0 {
-		return
-	}
-	slot := lstar.Slot(before(last+1) - 1)
-	report := func(slot lstar.Slot, outcome, reason string, count int) {
-		c.cfg.Observer.Duty(telemetry.Duty{
-			Duty: telemetry.DutyAggregation, Slot: uint64(slot), Outcome: outcome, Reason: reason, Count: count,
-		})
-	}
-	if !a.aggregator {
-		report(slot, telemetry.OutcomeSkipped, telemetry.ReasonNotAggregator, n)
-		return
-	}
-	if n > 1 { // gone by while the node did something else, or nothing at all
-		report(slot-1, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, n-1)
-	}
-	switch {
-	case a.err != nil:
-		report(slot, telemetry.OutcomeMissed, telemetry.ReasonAggregationFailed, 1)
-	case a.late:
-		report(slot, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, 1)
-	case a.made == 0:
-		report(slot, telemetry.OutcomeSkipped, telemetry.ReasonNoSignatures, 1)
-	case c.cfg.Clock.Interval() > slot.Interval()+aggregationInterval:
-		report(slot, telemetry.OutcomeLate, "", 1)
-	default:
-		report(slot, telemetry.OutcomeMade, "", 1)
-	}
+	return late
 }
 
 // catchUp skips what a store that is behind by more than a slot need not tick

@@ -34,6 +34,19 @@ type fixture struct {
 	ended   int // slots, of the chain's owner
 
 	storage *disk
+	prover  *slowProver
+}
+
+// slowProver is a proof scheme that makes no aggregate while it is held.
+type slowProver struct {
+	proof.Scheme
+	mu sync.Mutex
+}
+
+func (p *slowProver) Aggregate(children []proof.Child, signatures []proof.Signature, message [32]byte, slot uint64) ([]uint64, []byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.Scheme.Aggregate(children, signatures, message, slot)
 }
 
 // disk is a storage that can fail. It belongs to the chain's owner, and to the test
@@ -79,7 +92,8 @@ func newFixtureWith(t *testing.T, validators int, start lstar.Interval, aggregat
 		list[i].ProposalPublicKey = f.props[i].PublicKey().Bytes()
 	}
 	verifier := NewVerifier(xmss.Test)
-	f.crypto = lstar.Crypto{Signatures: xmss.Test, Proofs: proof.NewSigList(xmss.Test, verifier.Verify)}
+	f.prover = &slowProver{Scheme: proof.NewSigList(xmss.Test, verifier.Verify)}
+	f.crypto = lstar.Crypto{Signatures: xmss.Test, Proofs: f.prover}
 	state := lstar.GenesisState(genesis, lstar.NewValidators(list))
 	store, err := lstar.NewStore(f.crypto, lstar.NetworkRules, state, lstar.GenesisBlock(state))
 	if err != nil {
@@ -140,7 +154,11 @@ func (f *fixture) block(t *testing.T, slot lstar.Slot) *lstar.SignedBlock {
 	if err != nil {
 		t.Fatal(err)
 	}
-	merged, err := f.crypto.MergeBlockProof(p.Block, p.Proofs, p.Validators, signature)
+	proofs, err := f.crypto.AggregatePayloads(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged, err := f.crypto.MergeBlockProof(p.Block, proofs, p.Validators, signature)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,12 +391,69 @@ func TestVotes(t *testing.T) {
 	stolen.ValidatorIndex = 3
 	wantReason(t, "nobody's vote", f.AddAttestation(t.Context(), stolen, Origin{}), lstar.ValidatorNotInState)
 
-	// Aggregated at interval 2, and with the safe target at interval 3, the votes
-	// count from interval 4 on and are in the next block.
+	// Aggregated at interval 2, the votes count from interval 4 on and are in the next
+	// block.
+	f.setTo(t, 2)
+	f.background.wg.Wait() // for the proof
 	f.setTo(t, lstar.Slot(1).Interval())
 	block := f.block(t, 1)
 	if n := len(block.Block.Body.Attestations); n != 1 || block.Block.Body.Attestations[0].AggregationBits.Count() != 3 {
 		t.Errorf("%d attestations in the block, want one of three validators", n)
+	}
+}
+
+// TestSlowProver: while proofs are being made, blocks are imported and time goes on;
+// the next aggregation is missed; the proofs count when they are done.
+func TestSlowProver(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	f := newFixture(t, 3)
+	f.SetAggregator(true)
+	f.setTo(t, lstar.Slot(1).Interval())
+	block := f.block(t, 1)
+	f.setTo(t, lstar.Slot(1).Interval()+1)
+	vote := f.vote(t, 1, 0)
+	for _, v := range []*lstar.SignedAttestation{vote, f.signed(t, vote.Data, 1)} {
+		if err := f.AddAttestation(t.Context(), v, Origin{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	f.prover.mu.Lock()
+	f.setTo(t, lstar.Slot(1).Interval()+2)
+	if err := f.ImportBlock(t.Context(), block, Origin{}); err != nil {
+		t.Errorf("import while a proof is being made: %v", err)
+	}
+	if err := f.AddAttestation(t.Context(), f.signed(t, vote.Data, 2), Origin{}); err != nil {
+		t.Errorf("vote while a proof is being made: %v", err)
+	}
+	f.setTo(t, lstar.Slot(2).Interval()+2)
+	if got := f.metric(t, "leanspec_duties_total", telemetry.DutyAggregation, telemetry.OutcomeMissed, telemetry.ReasonSpawnFailed); got != 1 {
+		t.Errorf("aggregations missed because of an earlier one = %v, want 1", got)
+	}
+	f.prover.mu.Unlock()
+	f.background.wg.Wait()
+	if got := f.metric(t, "leanspec_duties_total", telemetry.DutyAggregation, telemetry.OutcomeLate); got != 1 {
+		t.Errorf("late aggregations = %v, want 1", got)
+	}
+
+	// The third vote, which came too late for the first proof, is in the next one.
+	f.setTo(t, lstar.Slot(3).Interval()+2)
+	f.background.wg.Wait()
+	f.setTo(t, lstar.Slot(3).Interval()+4)
+	var sizes lstar.Sizes
+	var participants int
+	if err := f.do(t.Context(), func(s *lstar.Store) {
+		sizes = s.Sizes()
+		for _, entry := range s.LatestKnownAggregatedPayloads() {
+			for _, p := range entry.Proofs {
+				participants = max(participants, p.Participants.Count())
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if sizes.Signatures != 0 || participants != 3 {
+		t.Errorf("signatures left = %d, largest known aggregate = %d validators, want 0 and 3", sizes.Signatures, participants)
 	}
 }
 

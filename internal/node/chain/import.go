@@ -116,15 +116,14 @@ func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 	slots = task.Slots()
 
 	var added time.Time
+	var votes []*lstar.ProofTask
+	publish := c.IsAggregator() && !from.Own
 	e := c.do(ctx, func(s *lstar.Store) {
 		forkChoice := time.Now()
 		if err = s.ImportBlock(task); err == nil {
 			c.summary.block(b.Block.Slot)
-			recovered := s.RecoverProofs(b)
-			recent := b.Block.Slot+1 >= s.Time().Slot() // others have the votes of old blocks
-			if c.IsAggregator() && !from.Own && recent && len(recovered) > 0 && c.cfg.PublishAggregates != nil {
-				c.cfg.PublishAggregates(recovered)
-			}
+			votes = s.RecoveryTasks(b)
+			publish = publish && b.Block.Slot+1 >= s.Time().Slot() // others have the votes of old blocks
 		}
 		added = time.Now()
 		stages.ForkChoice = added.Sub(forkChoice)
@@ -133,6 +132,7 @@ func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 	if e == nil {
 		stages.Save = time.Since(added)
 	}
+	c.recover(ctx, votes, publish)
 	return root, slots, stages, errors.Join(e, err)
 }
 

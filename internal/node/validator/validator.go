@@ -264,11 +264,17 @@ func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) (b
 	if err != nil {
 		return false, err
 	}
+	aggregating := time.Now()
+	proofs, err := s.Crypto.AggregatePayloads(p)
+	if err != nil {
+		return false, err
+	}
+	payloads += time.Since(aggregating)
 	signature, err := s.sign(ctx, v, &v.proposal, telemetry.SignatureProposal, slot, p.Root)
 	if err != nil {
 		return false, err
 	}
-	merged, err := s.Crypto.MergeBlockProof(p.Block, p.Proofs, p.Validators, signature)
+	merged, err := s.Crypto.MergeBlockProof(p.Block, proofs, p.Validators, signature)
 	if err != nil {
 		return false, err
 	}

@@ -45,7 +45,9 @@ type network struct {
 	dir     string // of the keys
 	files   []guard.KeyFile
 	secrets []*xmss.SecretKey // of files
-	guard   *guard.Guard
+	// aggregated receives an element when the chain has made aggregates.
+	aggregated chan struct{}
+	guard      *guard.Guard
 }
 
 // lines is a log that can be read while it is written.
@@ -69,7 +71,7 @@ func (l *lines) String() string {
 // newNetwork starts a chain before genesis.
 func newNetwork(t *testing.T, validators int) *network {
 	t.Helper()
-	n := &network{clock: clocktest.New(time.Unix(genesis-1, 0)), lines: new(lines)}
+	n := &network{clock: clocktest.New(time.Unix(genesis-1, 0)), lines: new(lines), aggregated: make(chan struct{}, 1)}
 	n.slots = clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: n.clock}
 	n.log, _ = telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelDebug, Writer: n.lines})
 	n.metrics = telemetry.NewMetrics(telemetry.Info{Name: "test", StartTime: time.Unix(genesis, 0)})
@@ -113,6 +115,12 @@ func newNetwork(t *testing.T, validators int) *network {
 	n.chain = chain.New(chain.Config{
 		Store: store, Verifier: verifier, Clock: n.slots, Observer: n.obs, Log: n.log, IsAggregator: true,
 		OnSlotEnd: func(telemetry.SlotSummary) {},
+		PublishAggregates: func([]*lstar.SignedAggregatedAttestation) {
+			select {
+			case n.aggregated <- struct{}{}:
+			default:
+			}
+		},
 	})
 	run(t, n.chain.Run)
 	return n
@@ -167,6 +175,25 @@ func (n *network) setTo(t *testing.T, i lstar.Interval) {
 	n.await(t, func(s *lstar.Snapshot) bool { return s.Time >= i })
 }
 
+// step sets the clock to an interval and does the duties of a service. In interval 2 it
+// waits for the aggregates, so there must be votes.
+func (n *network) step(t *testing.T, s *Service, i lstar.Interval) {
+	t.Helper()
+	select {
+	case <-n.aggregated: // of an earlier slot
+	default:
+	}
+	n.setTo(t, i)
+	s.interval(t.Context(), i)
+	if i.InSlot() == 2 {
+		select {
+		case <-n.aggregated:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no aggregates after 10 s in interval %d", i)
+		}
+	}
+}
+
 func (n *network) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
 	t.Helper()
 	timeout := time.After(10 * time.Second)
@@ -196,8 +223,7 @@ func TestDuties(t *testing.T) {
 		n := newNetwork(t, 3)
 		s := n.service(n.keys...)
 		for i := range 12 * lstar.Interval(lstar.IntervalsPerSlot) {
-			n.setTo(t, i)
-			s.interval(t.Context(), i)
+			n.step(t, s, i)
 		}
 		snap := n.chain.Snapshot()
 		if snap.Head.Slot != 11 || snap.LatestJustified.Slot < 8 || snap.LatestFinalized.Slot < 7 {
@@ -504,8 +530,7 @@ func TestLostRecords(t *testing.T) {
 	s := n.service(n.keys...)
 	slot := func(slot lstar.Slot) {
 		for i := slot.Interval(); i < (slot + 1).Interval(); i++ {
-			n.setTo(t, i)
-			s.interval(t.Context(), i)
+			n.step(t, s, i)
 		}
 	}
 	for i := range lstar.Slot(3) {

@@ -3,6 +3,8 @@ package lstar
 import (
 	"cmp"
 	"slices"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 )
 
 // buildBlock builds a block on a state, with the votes of the known pool.
@@ -56,7 +58,7 @@ type blockBuilder struct {
 	store    *Store
 	pre      *State // at the block's slot
 	block    Block
-	proofs   []*SingleMessageAggregate
+	proofs   [][]*SingleMessageAggregate
 	room     int // for signatures in the block's proof
 	included map[AttestationData]bool
 }
@@ -90,19 +92,34 @@ func (b *blockBuilder) round(payloads []*payload, post *State) error {
 				continue
 			}
 		}
-		agg := c.proofs[0]
-		if len(c.proofs) > 1 {
-			var err error
-			if agg, err = b.store.aggregateProofs(c.proofs, nil, &c.data, b.pre.Validators); err != nil {
-				return err
-			}
+		participants, err := union(c.proofs)
+		if err != nil {
+			return err
 		}
 		b.included[c.data] = true
-		b.room -= agg.Participants.Count()
-		b.proofs = append(b.proofs, agg)
-		b.block.Body.Attestations = append(b.block.Body.Attestations, AggregatedAttestation{agg.Participants.Clone(), c.data})
+		b.room -= participants.Count()
+		b.proofs = append(b.proofs, c.proofs)
+		b.block.Body.Attestations = append(b.block.Body.Attestations, AggregatedAttestation{participants, c.data})
 	}
 	return nil
+}
+
+// union returns the participants of the proof that the given proofs give together.
+func union(proofs []*SingleMessageAggregate) (AggregationBits, error) {
+	if len(proofs) == 1 {
+		return proofs[0].Participants.Clone(), nil
+	}
+	var indices []ValidatorIndex
+	seen := ssz.NewBitlist(ValidatorRegistryLimit)
+	for _, p := range proofs {
+		for v := range p.Participants.All {
+			if !seen.Get(v) {
+				seen.Set(v)
+				indices = append(indices, ValidatorIndex(v))
+			}
+		}
+	}
+	return BitsFromIndices(indices)
 }
 
 // candidates returns the votes that are eligible and not included yet, and the

@@ -87,6 +87,12 @@ func (p *pool[T]) getOrAdd(data AttestationData, make func(AttestationData) T) T
 	return v
 }
 
+// remove drops a vote.
+func (p *pool[T]) remove(data AttestationData) {
+	delete(p.byData, data)
+	p.order = slices.DeleteFunc(p.order, func(other AttestationData) bool { return other == data })
+}
+
 // addInFront adds the votes that are not there yet before those that are.
 //
 // leanSpec: fork_choice.py, on_block

@@ -241,56 +241,6 @@ func (s *Store) OnBlock(b *SignedBlock) error {
 	return s.ImportBlock(t)
 }
 
-// RecoverProofs takes the votes out of an imported block's proof that this node
-// has no proof for yet, so that they count. It returns them for an aggregator to
-// publish.
-//
-// leanSpec: node/sync/service.py, _deconstruct_block_into_store
-func (s *Store) RecoverProofs(b *SignedBlock) []*SignedAggregatedAttestation {
-	parent := s.tree.get(b.Block.ParentRoot)
-	if parent == nil || len(b.Block.Body.Attestations) == 0 {
-		return nil
-	}
-	validators := parent.state.Validators
-	components, err := blockComponents(&b.Block, b.Block.Root(), validators)
-	if err != nil {
-		return nil
-	}
-	var recovered []*SignedAggregatedAttestation
-	for i := range b.Block.Body.Attestations {
-		a := &b.Block.Body.Attestations[i]
-		// A target at or behind the justified one cannot move anything.
-		if a.Data.Target.Slot <= s.latestJustified.Slot {
-			continue
-		}
-		var local []*SingleMessageAggregate
-		if p := s.pending.get(a.Data); p != nil {
-			local = p.proofs
-		}
-		if covers(local, &a.AggregationBits) {
-			continue
-		}
-		split, err := s.crypto.Proofs.Split(components, i, b.Proof.Proof)
-		if err != nil {
-			continue // a scheme whose proofs cannot be split: the votes come by gossip
-		}
-		combined := &SingleMessageAggregate{a.AggregationBits.Clone(), split}
-		if len(local) > 0 {
-			children := append([]*SingleMessageAggregate{combined}, local...)
-			merged, err := s.aggregateProofs(children, nil, &a.Data, validators)
-			if err != nil {
-				continue
-			}
-			combined = merged
-		}
-		// The union makes the proofs that went into it superfluous.
-		p := s.pending.getOrAdd(a.Data, newPayload)
-		p.proofs = []*SingleMessageAggregate{combined}
-		recovered = append(recovered, &SignedAggregatedAttestation{a.Data, *combined})
-	}
-	return recovered
-}
-
 // covers reports whether the proofs together name all of the validators.
 func covers(proofs []*SingleMessageAggregate, bits *AggregationBits) bool {
 	for v := range bits.All {
@@ -348,14 +298,20 @@ func (s *Store) AddAggregate(t *AggregateTask) error {
 	if err := s.CheckNew(t); err != nil {
 		return err
 	}
-	p := s.pending.getOrAdd(t.vote.Data, newPayload)
+	s.addPending(t.vote)
+	return nil
+}
+
+// addPending adds an aggregate to the pending ones. Under [Rules].MaximalProofsOnly it
+// replaces those that it contains.
+func (s *Store) addPending(a *SignedAggregatedAttestation) {
+	p := s.pending.getOrAdd(a.Data, newPayload)
 	if s.rules.MaximalProofsOnly {
 		p.proofs = slices.DeleteFunc(p.proofs, func(old *SingleMessageAggregate) bool {
-			return covers([]*SingleMessageAggregate{&t.vote.Proof}, &old.Participants)
+			return covers([]*SingleMessageAggregate{&a.Proof}, &old.Participants)
 		})
 	}
-	p.add(&t.vote.Proof)
-	return nil
+	p.add(&a.Proof)
 }
 
 // proofsOf returns the aggregates of a vote, pending and known.

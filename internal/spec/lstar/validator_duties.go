@@ -41,18 +41,20 @@ func (s *Store) AttestationData(slot Slot) (AttestationData, error) {
 	return AttestationData{Slot: slot, Head: head, Target: target, Source: source}, nil
 }
 
-// Proposal is a block without its proof: the proposer has yet to sign it.
+// Proposal is a block without its proof, which needs the signature of the proposer.
 type Proposal struct {
-	Block      *Block
-	Root       Root
-	Proofs     []*SingleMessageAggregate // of the attestations, in order
+	Block *Block
+	Root  Root
+	// Proofs are, for each attestation of the block, the proofs that together cover its
+	// participants. [Crypto.AggregatePayloads] makes one proof of them.
+	Proofs     [][]*SingleMessageAggregate
 	Validators *Validators
 }
 
-// ProduceBlock builds the block of a slot on the head, with the votes accepted.
-// It moves the clock to the slot, and adds nothing to the tree: a block comes in
-// by ImportBlock, also one's own. The error is a *Rejection, WRONG_PROPOSER
-// among others. Lap, which may be nil, hears of the steps.
+// ProduceBlock builds the block of a slot on the head, with the accepted votes. It
+// proves nothing. It moves the clock to the slot and adds nothing to the tree: every
+// block is added by ImportBlock. The error is a *[Rejection], for example WRONG_PROPOSER.
+// It calls lap, which may be nil, at the end of each step.
 //
 // leanSpec: validator_duties.py, produce_block_with_signatures
 func (s *Store) ProduceBlock(slot Slot, proposer ValidatorIndex, lap Lap) (*Proposal, error) {

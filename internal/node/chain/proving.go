@@ -1,0 +1,157 @@
+package chain
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+)
+
+// maxRecovering bounds the imported blocks whose proofs are being recovered. Further
+// imports wait.
+const maxRecovering = 64
+
+// background runs goroutines that end with the chain.
+type background struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// run runs f in a goroutine, unless the chain has stopped.
+func (b *background) run(f func(ctx context.Context)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.wg.Go(func() { f(b.ctx) })
+	}
+}
+
+// close ends the goroutines and waits for them.
+func (b *background) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.cancel()
+	b.wg.Wait()
+}
+
+// aggregationInterval is the interval of a slot in which aggregators aggregate.
+const aggregationInterval = 2
+
+// aggregate starts the aggregation of the intervals from first to last, if one is due,
+// and reports the outcome of the duty when it is known. The owner calls it, and waits for
+// no proof.
+func (c *Chain) aggregate(s *lstar.Store, first, last lstar.Interval, late bool) {
+	before := func(i lstar.Interval) int { // number of aggregations before interval i
+		return int((i + lstar.IntervalsPerSlot - 1 - aggregationInterval) / lstar.IntervalsPerSlot)
+	}
+	n := before(last+1) - before(first)
+	if n <= 0 {
+		return
+	}
+	slot := lstar.Slot(before(last+1) - 1)
+	if !c.IsAggregator() {
+		c.aggregationDuty(slot, telemetry.OutcomeSkipped, telemetry.ReasonNotAggregator, n)
+		return
+	}
+	if n > 1 { // the node was stopped or busy
+		c.aggregationDuty(slot-1, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, n-1)
+	}
+	tasks := s.AggregationTasks()
+	switch {
+	case late:
+		c.aggregationDuty(slot, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, 1)
+	case len(tasks) == 0:
+		c.aggregationDuty(slot, telemetry.OutcomeSkipped, telemetry.ReasonNoSignatures, 1)
+	case c.aggregating:
+		c.aggregationDuty(slot, telemetry.OutcomeMissed, telemetry.ReasonSpawnFailed, 1)
+	default:
+		c.aggregating = true
+		c.background.run(func(ctx context.Context) { c.proveAggregates(ctx, slot, tasks) })
+	}
+}
+
+// proveAggregates makes the aggregates of a slot, adds them and publishes them.
+func (c *Chain) proveAggregates(ctx context.Context, slot lstar.Slot, tasks []*lstar.ProofTask) {
+	started := time.Now()
+	made, err := c.prover.Prove(ctx, tasks)
+	took := time.Since(started)
+	if ctx.Err() != nil {
+		return // the chain stops
+	}
+	if err != nil {
+		c.cfg.Log.Warn("some votes could not be aggregated", telemetry.Slot(uint64(slot)), telemetry.Err(err),
+			telemetry.Advice("This node publishes no aggregate of these votes. If this repeats, please report it with this line."))
+	}
+	if c.do(ctx, func(s *lstar.Store) {
+		c.aggregating = false
+		for _, a := range made {
+			s.AddOwnAggregate(a)
+			c.summary.votes(a.Data.Slot, a.Proof.Participants.Count())
+		}
+	}) != nil {
+		return
+	}
+	for _, a := range made {
+		c.cfg.Observer.AggregateProduced(telemetry.AggregateProduced{
+			Slot: uint64(a.Data.Slot), Participants: a.Proof.Participants.Count(), Duration: took / time.Duration(len(made)),
+		})
+	}
+	switch {
+	case err != nil:
+		c.aggregationDuty(slot, telemetry.OutcomeMissed, telemetry.ReasonAggregationFailed, 1)
+	case c.cfg.Clock.Interval() > slot.Interval()+aggregationInterval:
+		c.aggregationDuty(slot, telemetry.OutcomeLate, "", 1)
+	default:
+		c.aggregationDuty(slot, telemetry.OutcomeMade, "", 1)
+	}
+	c.publishAggregates(made)
+}
+
+func (c *Chain) aggregationDuty(slot lstar.Slot, outcome, reason string, count int) {
+	c.cfg.Observer.Duty(telemetry.Duty{
+		Duty: telemetry.DutyAggregation, Slot: uint64(slot), Outcome: outcome, Reason: reason, Count: count,
+	})
+}
+
+func (c *Chain) publishAggregates(made []*lstar.SignedAggregatedAttestation) {
+	if len(made) > 0 && c.cfg.PublishAggregates != nil {
+		c.cfg.PublishAggregates(made)
+	}
+}
+
+// recover makes the proofs of the votes that an imported block brought, so that they
+// count. It returns before they are made, but waits if too many imports are ahead.
+func (c *Chain) recover(ctx context.Context, tasks []*lstar.ProofTask, publish bool) {
+	if len(tasks) == 0 {
+		return
+	}
+	select {
+	case c.recovering <- struct{}{}:
+	case <-ctx.Done():
+		return
+	case <-c.background.ctx.Done():
+		return
+	}
+	c.background.run(func(ctx context.Context) {
+		defer func() { <-c.recovering }()
+		// An error means that a proof cannot be split. Its votes come by gossip.
+		made, _ := c.prover.Prove(ctx, tasks)
+		if len(made) == 0 {
+			return
+		}
+		if c.do(ctx, func(s *lstar.Store) {
+			for _, a := range made {
+				s.AddOwnAggregate(a)
+			}
+		}) == nil && publish {
+			c.publishAggregates(made)
+		}
+	})
+}
