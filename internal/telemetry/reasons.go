@@ -17,6 +17,7 @@ const (
 	ReasonNoTarget          = "no_target" // what is justified is past what can be voted for
 	ReasonAggregationFailed = "aggregation_failed"
 	ReasonProductionFailed  = "production_failed"
+	ReasonProverBusy        = "prover_busy" // with the proofs of an earlier slot
 )
 
 // Rejection reasons of leanSpec that telemetry itself knows.
@@ -135,7 +136,7 @@ const (
 var (
 	outcomes      = names{OutcomeMade, OutcomeLate, OutcomeMissed, OutcomeSkipped}
 	missedReasons = names{
-		ReasonSigningFailed, ReasonAlreadySigned, ReasonClockSkipped, ReasonProductionFailed, ReasonAggregationFailed, labelOther,
+		ReasonSigningFailed, ReasonAlreadySigned, ReasonClockSkipped, ReasonProductionFailed, ReasonAggregationFailed, ReasonProverBusy, labelOther,
 	}
 	skippedReasons = names{ReasonNotSynced, ReasonNotAggregator, ReasonNoSignatures, ReasonNoTarget, ReasonDuplicate, ReasonSlotClosed, ReasonAlreadySigned, labelOther}
 )

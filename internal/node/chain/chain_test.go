@@ -427,7 +427,7 @@ func TestSlowProver(t *testing.T) {
 		t.Errorf("vote while a proof is being made: %v", err)
 	}
 	f.setTo(t, lstar.Slot(2).Interval()+2)
-	if got := f.metric(t, "leanspec_duties_total", telemetry.DutyAggregation, telemetry.OutcomeMissed, telemetry.ReasonSpawnFailed); got != 1 {
+	if got := f.metric(t, "leanspec_duties_total", telemetry.DutyAggregation, telemetry.OutcomeMissed, telemetry.ReasonProverBusy); got != 1 {
 		t.Errorf("aggregations missed because of an earlier one = %v, want 1", got)
 	}
 	f.prover.mu.Unlock()
@@ -455,6 +455,7 @@ func TestSlowProver(t *testing.T) {
 	if sizes.Signatures != 0 || participants != 3 {
 		t.Errorf("signatures left = %d, largest known aggregate = %d validators, want 0 and 3", sizes.Signatures, participants)
 	}
+	f.stop()
 }
 
 func TestAggregates(t *testing.T) {

@@ -70,7 +70,7 @@ func (c *Chain) aggregate(s *lstar.Store, first, last lstar.Interval, late bool)
 	case len(tasks) == 0:
 		c.aggregationDuty(slot, telemetry.OutcomeSkipped, telemetry.ReasonNoSignatures, 1)
 	case c.aggregating:
-		c.aggregationDuty(slot, telemetry.OutcomeMissed, telemetry.ReasonSpawnFailed, 1)
+		c.aggregationDuty(slot, telemetry.OutcomeMissed, telemetry.ReasonProverBusy, 1)
 	default:
 		c.aggregating = true
 		c.background.run(func(ctx context.Context) { c.proveAggregates(ctx, slot, tasks) })
