@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
@@ -573,6 +575,27 @@ func TestFarBehind(t *testing.T) {
 	if !warned {
 		t.Error("no warning that the node cannot catch up")
 	}
+	f.replace("a", &fakePeer{chain: c})
+	f.within(400, "the head", hasHead(c))
+}
+
+// TestNoServer holds that a node whose peers have a longer chain and serve no blocks,
+// as leanSpec's node does, warns once with the reason, and syncs when a peer serves them.
+func TestNoServer(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 20, true)
+	f := newFixture(t, validators, 20)
+	refused := &p2p.ResponseError{Code: wire.ServerError, Text: "Block lookup not available"}
+	f.connect("a", &fakePeer{
+		chain:   c,
+		byRange: func(context.Context, lstar.Slot, uint64) ([]*lstar.SignedBlock, error) { return nil, refused },
+		byRoot:  func(context.Context, []lstar.Root) ([]*lstar.SignedBlock, error) { return nil, refused },
+	})
+	f.steps(300)
+	if log := f.warnings.String(); strings.Count(log, "no peer serves the missing blocks") != 1 || !strings.Contains(log, refused.Text) {
+		t.Errorf("warnings:\n%swant one that no peer serves the blocks, with %q", log, refused.Text)
+	}
+	f.wantNoPenalty("a")
 	f.replace("a", &fakePeer{chain: c})
 	f.within(400, "the head", hasHead(c))
 }

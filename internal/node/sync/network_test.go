@@ -1,9 +1,9 @@
 package sync
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	stdsync "sync"
 	"sync/atomic"
@@ -183,12 +183,32 @@ type fixture struct {
 	broken  atomic.Pointer[error] // that imports return, if any
 	stop    func()
 
+	warnings lines
+
 	mu        stdsync.Mutex
 	fakes     map[peer.ID]*fakePeer
 	penalties map[peer.ID][]string
 	inFlight  map[peer.ID]int
 	most      int // requests in flight to one peer
 	hanging   int // requests that are not answered
+}
+
+// lines is what was logged.
+type lines struct {
+	mu stdsync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // newFixture starts a service at a slot.
@@ -210,7 +230,7 @@ func newFixtureOn(t testing.TB, store *lstar.Store, blocks kept, slot lstar.Slot
 		t: t, metrics: telemetry.NewMetrics(telemetry.Info{}), fake: clocktest.New(time.Unix(genesisTime+int64(slot)*lstar.SecondsPerSlot, 0)),
 		fakes: make(map[peer.ID]*fakePeer), penalties: make(map[peer.ID][]string), inFlight: make(map[peer.ID]int),
 	}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.NewTextHandler(&f.warnings, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	observer := telemetry.NewObserver(f.metrics, log)
 	c := clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesisTime}, Time: f.fake}
 	f.chain = chain.New(chain.Config{

@@ -23,6 +23,9 @@ const (
 	maxBatchFailures = 3
 	maxBatchWait     = slotTime // for a peer that failed
 	maxRestarts      = 8
+	// warnFailures is the number of runs in a row without a block that is worth a
+	// warning.
+	warnFailures = 3
 )
 
 // rangeRun fetches the blocks of a range of slots.
@@ -39,6 +42,7 @@ type rangeRun struct {
 	batches             []*batch // in order; the first is the next to import
 	givers              []peer.ID
 	imported, restarts  int
+	err                 error // of the last request that failed, or nil
 }
 
 // batch is a part of a run.
@@ -139,6 +143,7 @@ func (s *Service) requestBatch(ctx context.Context, run *rangeRun, b *batch, p *
 		b.busy = false
 		if err != nil {
 			b.failures++
+			run.err = err
 			return
 		}
 		// A block with an empty proof is one that the peer does not have.
@@ -172,7 +177,11 @@ func (s *Service) endRun(run *rangeRun) {
 		s.rangeFailures = 0
 		return
 	}
-	s.rangeFailures++
+	if s.rangeFailures++; s.rangeFailures == warnFailures {
+		s.cfg.Log.Warn("no peer serves the missing blocks", telemetry.Slot(uint64(s.cfg.Chain.Snapshot().Head.Slot)),
+			"from_slot", uint64(run.start), "to_slot", uint64(run.target), telemetry.Err(run.err),
+			telemetry.Advice("Connect this node to a peer that serves the chain, or start it from a newer checkpoint with --checkpoint-sync-url."))
+	}
 	s.rangeAfter = s.cfg.Clock.Now().Add(backoff(s.rangeFailures))
 	for _, id := range append(run.givers, run.only) {
 		if p := s.peers[id]; p != nil {
