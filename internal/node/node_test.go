@@ -155,6 +155,7 @@ func (w *world) slot(t testing.TB, slot lstar.Slot) {
 	t.Helper()
 	for i := range lstar.Interval(lstar.IntervalsPerSlot) {
 		at := slot.Interval() + i
+		aggregations := telemetrytest.Sum(t, w.nodes[0].metrics, "leanspec_duties_total", telemetry.DutyAggregation)
 		w.clock.Advance(w.nodes[0].clock.StartOf(at).Sub(w.clock.Now()))
 		for _, n := range w.nodes {
 			await(t, n, fmt.Sprintf("interval %d", at), func(s *lstar.Snapshot) bool { return s.Time >= at })
@@ -166,8 +167,16 @@ func (w *world) slot(t testing.TB, slot lstar.Slot) {
 			}
 		case i == 1: // the aggregator, which is the first, hears every vote
 			w.votes += len(w.genesis.Validators)
-			for accepted(t, w.nodes[0]) < w.votes && w.allVotes {
-				runtime.Gosched()
+			for end := time.Now().Add(30 * time.Second); accepted(t, w.nodes[0]) < w.votes && w.allVotes; runtime.Gosched() {
+				if time.Now().After(end) {
+					t.Fatalf("slot %d: accepted votes = %d, want %d", slot, accepted(t, w.nodes[0]), w.votes)
+				}
+			}
+		case i == 2: // the proofs are made outside of the chain's owner
+			for end := time.Now().Add(30 * time.Second); telemetrytest.Sum(t, w.nodes[0].metrics, "leanspec_duties_total", telemetry.DutyAggregation) == aggregations; runtime.Gosched() {
+				if time.Now().After(end) {
+					t.Fatalf("slot %d: the aggregation does not end", slot)
+				}
 			}
 		}
 	}

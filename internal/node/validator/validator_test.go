@@ -337,8 +337,8 @@ func TestRestartWithinInterval(t *testing.T) {
 			t.Fatalf("head %d, want 1", head)
 		}
 	}
-	if log := n.lines.String(); strings.Contains(log, "ERR") || n.metric(t, "leanspec_duties_total", "skipped") != 1 {
-		t.Errorf("want one duty skipped and no error:\n%s", log)
+	if log := n.lines.String(); strings.Contains(log, "ERR") || n.metric(t, "leanspec_duties_total", telemetry.DutyBlock, telemetry.OutcomeSkipped) != 1 {
+		t.Errorf("want one block duty skipped and no error:\n%s", log)
 	}
 }
 
