@@ -51,6 +51,7 @@ func (n *Network) notifiee() network.Notifiee {
 }
 
 func (n *Network) connected(conn network.Conn) {
+	defer n.links.setUp(conn)
 	c, first := n.peers.add(conn)
 	n.observer.PeerConnection(telemetry.PeerConnection{
 		PeerID: c.id.String(), Address: conn.RemoteMultiaddr().String(),

@@ -44,6 +44,7 @@ type links struct {
 type link struct {
 	conn  network.Conn
 	since time.Time
+	up    chan struct{} // closed once libp2p has the connection
 	gone  chan struct{} // closed with the connection
 }
 
@@ -55,8 +56,17 @@ func (l *links) claim(conn network.Conn, now time.Time) *link {
 	if held := l.byID[id]; held != nil {
 		return held
 	}
-	l.byID[id] = &link{conn: conn, since: now, gone: make(chan struct{})}
+	l.byID[id] = &link{conn: conn, since: now, up: make(chan struct{}), gone: make(chan struct{})}
 	return nil
+}
+
+// setUp notes that libp2p has a connection.
+func (l *links) setUp(conn network.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if held := l.byID[conn.RemotePeer()]; held != nil && held.conn == conn {
+		close(held.up)
+	}
 }
 
 // release forgets a connection that ended.
@@ -97,6 +107,9 @@ func (n *Network) admit(conn network.Conn) (admitted bool) {
 		if old == nil {
 			return true
 		}
+		// Until libp2p has the old connection, no stream can be opened on it, and libp2p
+		// would keep it for good after it is closed.
+		n.await(partTimeout, old.up)
 		if !onGoLibp2p(conn) {
 			if n.alive(old.conn) {
 				return true

@@ -314,3 +314,46 @@ func TestConnectionsOfLeanSpecsNode(t *testing.T) {
 		t.Errorf("lean_peer_connection_events_total counts %v connections, want 1: of a peer the first", sum)
 	}
 }
+
+// claimedConn is a connection that was claimed.
+type claimedConn struct {
+	network.Conn
+	id     peer.ID
+	closed func()
+}
+
+func (c *claimedConn) RemotePeer() peer.ID     { return c.id }
+func (c *claimedConn) As(any) bool             { return false }
+func (c *claimedConn) Stat() network.ConnStats { return network.ConnStats{} }
+func (c *claimedConn) Close() error {
+	c.closed()
+	return nil
+}
+
+// TestConnectionThatComesUp: a connection that libp2p does not have yet is not judged,
+// because it looks dead until then.
+func TestConnectionThatComesUp(t *testing.T) {
+	node := startNode(t)
+	id := newNodeKey(t).PeerID()
+	closed := make(chan struct{})
+	old := &claimedConn{id: id}
+	old.closed = func() {
+		close(closed)
+		node.links.release(old)
+	}
+	node.links.claim(old, node.now())
+	admitted := make(chan bool, 1)
+	conn := &claimedConn{id: id}
+	go func() { admitted <- node.admit(conn) }()
+	select {
+	case <-closed:
+		t.Fatal("the connection was closed before libp2p had it")
+	case <-time.After(partTimeout / 4):
+	}
+	node.links.setUp(old)
+	receive(t, "the end of the old connection", closed)
+	if !receive(t, "the answer", admitted) {
+		t.Error("the new connection was refused, want it admitted: the old one is dead")
+	}
+	node.links.release(conn)
+}
