@@ -57,6 +57,9 @@ func (n *Network) connected(conn network.Conn) {
 		PeerID: c.id.String(), Address: conn.RemoteMultiaddr().String(),
 		Direction: direction(conn), Result: telemetry.ResultSuccess, Further: !first,
 	})
+	if first {
+		n.arrivals.Add(1)
+	}
 	n.reportPeers()
 	// The one who dialed speaks first.
 	//
@@ -84,23 +87,25 @@ func (n *Network) disconnected(conn network.Conn) {
 // left ends what the node does with a peer whose last connection is gone.
 func (n *Network) left(c *connectedPeer) {
 	n.reportPeers()
-	if n.open.Load() && n.peers.len() == 0 {
-		n.spawn(n.warnIfAlone)
+	if arrivals := n.arrivals.Load(); n.open.Load() && n.peers.len() == 0 {
+		n.spawn(func(ctx context.Context) { n.warnIfAlone(ctx, arrivals) })
 	}
 	c.handler.Lock()
 	defer c.handler.Unlock()
 	n.cfg.Handler.OnDisconnect(c.id)
 }
 
-// warnIfAlone logs that all peers are gone, unless one comes back soon, as after a
-// restart.
-func (n *Network) warnIfAlone(ctx context.Context) {
+// warnIfAlone logs that all peers are gone, unless a peer connects within aloneAfter,
+// as after a restart. A peer that comes and goes again starts a period of its own, so
+// one that connects every second does not cause a warning each time. arrivals is the
+// number of peers that had connected when the period began.
+func (n *Network) warnIfAlone(ctx context.Context, arrivals uint64) {
 	select {
 	case <-ctx.Done():
 		return
 	case <-time.After(n.aloneAfter):
 	}
-	if n.peers.len() == 0 {
+	if n.peers.len() == 0 && n.arrivals.Load() == arrivals {
 		n.log.Warn("no peers left", "seconds_without", n.aloneAfter.Seconds(), telemetry.Advice("Check the network and the UDP port of --listen. "+
 			"A node with validators that has no peers builds a chain of its own."))
 	}

@@ -103,6 +103,7 @@ type Network struct {
 	now        func() time.Time
 	timeout    time.Duration // of a request, requestTimeout but in tests
 	aloneAfter time.Duration // aloneAfter but in tests
+	arrivals   atomic.Uint64 // counts the first connections of peers
 
 	host   host.Host
 	topics map[wire.Topic]*pubsub.Topic

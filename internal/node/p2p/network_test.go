@@ -3,6 +3,7 @@ package p2p
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -451,6 +452,40 @@ func TestAfterClose(t *testing.T) {
 	}
 	node.Penalize(other.PeerID(), "test")
 	node.Disconnect(other.PeerID(), "test")
+}
+
+// The warning that there are no peers is about the time since the last one, also if peers came and went before.
+func TestNoPeersLeftAfterFlapping(t *testing.T) {
+	const alone = 500 * time.Millisecond
+	listener := startNode(t, func(_ *Config, n *testNode) { n.prepare = func(n *Network) { n.aloneAfter = alone } })
+	for range 3 {
+		dialer := startNode(t, dialing(listener))
+		eventually(t, "the nodes to be connected", func() bool { return listener.isConnected(dialer) })
+		dialer.stop()
+		receive(t, "a disconnection", listener.handler.disconnected)
+	}
+	eventually(t, "the listener's log to say that it is alone", func() bool {
+		return strings.Contains(listener.log.String(), `"msg":"no peers left"`)
+	})
+	var left, warned time.Time
+	for line := range strings.Lines(listener.log.String()) {
+		var entry struct {
+			Time time.Time
+			Msg  string
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		switch {
+		case entry.Msg == "peer disconnected" && warned.IsZero():
+			left = entry.Time
+		case entry.Msg == "no peers left" && warned.IsZero():
+			warned = entry.Time
+		}
+	}
+	if got := warned.Sub(left); got < alone-time.Millisecond { // times in the log are whole milliseconds
+		t.Errorf("first warning %v after the last peer left, want at least %v", got, alone)
+	}
 }
 
 func TestNoPeersBeforeRun(t *testing.T) {
