@@ -50,8 +50,9 @@ func TestLeanSpecPeer(t *testing.T) {
 			t.Errorf("gossip = %q, want %q", got, want)
 		}
 	}
-	if refused, deaf, lost := p.Counts(); refused != 2 || deaf != 0 || lost != 0 {
-		t.Errorf("the peer refused %d protocols, stopped accepting streams on %d connections and lost %d; want 2, 0 and 0", refused, deaf, lost)
+	// Identify is refused on each connection, and sometimes a push of identify as well.
+	if refused, deaf, lost := p.Counts(); refused < 2 || deaf != 0 || lost != 0 {
+		t.Errorf("the peer refused %d protocols, stopped accepting streams on %d connections and lost %d; want at least 2, 0 and 0", refused, deaf, lost)
 	}
 }
 
