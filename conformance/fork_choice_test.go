@@ -66,6 +66,7 @@ func (s *step) common() *step { return s }
 // chain is the store under test.
 type chain struct {
 	store  *lstar.Store
+	rules  lstar.Rules
 	labels map[string]lstar.Root // of blocks
 }
 
@@ -75,7 +76,7 @@ func (f *forkChoiceFixture) run(t *testing.T, env *environment) {
 	if !checkRejection(t, err, f.RejectionReason) || err != nil {
 		return
 	}
-	c := &chain{store: store, labels: map[string]lstar.Root{"genesis": f.AnchorBlock.Root()}}
+	c := &chain{store: store, rules: env.rules, labels: map[string]lstar.Root{"genesis": f.AnchorBlock.Root()}}
 	for i, j := range f.Steps {
 		step, err := readStep(env.read, j)
 		if err != nil {

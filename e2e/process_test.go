@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	ossignal "os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -31,6 +32,9 @@ const parallel = 6
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// A signal that is caught here has its default effect on the nodes, also where the
+	// tests were started with it ignored, as by nohup.
+	ossignal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {

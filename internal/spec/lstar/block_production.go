@@ -72,12 +72,14 @@ type candidate struct {
 	wins   bool // justifies its target
 }
 
-// round includes every candidate that is eligible given the state after the
-// block as it stands, in order. Where the block's proof has no room for all, what
-// moves justification comes first, and what moves nothing is left out.
+// round includes every candidate that is eligible given the state after the block as it
+// stands, in order. If the block has no room for all of them, the votes that justify a
+// target come first, and votes that add no voter are left out; see
+// [Rules].UsefulVotesFirst.
 func (b *blockBuilder) round(payloads []*payload, post *State) error {
 	candidates, voters := b.candidates(payloads, post)
-	if voters > b.room {
+	crowded := b.store.rules.UsefulVotesFirst && len(b.included)+len(candidates) > MaxAttestationsData
+	if voters > b.room || crowded {
 		candidates = slices.DeleteFunc(candidates, func(c candidate) bool { return c.fresh == 0 })
 		slices.SortStableFunc(candidates, func(x, y candidate) int {
 			return cmp.Or(-compareBool(x.wins, y.wins), cmp.Compare(y.fresh, x.fresh))

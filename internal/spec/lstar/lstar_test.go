@@ -420,16 +420,58 @@ func TestPruning(t *testing.T) {
 // voteRaw lets every validator vote for a slot by gossip, as an aggregator hears it.
 func voteRaw(t *testing.T, s *Store, slot Slot) {
 	t.Helper()
+	voteRawBy(t, s, slot, s.HeadState().Validators.Len())
+}
+
+// voteRawBy casts the votes of the first validators for a slot.
+func voteRawBy(t *testing.T, s *Store, slot Slot, voters int) {
+	t.Helper()
 	data, err := s.AttestationData(slot)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for v := range s.HeadState().Validators.Len() {
+	for v := range voters {
 		task, err := s.Snapshot().PrepareAttestation(&SignedAttestation{ValidatorIndex: ValidatorIndex(v), Data: data})
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.AddAttestation(task) // unsigned: the proofs are trusted
+	}
+}
+
+// TestMinorityVotes: half of the validators are gone for many slots. Their votes that
+// justify nothing must not fill the blocks when all validators vote again.
+func TestMinorityVotes(t *testing.T) {
+	const validators, gone, back, slots = 4, 5, 25, 36
+	s := newTestStore(t, validators)
+	for slot := range Slot(slots) {
+		if slot > 0 {
+			proposer, _ := ProposerForSlot(slot, validators)
+			p, err := s.ProduceBlock(slot, proposer, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.OnBlock(&SignedBlock{Block: *p.Block}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.OnTick(slot.Interval()+1, false, true); err != nil {
+			t.Fatal(err)
+		}
+		voters := validators
+		if gone <= slot && slot < back {
+			voters = validators / 2
+		}
+		voteRawBy(t, s, slot, voters)
+		if _, err := s.OnTick(slot.Interval()+4, false, true); err != nil {
+			t.Fatal(err)
+		}
+		if slot == back-1 && s.LatestFinalized().Slot >= gone {
+			t.Fatalf("finalized slot = %d while half of the validators voted, want less than %d", s.LatestFinalized().Slot, gone)
+		}
+	}
+	if got := s.LatestFinalized().Slot; got < back {
+		t.Errorf("finalized slot = %d after slot %d, want at least %d", got, slots-1, back)
 	}
 }
 

@@ -34,11 +34,17 @@ type Rules struct {
 	// well. leanSpec keeps them all; with signature lists, anybody can make a new
 	// valid aggregate of any subset of the signatures that went over gossip.
 	MaximalProofsOnly bool
+	// UsefulVotesFirst leaves out of a proposal, if it has no room for all attestations,
+	// those that add no voter, and puts those that justify a target first. leanSpec
+	// includes the attestations with the lowest targets. Votes of a minority stay
+	// eligible because they justify nothing, so after a partition eight of them can fill
+	// every block and end finality for good.
+	UsefulVotesFirst bool
 }
 
 var (
 	// NetworkRules are those that the networks live by.
-	NetworkRules = Rules{HeadDescendsFromFinalized: true, LargerRootCounts: true, MaximalProofsOnly: true}
+	NetworkRules = Rules{HeadDescendsFromFinalized: true, LargerRootCounts: true, MaximalProofsOnly: true, UsefulVotesFirst: true}
 	// PinnedRules are those of the pinned commit, for its vectors.
 	PinnedRules = Rules{}
 )
