@@ -62,9 +62,8 @@ func (c *Chain) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 	return nil
 }
 
-// VerifyProposer checks the proposer's signature of a block whose parent need not
-// be known, for a block of at most MAX_ATTESTATIONS_DATA attestations. The error is
-// a *lstar.Rejection or that of ctx.
+// VerifyProposer checks the limits of the body and the proposer's signature of a block
+// whose parent need not be known. The error is a *lstar.Rejection or that of ctx.
 func (c *Chain) VerifyProposer(ctx context.Context, b *lstar.SignedBlock, root lstar.Root) error {
 	if err := c.cfg.Verifier.acquire(ctx); err != nil {
 		return err

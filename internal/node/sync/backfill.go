@@ -90,6 +90,7 @@ type blockRequest struct {
 	deadline time.Time
 	cancel   context.CancelFunc
 	late     bool
+	answered bool // the peer has done its part
 	// unanswered says that the peer had the whole time to answer.
 	unanswered bool
 }
@@ -166,7 +167,7 @@ func (s *Service) collectWants(now time.Time, snap *lstar.Snapshot) (gap gap, hi
 			highest = max(highest, w.slot)
 			if w.slot > snap.Head.Slot+gapSlots || now.Sub(w.since) >= gapTime {
 				gap.known = true
-				gap.waiting = gap.waiting || w.waited && w.held
+				gap.waiting = gap.waiting || w.waited && w.holds > 0
 			}
 		}
 	}
@@ -193,6 +194,15 @@ func (s *Service) dropConflicting(snap *lstar.Snapshot) {
 				break
 			}
 		}
+	}
+}
+
+// invalid drops a block of which no copy can be valid, and all that waits for it. The
+// caller holds the lock.
+func (s *Service) invalid(root lstar.Root) {
+	s.bad.add(root)
+	for _, o := range s.orphans.removeDescendants(root) {
+		s.bad.add(o.root)
 	}
 }
 
@@ -285,15 +295,22 @@ func (s *Service) askStatuses(ctx context.Context, now time.Time, snap *lstar.Sn
 	return start
 }
 
-// request counts a request to a peer, and returns the function that makes it. Of
-// do's results, done gets the error, with the lock held.
-func (s *Service) request(ctx context.Context, p *syncPeer, m method, do func(context.Context) error, done func(err error)) func() {
-	ctx, cancel := context.WithCancel(ctx)
+// request counts a request to a peer, and returns the function that makes it: do waits
+// for the answer, and check, which may be nil, is this node's work on it, for which the
+// peer is given no deadline. Of do's results, done gets the error, with the lock held.
+func (s *Service) request(run context.Context, p *syncPeer, m method, do func(context.Context) error, check func(context.Context), done func(err error)) func() {
+	ctx, cancel := context.WithCancel(run)
 	r := &blockRequest{peer: p.id, deadline: s.cfg.Clock.Now().Add(requestTimeout), cancel: cancel}
 	s.requests[r] = struct{}{}
 	p.inFlight[m]++
 	return func() {
 		err := do(ctx)
+		s.mu.Lock()
+		r.answered = true
+		s.mu.Unlock()
+		if err == nil && check != nil {
+			check(run)
+		}
 		s.mu.Lock()
 		cancel()
 		delete(s.requests, r)
@@ -360,13 +377,15 @@ func (s *Service) planRoots(ctx context.Context, now time.Time, snap *lstar.Snap
 		for i, w := range wants {
 			roots[i] = w.root
 		}
-		var blocks []fetched
-		start = append(start, s.request(ctx, p, byRoot, func(ctx context.Context) error {
-			answer, err := s.cfg.Network.BlocksByRoot(ctx, p.id, roots)
-			if err == nil {
-				blocks = s.checkFetched(ctx, answer)
-			}
+		var (
+			answer []*lstar.SignedBlock
+			blocks []fetched
+		)
+		start = append(start, s.request(ctx, p, byRoot, func(ctx context.Context) (err error) {
+			answer, err = s.cfg.Network.BlocksByRoot(ctx, p.id, roots)
 			return err
+		}, func(ctx context.Context) {
+			blocks = s.checkFetched(ctx, answer)
 		}, func(err error) { s.gotRoots(p, wants, blocks, err) }))
 	}
 	return start
@@ -423,12 +442,18 @@ func (s *Service) gotRoots(p *syncPeer, wants []*want, blocks []fetched, err err
 		switch c := causeOf(f.err); {
 		case !ok && i > last && last >= 0: // the response may have ended early: ask for the rest
 		case !ok:
+			if p.claims(w.root) {
+				p.denied++
+			}
 			s.refused(w, p.id, false)
 		case c.invalid():
 			key := orphanKey{w.root, p.id}
 			if !s.faulted.has(key) {
 				s.faulted.add(key)
 				s.blame(p.id, "invalid block: "+f.err.Error())
+			}
+			if c == causeBadMessage {
+				s.invalid(w.root)
 			}
 			s.refused(w, p.id, true)
 		case f.err == nil:
@@ -447,10 +472,7 @@ func (s *Service) gotBlock(p *syncPeer, w *want, b *lstar.SignedBlock) {
 	case snap.Block(w.root) != nil:
 		return
 	case s.bad.has(block.ParentRoot):
-		s.bad.add(w.root)
-		for _, o := range s.orphans.removeDescendants(w.root) {
-			s.bad.add(o.root)
-		}
+		s.invalid(w.root)
 		return
 	case block.Slot <= snap.LatestFinalized.Slot || s.conflicting.has(block.ParentRoot):
 		s.conflict(w.root)
@@ -460,7 +482,7 @@ func (s *Service) gotBlock(p *syncPeer, w *want, b *lstar.SignedBlock) {
 		return
 	}
 	p.succeed(byRoot)
-	p.unserved = max(p.unserved-1, 0)
+	p.unserved, p.denied = max(p.unserved-1, 0), max(p.denied-1, 0)
 	// A parked block that has to leave for others is not asked for again at once.
 	w.after = now.Add(backoff(1))
 	s.addOrphan(&orphan{block: b, root: w.root, from: p.id, depth: w.depth})

@@ -199,11 +199,8 @@ func (s *Service) imported(root lstar.Root, b *lstar.SignedBlock, from peer.ID, 
 			kick(s.votesUnlocked)
 		}
 	case c == causeBadMessage:
-		s.bad.add(root)
 		s.orphans.removeCopies(root, b.Block.ParentRoot)
-		for _, o := range s.orphans.removeDescendants(root) {
-			s.bad.add(o.root)
-		}
+		s.invalid(root)
 	case s.orphans.has(root): // another copy of it
 		s.ready = append(s.ready, b.Block.ParentRoot)
 		kick(s.unlocked)

@@ -49,6 +49,7 @@ type syncPeer struct {
 	failures [methods]int
 	after    [methods]time.Time // it may be asked again
 	unserved int                // blocks it sent whose parents nobody has
+	denied   int                // requests for a head or finalized block of its own that it did not have
 
 	head, finalized string // what its checkpoints were to ours when it told them
 }
@@ -65,10 +66,15 @@ func (p *syncPeer) succeed(m method) {
 	p.after[m] = time.Time{}
 }
 
+// claims reports whether the latest status of the peer names the block.
+func (p *syncPeer) claims(root lstar.Root) bool {
+	return p.status.Head.Root == root || p.status.Finalized.Root == root
+}
+
 // trusted reports whether the peer's claims count: it showed what it claimed, or
 // was not asked for it yet.
 func (p *syncPeer) trusted() bool {
-	return p.unserved == 0 && (p.failures[byRoot] < maxRefusals || p.failures[byRange] < maxRefusals)
+	return p.unserved == 0 && p.denied < maxRefusals && (p.failures[byRoot] < maxRefusals || p.failures[byRange] < maxRefusals)
 }
 
 // fail delays the next request after one that failed. It costs the peer score,
@@ -153,7 +159,10 @@ func (s *Service) OnStatus(from peer.ID, status p2p.Status) error {
 		p = newSyncPeer(from)
 		s.peers[from] = p
 		for _, w := range s.wants { // it may have what the others do not have
-			w.resume(s.cfg.Clock.Now())
+			if invalid := w.asked[from]; !invalid { // what it did not have before it came back, it may have now
+				delete(w.asked, from)
+				w.resume(s.cfg.Clock.Now())
+			}
 		}
 		s.rangeAfter = time.Time{}
 	}

@@ -139,7 +139,7 @@ func (s *Service) requestBatch(ctx context.Context, run *rangeRun, b *batch, p *
 	return s.request(ctx, p, byRange, func(ctx context.Context) (err error) {
 		blocks, err = s.cfg.Network.BlocksByRange(ctx, p.id, b.first, uint64(b.last-b.first)+1)
 		return err
-	}, func(err error) {
+	}, nil, func(err error) {
 		b.busy = false
 		if err != nil {
 			b.failures++

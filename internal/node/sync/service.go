@@ -253,7 +253,7 @@ func (s *Service) tick(i lstar.Interval) {
 	paused := s.ticked && i > s.lastInterval+pauseIntervals
 	s.lastInterval, s.ticked = i, true
 	for r := range s.requests {
-		if !now.Before(r.deadline) {
+		if !r.answered && !now.Before(r.deadline) {
 			if !paused && !r.late { // else it is us who were away
 				s.blame(r.peer, "request timed out")
 				r.unanswered = true

@@ -99,13 +99,21 @@ func verifyBlock(crypto Crypto, b *SignedBlock, root Root, validators *Validator
 	return nil
 }
 
-// VerifyProposer checks the proposer's part of a block's proof. It needs the
-// registry, which all states share, and not the block's parent. The rest of the proof
-// stays unchecked except for its layout. The error is a *[Rejection].
+// VerifyProposer checks the body's limits, that the proposer is that of the slot, and
+// the proposer's part of the block's proof. It needs the registry, which all states
+// share, and not the block's parent. The rest of the proof stays unchecked except for
+// its layout. The error is a *[Rejection].
 func (s *Snapshot) VerifyProposer(b *SignedBlock, root Root) error {
+	if err := CheckBody(&b.Block.Body); err != nil {
+		return err
+	}
 	components, err := blockComponents(&b.Block, root, s.HeadState.Validators)
 	if err != nil {
 		return err
+	}
+	proposer, err := ProposerForSlot(b.Block.Slot, s.HeadState.Validators.Len())
+	if err != nil || b.Block.ProposerIndex != proposer {
+		return reject(WrongProposer, "proposer %d at slot %d, want %d", b.Block.ProposerIndex, b.Block.Slot, proposer)
 	}
 	last := len(components) - 1
 	single, err := s.crypto.Proofs.Split(components, last, b.Proof.Proof)

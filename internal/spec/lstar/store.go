@@ -309,10 +309,15 @@ func (s *Store) AddAggregate(t *AggregateTask) error {
 }
 
 // addPending adds an aggregate to the pending ones. Under [Rules].MaximalProofsOnly it
-// replaces those that it contains.
+// replaces those that it contains, and is left out if one of them contains it.
 func (s *Store) addPending(a *SignedAggregatedAttestation) {
 	p := s.pending.getOrAdd(a.Data, newPayload)
 	if s.rules.MaximalProofsOnly {
+		for i := range p.proofs {
+			if covers(p.proofs[i:i+1], &a.Proof.Participants) {
+				return
+			}
+		}
 		p.proofs = slices.DeleteFunc(p.proofs, func(old *SingleMessageAggregate) bool {
 			return covers([]*SingleMessageAggregate{&a.Proof}, &old.Participants)
 		})
