@@ -71,7 +71,7 @@ recoverytest:
 
 # Measures the memory of a node over 20,000 slots without finality.
 memtest:
-	LEANSPEC_MEMORY_SLOTS=20000 $(GO) test -timeout 60m -v -run 'TestMemory' ./internal/node/sync
+	LEANSPEC_MEMORY_SLOTS=20000 $(GO) test -timeout 60m -v -run 'TestMemory' ./internal/node/syncer
 
 # Runs the quick tests with the race detector, which needs cgo.
 race:

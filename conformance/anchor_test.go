@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
 // simulateFiller does to the store what building a block did to leanSpec's.

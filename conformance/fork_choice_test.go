@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 )
 
 // forkChoiceFixture is a store, and what happens to it step by step.

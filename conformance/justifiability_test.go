@@ -3,7 +3,7 @@ package conformance
 import (
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
 // justifiabilityFixture says whether 3SF-mini admits a slot as a target.

@@ -8,7 +8,7 @@ import (
 	"math"
 	"slices"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/core/proof"
 )
 
 // mockedProofs is the scheme of the vectors with proofSetting 0: a proof is a

@@ -13,8 +13,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 )
 
 // networkingCodecFixture is a value with its bytes on the wire, or bytes that

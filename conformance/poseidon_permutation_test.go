@@ -3,8 +3,8 @@ package conformance
 import (
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
-	"github.com/leanEthereum/leanspec-node/internal/spec/poseidon"
+	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
+	"github.com/leanEthereum/leanspec-node/internal/core/poseidon"
 )
 
 // poseidonFixture is a permutation of a state.

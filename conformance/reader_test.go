@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 

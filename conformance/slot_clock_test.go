@@ -3,8 +3,8 @@ package conformance
 import (
 	"testing"
 
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 )
 
 // slotClockFixture is a conversion of time.

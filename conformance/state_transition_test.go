@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
 // stateTransitionFixture is a chain of blocks on a state, of which the last may

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
 // storeChecks is what the author of a vector wants to be true after a step.

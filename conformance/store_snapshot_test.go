@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
 // storeSnapshot is everything about a store that can be observed. Lists are

@@ -12,14 +12,14 @@ import (
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/proof"
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
-	chainsync "github.com/leanEthereum/leanspec-node/internal/node/sync"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
+	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
@@ -28,7 +28,7 @@ import (
 // others change their minds. It has no guard: its keys sign what they like.
 type rival struct {
 	chain     *chain.Chain
-	sync      *chainsync.Service
+	sync      *syncer.Service
 	network   *p2p.Network
 	clock     clock.Clock
 	crypto    lstar.Crypto
@@ -97,7 +97,7 @@ func startRival(t *testing.T, n *devnet.Network, node *devnet.Node) (r *rival, s
 		Store: store, Storage: kept, Verifier: verifier, Clock: n.Clock, Observer: observer, Log: log,
 		OnSlotEnd: func(telemetry.SlotSummary) {},
 	})
-	r.sync = chainsync.New(chainsync.Config{Chain: r.chain, Blocks: kept, Clock: n.Clock, Observer: observer, Log: log})
+	r.sync = syncer.New(syncer.Config{Chain: r.chain, Blocks: kept, Clock: n.Clock, Observer: observer, Log: log})
 	var bootnodes []string
 	for _, other := range n.Nodes {
 		if other != node {

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 

@@ -16,10 +16,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 )
 
 // wiretap is a peer that hears all gossip of a network, keeps what it needs to

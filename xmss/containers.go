@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
-	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
+	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
 // ErrInvalid is wrapped by the error of every Parse function whose input is not the

@@ -3,8 +3,8 @@ package xmss
 import (
 	"encoding/binary"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
-	"github.com/leanEthereum/leanspec-node/internal/spec/poseidon"
+	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
+	"github.com/leanEthereum/leanspec-node/internal/core/poseidon"
 )
 
 // codeword holds the digits that a signature commits to, one for each chain.

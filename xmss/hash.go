@@ -1,8 +1,8 @@
 package xmss
 
 import (
-	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
-	"github.com/leanEthereum/leanspec-node/internal/spec/poseidon"
+	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
+	"github.com/leanEthereum/leanspec-node/internal/core/poseidon"
 )
 
 // Prefixes that separate the three uses of the hash.

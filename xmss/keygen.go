@@ -8,7 +8,7 @@ import (
 	"io"
 	"sync"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
+	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
 // KeyGenOptions are the options of [Scheme.GenerateKey].

@@ -4,7 +4,7 @@ import (
 	"crypto/sha3"
 	"encoding/binary"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
+	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
 // prfDomainSeparator is the start of the input of every call.

@@ -3,8 +3,8 @@ package xmss
 import (
 	"fmt"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
-	"github.com/leanEthereum/leanspec-node/internal/spec/poseidon"
+	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
+	"github.com/leanEthereum/leanspec-node/internal/core/poseidon"
 )
 
 // Parameters that all schemes share. Lengths are in field elements.

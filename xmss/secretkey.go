@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
+	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
 var (

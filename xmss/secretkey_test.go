@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
+	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
 // TestParseCorruptSecretKey damages keys in ways that keep their encoding valid.

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
+	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
 // TestSSZVectors runs leanSpec's ssz vectors of the types of this package.

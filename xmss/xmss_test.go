@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/koalabear"
+	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
 // sharedFile finds a file of the vectors' folder: two levels above the folder

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 

@@ -20,7 +20,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	chainsync "github.com/leanEthereum/leanspec-node/internal/node/sync"
+	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
@@ -109,7 +109,7 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil // stopped while it started
-	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO) || errors.Is(err, chainsync.ErrUnavailable):
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO) || errors.Is(err, syncer.ErrUnavailable):
 		return err // of the machine or of another node, not of the operator
 	case err != nil:
 		return badInput(err)
@@ -169,7 +169,7 @@ func (c *runCmd) resolve() (*node.Config, error) {
 		}
 	}
 	if c.CheckpointSyncURL != "" {
-		if _, err := chainsync.ParseCheckpointURL(c.CheckpointSyncURL); err != nil {
+		if _, err := syncer.ParseCheckpointURL(c.CheckpointSyncURL); err != nil {
 			return nil, &config.Error{File: "--checkpoint-sync-url", Value: strconv.Quote(telemetry.RedactURL(c.CheckpointSyncURL)), Problem: err.Error()}
 		}
 	}

@@ -42,7 +42,7 @@ func TestCoreIsPure(t *testing.T) {
 		"log", "log/slog", "net", "net/http", "os/signal", module + "internal/node", module + "internal/telemetry",
 		module + "internal/config", module + "cmd", "github.com/prometheus", "github.com/libp2p",
 	}
-	for name, imports := range deps(t, ".Deps", "./internal/spec/...", "./xmss") {
+	for name, imports := range deps(t, ".Deps", "./internal/core/...", "./xmss") {
 		for _, dep := range imports {
 			for _, f := range forbidden {
 				if dep == f || strings.HasPrefix(dep, f+"/") {
@@ -56,7 +56,7 @@ func TestCoreIsPure(t *testing.T) {
 // TestCoreHasNoClock looks for the functions that read the time or draw
 // randomness, which packages that the core needs may import.
 func TestCoreHasNoClock(t *testing.T) {
-	for name, imports := range deps(t, ".Imports", "./internal/spec/...") {
+	for name, imports := range deps(t, ".Imports", "./internal/core/...") {
 		for _, dep := range imports {
 			if dep == "time" || dep == "math/rand" || dep == "math/rand/v2" || dep == "crypto/rand" || dep == "os" {
 				t.Errorf("%s imports %s: time, randomness and files come into the core as inputs", name, dep)
@@ -97,7 +97,7 @@ func rooms(t *testing.T, packages []string) (rows []room) {
 		}
 		r := room{folder: folder[1], any: strings.TrimSpace(cells[2]) == "anything"}
 		for _, name := range inBackticks.FindAllStringSubmatch(cells[2], -1) {
-			// Of several folders with the name the highest one: `spec` and all below it.
+			// Of several folders with the name the highest one: `core` and all below it.
 			full := ""
 			for _, p := range packages {
 				for folder := strings.TrimPrefix(p, module); folder != "."; folder = path.Dir(folder) {

@@ -12,7 +12,7 @@ package config
 import (
 	"strconv"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 

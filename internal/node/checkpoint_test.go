@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/proof"
+	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
-	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 

@@ -4,11 +4,11 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	"github.com/leanEthereum/leanspec-node/internal/node/sync"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
@@ -18,7 +18,7 @@ const publishQueue = 64
 // publisher sends to the network what this node makes.
 type publisher struct {
 	network    *p2p.Network
-	sync       *sync.Service
+	sync       *syncer.Service
 	observer   *telemetry.Observer
 	log        *slog.Logger
 	aggregates chan *lstar.SignedAggregatedAttestation
@@ -83,7 +83,7 @@ func anchor(ctx context.Context, cfg *Config, crypto lstar.Crypto, log *slog.Log
 		state := lstar.GenesisState(cfg.Genesis.GenesisTime, validators)
 		return state, &lstar.SignedBlock{Block: *lstar.GenesisBlock(state)}, nil
 	}
-	state, block, err := sync.FetchCheckpoint(ctx, sync.CheckpointSource{
+	state, block, err := syncer.FetchCheckpoint(ctx, syncer.CheckpointSource{
 		URL: cfg.CheckpointSyncURL, GenesisTime: cfg.Genesis.GenesisTime, Validators: validators, Time: cfg.Time, Log: log,
 	})
 	if err != nil {
@@ -102,7 +102,7 @@ func anchor(ctx context.Context, cfg *Config, crypto lstar.Crypto, log *slog.Log
 // backend is what the API shows of the node.
 type backend struct {
 	*chain.Chain
-	sync *sync.Service
+	sync *syncer.Service
 }
 
 func (b backend) SignedBlock(root lstar.Root) *lstar.SignedBlock { return b.sync.BlockByRoot(root) }

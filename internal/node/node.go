@@ -11,13 +11,15 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	stdsync "sync"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/proof"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
@@ -25,10 +27,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/ports"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
-	"github.com/leanEthereum/leanspec-node/internal/node/sync"
+	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
 	"github.com/leanEthereum/leanspec-node/internal/node/validator"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
@@ -77,7 +77,7 @@ type Node struct {
 	clock     clock.Clock
 	db        *storage.DB // nil without a data folder
 	chain     *chain.Chain
-	sync      *sync.Service
+	sync      *syncer.Service
 	network   *p2p.Network
 	publisher *publisher
 	validator *validator.Service
@@ -153,7 +153,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		PublishAggregates: n.publisher.publishAggregates,
 		OnSlotEnd:         n.slotEnds,
 	})
-	n.sync = sync.New(sync.Config{
+	n.sync = syncer.New(syncer.Config{
 		Chain: n.chain, Blocks: kept, Clock: n.clock, Observer: n.observer, Log: telemetry.Component(cfg.Log, "sync"),
 		VerifyProof: func(b *lstar.SignedBlock) error { return lstar.VerifyBlockProof(crypto, b, registry(cfg.Genesis)) },
 		Pulse:       n.pulse("sync", stuckAfter),
@@ -286,7 +286,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.logStart(log)
 	n.publisher.ctx = ctx
 
-	var services stdsync.WaitGroup
+	var services sync.WaitGroup
 	run := func(name string, service func(context.Context) error) {
 		services.Go(func() {
 			if err := service(ctx); err != nil {

@@ -6,12 +6,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
-	"github.com/leanEthereum/leanspec-node/internal/node/sync"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
@@ -21,7 +21,7 @@ const chainFolder = "chain"
 // chainStorage is where the chain is kept.
 type chainStorage interface {
 	chain.Storage
-	sync.Blocks
+	syncer.Blocks
 }
 
 // openChain returns the store as the last run left it, or a new one, and where

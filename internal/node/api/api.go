@@ -15,8 +15,8 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
 // Backend is what the API shows and changes.

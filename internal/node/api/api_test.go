@@ -11,9 +11,9 @@ import (
 	"testing"
 	"weak"
 
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/proof"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 

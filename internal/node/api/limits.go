@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
 // Bounds on large responses.

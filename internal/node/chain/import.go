@@ -6,7 +6,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 

@@ -1,7 +1,7 @@
 package chain
 
 import (
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 

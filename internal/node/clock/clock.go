@@ -8,7 +8,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
 // SlotClock converts Unix time in milliseconds to slots and intervals. All of

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 )
 
 func TestSlotClock(t *testing.T) {

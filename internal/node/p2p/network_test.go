@@ -18,8 +18,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )

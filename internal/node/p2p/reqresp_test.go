@@ -22,9 +22,9 @@ import (
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"golang.org/x/time/rate"
 
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/ssz"
 )
 
 func TestRequests(t *testing.T) {

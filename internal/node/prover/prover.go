@@ -13,7 +13,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
 // DefaultTimeout is how long the tasks of one call may take: an aggregate that is more

@@ -8,9 +8,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/spec/proof"
-	"github.com/leanEthereum/leanspec-node/internal/spec/proof/prooftest"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/proof"
+	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
 // BenchmarkTenThousandSlots imports 10,000 slots of a chain of 4096 validators who

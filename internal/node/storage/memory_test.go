@@ -3,7 +3,7 @@ package storage
 import (
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
 func TestMemory(t *testing.T) {

@@ -1,6 +1,6 @@
 package validator
 
-import "github.com/leanEthereum/leanspec-node/internal/spec/lstar"
+import "github.com/leanEthereum/leanspec-node/internal/core/lstar"
 
 // Thresholds of the duty gate, in slots. leanSpec: node/validator/constants.py
 const (

@@ -1,0 +1,637 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
+)
+
+// health is what /health says of the node as the service sees it.
+func (f *fixture) health() (synced bool, reason string) {
+	v := f.View()
+	return telemetry.Evaluate(telemetry.HealthInput{
+		Ready: true, HeadSlot: uint64(f.chain.Snapshot().Head.Slot), ClockSlot: uint64(f.CurrentSlot()),
+		KnownGap: v.Gap, MissingAncestor: v.MissingAncestor, Peers: v.Peers, PeersAgreeNothingNewer: v.Agree,
+	})
+}
+
+func TestLateJoiner(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 400, true)
+	f := newFixture(t, validators, 400)
+	if f.View().State != Idle || f.View().Peers != 0 {
+		t.Errorf("alone: %s with %d peers, want idle with none", f.View().State, f.View().Peers)
+	}
+	ids := []peer.ID{"a", "b", "c"}
+	for _, id := range ids {
+		f.connect(id, &fakePeer{chain: c})
+	}
+	f.within(20, "the head", hasHead(c))
+	f.await("synced", func(*lstar.Snapshot) bool { return f.View().State == Synced && f.View().Agree == 3 })
+	if got, want := f.chain.Snapshot().LatestFinalized, c.store.LatestFinalized(); got != want || want.Slot < 390 {
+		t.Errorf("finalized %s, want %s, far from genesis", got, want)
+	}
+	if f.Distance() != 0 || f.View().Gap {
+		t.Errorf("distance %d and gap %v when synced, want none", f.Distance(), f.View().Gap)
+	}
+	f.wantNoPenalty(ids...)
+	if f.most > maxRequestsPerPeer {
+		t.Errorf("%d requests in flight to one peer, want at most %d", f.most, maxRequestsPerPeer)
+	}
+	asked := 0
+	for _, id := range ids {
+		if f.requestsTo(id, byRange) > 0 {
+			asked++
+		}
+	}
+	if asked < 2 {
+		t.Errorf("%d peers were asked for batches, want several", asked)
+	}
+	// What was fetched is served.
+	for _, slot := range []lstar.Slot{0, 1, 200, 400} {
+		b := f.blockAt(slot)
+		if b == nil || b.Block.Slot != slot {
+			t.Errorf("block of slot %d is not served", slot)
+		}
+	}
+}
+
+// TestDistance looks at a node that is behind and whose peers do not answer.
+func TestDistance(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 60, true)
+	f := newFixture(t, validators, 60)
+	hang := func(ctx context.Context, _ lstar.Slot, _ uint64) ([]*lstar.SignedBlock, error) {
+		return nil, f.hang(ctx)
+	}
+	f.connect("a", &fakePeer{chain: c, byRange: hang, byRoot: noRoots})
+	f.await("a gap", func(*lstar.Snapshot) bool { return f.View().Gap })
+	if f.Distance() != 60 || f.View().State != Syncing {
+		t.Errorf("distance %d, %s; want 60, syncing", f.Distance(), f.View().State)
+	}
+	if synced, reason := f.health(); synced || reason != telemetry.UnsyncedGap {
+		t.Errorf("health: synced %v, reason %q; want a known gap", synced, reason)
+	}
+	f.steps(14)
+	if !f.penalized("a") {
+		t.Error("a peer that did not answer in time was not penalized")
+	}
+}
+
+// TestBadPeers syncs from one honest peer beside two that are not.
+func TestBadPeers(t *testing.T) {
+	validators := registry(4)
+	base := newSource(t, validators).grow(1, 20, false)
+	honest := base.fork().grow(21, 300, true)
+	clockSlot := lstar.Slot(300)
+
+	tests := map[string]struct {
+		peer   func(f *fixture) *fakePeer
+		punish bool
+	}{
+		"forged proofs": {func(f *fixture) *fakePeer {
+			forge := func(in []*lstar.SignedBlock) (out []*lstar.SignedBlock) {
+				for _, b := range in {
+					out = append(out, &lstar.SignedBlock{Block: b.Block, Proof: lstar.MultiMessageAggregate{Proof: []byte(prooftest.Forged)}})
+				}
+				return out
+			}
+			p := &fakePeer{chain: honest}
+			p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+				return forge(p.blocks(start, n)), nil
+			}
+			p.byRoot = func(_ context.Context, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
+				return forge(p.roots(roots)), nil
+			}
+			return p
+		}, true},
+		"wrong states": {func(f *fixture) *fakePeer {
+			p := &fakePeer{chain: honest}
+			p.byRange = func(_ context.Context, start lstar.Slot, n uint64) (out []*lstar.SignedBlock, _ error) {
+				for _, b := range p.blocks(start, n)[:1] {
+					bad := *b
+					bad.Block.StateRoot[0]++
+					out = append(out, &bad)
+				}
+				return out, nil
+			}
+			return p
+		}, true},
+		"nothing at all": {func(f *fixture) *fakePeer {
+			p := &fakePeer{chain: honest}
+			p.byRange = func(context.Context, lstar.Slot, uint64) ([]*lstar.SignedBlock, error) { return nil, nil }
+			p.byRoot = func(context.Context, []lstar.Root) ([]*lstar.SignedBlock, error) { return nil, nil }
+			return p
+		}, false},
+		"half of every batch": {func(f *fixture) *fakePeer {
+			p := &fakePeer{chain: honest}
+			p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+				all := p.blocks(start, n)
+				return all[:len(all)/2], nil
+			}
+			return p
+		}, false},
+		"stalling": {func(f *fixture) *fakePeer {
+			return &fakePeer{chain: honest,
+				byRange: func(ctx context.Context, _ lstar.Slot, _ uint64) ([]*lstar.SignedBlock, error) {
+					return nil, f.hang(ctx)
+				},
+				byRoot: func(ctx context.Context, _ []lstar.Root) ([]*lstar.SignedBlock, error) {
+					return nil, f.hang(ctx)
+				},
+			}
+		}, false}, // unless it is asked, which chance decides
+		"unsupported protocols": {func(f *fixture) *fakePeer {
+			return &fakePeer{chain: honest, byRange: noRange, byRoot: noRoots}
+		}, false},
+		"a head that does not exist": {func(f *fixture) *fakePeer {
+			return &fakePeer{chain: honest, status: func() p2p.Status {
+				return p2p.Status{Head: lstar.Checkpoint{Root: lstar.Root{7}, Slot: clockSlot}}
+			}}
+		}, false},
+		"a finalized block that does not exist": {func(f *fixture) *fakePeer {
+			return &fakePeer{chain: honest, status: func() p2p.Status {
+				return p2p.Status{Finalized: lstar.Checkpoint{Root: lstar.Root{7}, Slot: clockSlot}, Head: lstar.Checkpoint{Root: lstar.Root{8}, Slot: clockSlot}}
+			}}
+		}, false},
+		"a short fork": {func(f *fixture) *fakePeer { return &fakePeer{chain: base.fork().grow(22, 40, false)} }, false},
+		"a long fork":  {func(f *fixture) *fakePeer { return &fakePeer{chain: base.fork().grow(22, 300, false)} }, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, validators, clockSlot)
+			f.connect("bad", tt.peer(f))
+			f.connect("worse", tt.peer(f))
+			f.connect("honest", &fakePeer{chain: honest})
+			// The chain that finalized is the one to end up on.
+			want := honest.store.LatestFinalized()
+			f.within(300, "the honest chain", func(s *lstar.Snapshot) bool {
+				return s.LatestFinalized == want && s.Block(honest.store.Head().Root) != nil
+			})
+			f.wantNoPenalty("honest")
+			if tt.punish && !f.penalized("bad") && !f.penalized("worse") {
+				t.Error("none of the bad peers was penalized")
+			}
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for id, p := range f.fakes {
+				// Which way the honest chain comes is chance: by ranges, or while those rest after a failure, walked
+				// back by root. Then each of its blocks is asked for about once.
+				if ranges, roots := p.requests[byRange], p.requests[byRoot]; ranges > 60 || roots > int(clockSlot)+20 {
+					t.Errorf("%d requests by range and %d by root to %s, want at most 60 and %d: a storm", ranges, roots, id, clockSlot+20)
+				}
+			}
+		})
+	}
+}
+
+// TestOneMethod syncs from peers that know only one way to ask for blocks.
+func TestOneMethod(t *testing.T) {
+	validators := registry(4)
+	long, short := newSource(t, validators).grow(1, 100, true), newSource(t, validators).grow(1, 4, true)
+	for name, tt := range map[string]struct {
+		chain *source
+		peer  fakePeer
+	}{
+		"by root, far behind":     {long, fakePeer{byRange: noRange}},
+		"by range, a bit behind":  {short, fakePeer{byRoot: noRoots}},
+		"by range, far behind":    {long, fakePeer{byRoot: noRoots}},
+		"by root, a bit behind":   {short, fakePeer{byRange: noRange}},
+		"one block of each range": {long, fakePeer{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, validators, 100)
+			for _, id := range []peer.ID{"a", "b"} {
+				p := tt.peer
+				p.chain = tt.chain
+				if name == "one block of each range" {
+					p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+						return p.blocks(start, n)[:1], nil
+					}
+				}
+				f.connect(id, &p)
+			}
+			f.within(400, "the head", hasHead(tt.chain))
+			f.wantNoPenalty("a", "b")
+		})
+	}
+}
+
+// TestDepth follows a chain back by root no further than its bound.
+func TestDepth(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, maxDepth+40, false)
+	f := newFixture(t, validators, maxDepth+40)
+	f.connect("a", &fakePeer{chain: c, byRange: noRange})
+	f.within(400, "the walk to end", func(*lstar.Snapshot) bool {
+		f.Service.mu.Lock()
+		defer f.Service.mu.Unlock()
+		for _, w := range f.wants {
+			if w.held && w.depth > maxDepth {
+				return true
+			}
+		}
+		return false
+	})
+	if n := f.requestsTo("a", byRoot); n > maxDepth+10 {
+		t.Errorf("%d requests by root, want about %d", n, maxDepth)
+	}
+	// Ranges come to help, and it gets there.
+	f.replace("a", &fakePeer{chain: c})
+	f.within(400, "the head", hasHead(c))
+	f.wantNoPenalty("a")
+}
+
+// TestFinalityLag has a peer whose head is not above ours, on a fork that
+// finalized more than ours did.
+func TestFinalityLag(t *testing.T) {
+	validators := registry(4)
+	for _, length := range []lstar.Slot{12, 120} {
+		t.Run(fmt.Sprint(length), func(t *testing.T) {
+			base := newSource(t, validators).grow(1, 2, false)
+			ours := base.fork().grow(4, length, false)
+			theirs := base.fork().grow(3, length-1, true)
+			f := newFixture(t, validators, length)
+			f.connect("a", &fakePeer{chain: ours})
+			f.within(20, "our head", hasHead(ours))
+			f.disconnect("a")
+			f.connect("b", &fakePeer{chain: theirs})
+			want := theirs.store.LatestFinalized()
+			if want.Slot == 0 || f.chain.Snapshot().LatestFinalized.Slot != 0 {
+				t.Fatalf("finalized %d and %d, want only theirs to be", want.Slot, f.chain.Snapshot().LatestFinalized.Slot)
+			}
+			f.within(100, "finality", func(s *lstar.Snapshot) bool { return s.LatestFinalized == want })
+			f.within(20, "synced", func(s *lstar.Snapshot) bool { return f.View().State == Synced && !f.View().Gap })
+			f.wantNoPenalty("a", "b")
+		})
+	}
+}
+
+// TestPause stops the process, in effect, while the network goes on.
+func TestPause(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 5, true)
+	f := newFixture(t, validators, 5)
+	f.connect("a", &fakePeer{chain: c})
+	f.within(10, "the head", hasHead(c))
+	before := c.status()
+
+	f.replace("a", &fakePeer{chain: c, status: func() p2p.Status { return before }})
+	f.fake.Advance(100 * lstar.SecondsPerSlot * time.Second)
+	f.settle()
+	f.await("an old status to be doubted", func(*lstar.Snapshot) bool { return f.View().Peers == 1 })
+	c.grow(6, 105, true)
+	after := c.status()
+	f.replace("a", &fakePeer{chain: c, status: func() p2p.Status { return after }})
+	f.within(30, "the head after the pause", hasHead(c))
+	f.within(10, "synced", func(*lstar.Snapshot) bool { return f.View().State == Synced })
+	f.wantNoPenalty("a")
+	if synced, reason := f.health(); !synced {
+		t.Errorf("not healthy after the pause: %s", reason)
+	}
+}
+
+// TestNetworkPause loses all peers and gets them back.
+func TestNetworkPause(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 5, true)
+	f := newFixture(t, validators, 5)
+	f.connect("a", &fakePeer{chain: c})
+	f.within(10, "the head", hasHead(c))
+	f.disconnect("a")
+	f.await("idle", func(*lstar.Snapshot) bool { return f.View().State == Idle && f.View().Peers == 0 })
+	f.steps(20 * lstar.IntervalsPerSlot)
+	if synced, reason := f.health(); synced || reason != telemetry.UnsyncedNoPeers {
+		t.Errorf("alone with a stale head: synced %v, %q", synced, reason)
+	}
+	c.grow(6, 25, true)
+	f.connect("a", &fakePeer{chain: c})
+	f.within(20, "the head", hasHead(c))
+	f.wantNoPenalty("a")
+}
+
+// TestStalledNetwork has everybody stop: the peers say so, and the node knows
+// that it misses nothing.
+func TestStalledNetwork(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 5, true)
+	f := newFixture(t, validators, 5)
+	f.connect("a", &fakePeer{chain: c})
+	f.within(10, "the head", hasHead(c))
+	before := f.requestsTo("a", byRange) + f.requestsTo("a", byRoot)
+	f.steps(30 * lstar.IntervalsPerSlot)
+	f.within(5, "health, as a peer agrees that there is nothing newer", func(*lstar.Snapshot) bool {
+		synced, _ := f.health()
+		return synced
+	})
+	if n := f.requestsTo("a", byRange) + f.requestsTo("a", byRoot); n != before {
+		t.Errorf("%d requests for blocks when there is nothing to fetch", n-before)
+	}
+	if before > 6 {
+		t.Errorf("%d requests for 5 blocks", before)
+	}
+}
+
+// TestRestart has an honest peer restart again and again while we sync from it.
+func TestRestart(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 200, true)
+	f := newFixture(t, validators, 200)
+	p := &fakePeer{chain: c}
+	var served atomic.Int32
+	p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+		if served.Add(1)%2 == 1 {
+			f.disconnect("a")
+			f.connect("a", p)
+			return nil, context.Canceled
+		}
+		return p.blocks(start, n), nil
+	}
+	f.connect("a", p)
+	f.within(100, "the head", hasHead(c))
+	// Fresh from its restart it has only its genesis block, and nothing of what
+	// it sent before.
+	orphan := *c.at(200)
+	orphan.Block.Slot, orphan.Block.ProposerIndex, orphan.Block.ParentRoot = 201, 1, lstar.Root{9}
+	f.OnBlock(t.Context(), "a", &orphan)
+	f.disconnect("a")
+	f.connect("a", &fakePeer{chain: newSource(t, validators)})
+	f.steps(60)
+	f.within(20, "a gap", func(*lstar.Snapshot) bool { return f.View().Gap })
+	f.wantNoPenalty("a")
+}
+
+func TestOtherChain(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 30, true)
+	f := newFixture(t, validators, 30)
+	f.connect("a", &fakePeer{chain: c})
+	f.within(20, "the head", hasHead(c))
+	finalized := f.chain.Snapshot().LatestFinalized
+	at := func(slot lstar.Slot, root lstar.Root) p2p.Status {
+		return p2p.Status{Finalized: lstar.Checkpoint{Root: root, Slot: slot}, Head: lstar.Checkpoint{Root: root, Slot: slot}}
+	}
+	for name, tt := range map[string]struct {
+		status p2p.Status
+		other  bool
+	}{
+		"no store yet":                        {p2p.Status{}, false},
+		"our genesis":                         {at(0, c.store.HeadState().HistoricalBlockHash(0)), false},
+		"another genesis":                     {at(0, lstar.Root{1}), true},
+		"our finalized block":                 {at(finalized.Slot, finalized.Root), false},
+		"another block there":                 {at(finalized.Slot, lstar.Root{1}), true},
+		"our block in history":                {at(7, c.at(7).Block.Root()), false},
+		"another block in history":            {at(7, lstar.Root{1}), true},
+		"no root in history":                  {at(7, lstar.Root{}), true},
+		"finalized more than we did":          {at(finalized.Slot+1, lstar.Root{1}), false},
+		"finalized in the far future":         {at(1<<63, lstar.Root{1}), false},
+		"finalized at the end of all numbers": {at(1<<64-1, lstar.Root{1}), false},
+	} {
+		if err := f.OnStatus("x", tt.status); (err != nil) != tt.other {
+			t.Errorf("%s: error %v, want one: %v", name, err, tt.other)
+		}
+		f.steps(1)
+		f.OnDisconnect("x")
+	}
+}
+
+// TestAgreement: what a peer's checkpoints are to ours is counted when it tells them.
+func TestAgreement(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 30, true)
+	f := newFixture(t, validators, 30)
+	f.connect("a", &fakePeer{chain: c})
+	f.within(20, "the head", hasHead(c))
+	snap := f.chain.Snapshot()
+	at := func(slot lstar.Slot, root lstar.Root) lstar.Checkpoint {
+		return lstar.Checkpoint{Root: root, Slot: slot}
+	}
+	for name, tt := range map[string]struct {
+		finalized, head         lstar.Checkpoint
+		wantHead, wantFinalized string
+	}{
+		"the same":         {snap.LatestFinalized, snap.Head, telemetry.RelationSame, telemetry.RelationSame},
+		"a block behind":   {snap.LatestFinalized, at(29, c.at(29).Block.Root()), telemetry.RelationBehind, telemetry.RelationSame},
+		"at genesis":       {at(0, snap.HeadState.HistoricalBlockHash(0)), at(0, snap.HeadState.HistoricalBlockHash(0)), telemetry.RelationBehind, telemetry.RelationBehind},
+		"no store yet":     {lstar.Checkpoint{}, lstar.Checkpoint{}, telemetry.RelationBehind, telemetry.RelationBehind},
+		"ahead":            {at(snap.LatestFinalized.Slot+1, lstar.Root{1}), at(31, lstar.Root{1}), telemetry.RelationAhead, telemetry.RelationAhead},
+		"another head":     {snap.LatestFinalized, at(30, lstar.Root{1}), telemetry.RelationFork, telemetry.RelationSame},
+		"another old head": {snap.LatestFinalized, at(28, lstar.Root{1}), telemetry.RelationFork, telemetry.RelationSame},
+		"another chain":    {at(7, lstar.Root{1}), snap.Head, "", telemetry.RelationConflict},
+	} {
+		f.OnDisconnect("a")
+		_ = f.OnStatus("x", p2p.Status{Finalized: tt.finalized, Head: tt.head})
+		for relation, want := range map[string]string{"leanspec_peers_by_head": tt.wantHead, "leanspec_peers_by_finalized": tt.wantFinalized} {
+			if got := f.relations(relation); want != "" && (len(got) != 1 || got[want] != 1) || want == "" && len(got) != 0 {
+				t.Errorf("%s: %s is %v, want one %q", name, relation, got, want)
+			}
+		}
+		f.OnDisconnect("x")
+		f.Service.mu.Lock()
+		clear(f.conflicts)
+		f.Service.mu.Unlock()
+	}
+	if err := f.OnStatus("x", p2p.Status{Finalized: at(7, lstar.Root{1})}); err == nil {
+		t.Error("another chain was not refused")
+	}
+	f.fake.Advance(conflictTime + lstar.SecondsPerSlot*time.Second)
+	f.settle()
+	if got := f.relations("leanspec_peers_by_finalized"); len(got) != 0 {
+		t.Errorf("a peer of another chain is still counted: %v", got)
+	}
+}
+
+// relations returns the values of a gauge by its label, those that are not zero.
+func (f *fixture) relations(name string) map[string]float64 {
+	f.t.Helper()
+	got := make(map[string]float64)
+	for _, m := range telemetrytest.Family(f.t, f.metrics, name) {
+		if v := m.GetGauge().GetValue(); v != 0 {
+			got[m.Label[0].GetValue()] = v
+		}
+	}
+	return got
+}
+
+func TestBackoff(t *testing.T) {
+	last := time.Duration(0)
+	for n := 1; n < 100; n++ {
+		b := backoff(n)
+		if b < last || b < time.Second || b > time.Minute {
+			t.Fatalf("after %d failures: %s, after one less %s; want it to grow from 1s to 1m", n, b, last)
+		}
+		last = b
+	}
+}
+
+// BenchmarkBackfill imports a chain of 1000 slots, with votes, from three peers.
+func BenchmarkBackfill(b *testing.B) {
+	const slots = 1000
+	validators := registry(64)
+	c := newSource(b, validators).grow(1, slots, true)
+	b.ReportAllocs()
+	for b.Loop() {
+		f := newFixture(b, validators, slots)
+		for _, id := range []peer.ID{"a", "b", "c"} {
+			f.connect(id, &fakePeer{chain: c})
+		}
+		f.await("the head", func(s *lstar.Snapshot) bool { return s.Head.Slot > slots-rangeThreshold })
+		f.stop()
+	}
+	b.ReportMetric(float64(slots)*float64(b.N)/b.Elapsed().Seconds(), "blocks/s")
+}
+
+// TestYoungPeers syncs beside honest peers that started from a checkpoint and
+// have nothing older.
+func TestYoungPeers(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 300, true)
+	f := newFixture(t, validators, 300)
+	for _, id := range []peer.ID{"young", "younger"} {
+		p := &fakePeer{chain: c}
+		since := func(in []*lstar.SignedBlock) (out []*lstar.SignedBlock) {
+			for _, b := range in {
+				if b.Block.Slot >= 150 {
+					out = append(out, b)
+				}
+			}
+			return out
+		}
+		p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+			return since(p.blocks(start, n)), nil
+		}
+		p.byRoot = func(_ context.Context, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
+			return since(p.roots(roots)), nil
+		}
+		f.connect(id, p)
+	}
+	f.connect("old", &fakePeer{chain: c})
+	f.within(100, "the head", hasHead(c))
+	f.wantNoPenalty("young", "younger", "old")
+}
+
+// TestShelf has a block that nobody can show for long, while the chain on top of
+// it goes on by gossip: when it is there at last, so is the chain.
+func TestShelf(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 60, true)
+	f := newFixture(t, validators, 0)
+	f.connect("a", &fakePeer{chain: c, status: func() p2p.Status { return p2p.Status{} }, byRange: noRange,
+		byRoot: func(context.Context, []lstar.Root) ([]*lstar.SignedBlock, error) { return nil, nil }})
+	slot := lstar.Slot(1)
+	next := func() {
+		f.steps(lstar.IntervalsPerSlot)
+		if slot > 1 {
+			f.OnBlock(t.Context(), "a", c.at(slot))
+		}
+		slot++
+	}
+	for range 40 {
+		next()
+	}
+	if head := f.chain.Snapshot().Head.Slot; head != 0 {
+		t.Fatalf("head at slot %d without the first block", head)
+	}
+	if n := f.requestsTo("a", byRoot); n > 40 {
+		t.Errorf("%d requests in 40 slots for a block that nobody has", n)
+	}
+	f.replace("a", &fakePeer{chain: c, status: func() p2p.Status { return p2p.Status{} }, byRange: noRange})
+	for range 20 {
+		next()
+		f.steps(1)
+	}
+	f.within(20, "the head", hasHead(c))
+}
+
+// TestFarBehind is a node that is further behind than peers serve.
+func TestFarBehind(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 20, true)
+	now := lstar.Slot(20 + p2p.MinSlotsForBlockRequests)
+	f := newFixture(t, validators, now)
+	f.connect("a", &fakePeer{chain: c, byRange: noRange, byRoot: noRoots, status: func() p2p.Status {
+		return p2p.Status{Head: lstar.Checkpoint{Root: lstar.Root{1}, Slot: now}}
+	}})
+	f.steps(300)
+	f.wantNoPenalty("a")
+	if n := f.requestsTo("a", byRange) + f.requestsTo("a", byRoot); n > 40 {
+		t.Errorf("%d requests in a minute to a peer that serves nothing", n)
+	}
+	f.Service.mu.Lock()
+	warned := f.warned
+	f.Service.mu.Unlock()
+	if !warned {
+		t.Error("no warning that the node cannot catch up")
+	}
+	f.replace("a", &fakePeer{chain: c})
+	f.within(400, "the head", hasHead(c))
+}
+
+// TestNoServer holds that a node whose peers have a longer chain and serve no blocks,
+// as leanSpec's node does, warns once with the reason, and syncs when a peer serves them.
+func TestNoServer(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 20, true)
+	f := newFixture(t, validators, 20)
+	refused := &p2p.ResponseError{Code: wire.ServerError, Text: "Block lookup not available"}
+	f.connect("a", &fakePeer{
+		chain:   c,
+		byRange: func(context.Context, lstar.Slot, uint64) ([]*lstar.SignedBlock, error) { return nil, refused },
+		byRoot:  func(context.Context, []lstar.Root) ([]*lstar.SignedBlock, error) { return nil, refused },
+	})
+	f.steps(300)
+	if log := f.warnings.String(); strings.Count(log, "no peer serves the missing blocks") != 1 || !strings.Contains(log, refused.Text) {
+		t.Errorf("warnings:\n%swant one that no peer serves the blocks, with %q", log, refused.Text)
+	}
+	f.wantNoPenalty("a")
+	f.replace("a", &fakePeer{chain: c})
+	f.within(400, "the head", hasHead(c))
+}
+
+// TestShortRanges syncs from a peer that ends each of its responses after 5 blocks.
+func TestShortRanges(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 400, true)
+	f := newFixture(t, validators, 400)
+	p := &fakePeer{chain: c}
+	p.byRange = func(_ context.Context, start lstar.Slot, count uint64) ([]*lstar.SignedBlock, error) {
+		return p.blocks(start, min(count, 5)), nil
+	}
+	f.connect("a", p)
+	f.within(40, "the head", hasHead(c))
+	f.wantNoPenalty("a")
+	// 80 that bring 5 blocks each, and no block twice.
+	if got, most := f.requestsTo("a", byRange), 90; got > most {
+		t.Errorf("%d requests for 400 blocks at 5 each, want at most %d", got, most)
+	}
+}
+
+// TestShortRootResponses fetches parents from a peer that ends each of its
+// responses after one block.
+func TestShortRootResponses(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 16, true)
+	f := newFixture(t, validators, 16)
+	p := &fakePeer{chain: c, status: func() p2p.Status { return p2p.Status{} }, byRange: noRange}
+	p.byRoot = func(_ context.Context, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
+		return p.roots(roots)[:1], nil
+	}
+	f.connect("a", p)
+	for slot := lstar.Slot(16); slot > 0; slot -= 2 {
+		f.wantVerdict("an orphan", f.OnBlock(t.Context(), "a", c.at(slot)), p2p.Ignore)
+	}
+	f.within(4, "the head", hasHead(c))
+	f.wantNoPenalty("a")
+}

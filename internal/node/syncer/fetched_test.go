@@ -1,0 +1,242 @@
+package syncer
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+)
+
+// TestFetchedBody fetches a block whose body no valid block can have. It is not parked,
+// and counts once against the peer.
+func TestFetchedBody(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 16, false)
+	f := newFixture(t, validators, 16)
+	for slot := lstar.Slot(1); slot <= 10; slot++ {
+		f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
+	}
+	bad := fake(14, 4, 1)
+	for i := range lstar.MaxAttestationsData + 1 {
+		bits, _ := lstar.BitsFromIndices([]lstar.ValidatorIndex{0})
+		bad.Block.Body.Attestations = append(bad.Block.Body.Attestations, lstar.AggregatedAttestation{AggregationBits: bits, Data: lstar.AttestationData{Slot: lstar.Slot(i)}})
+	}
+	root := bad.Block.Root()
+	p := &fakePeer{chain: c, byRange: noRange, status: func() p2p.Status {
+		return p2p.Status{Head: lstar.Checkpoint{Root: root, Slot: 14}}
+	}}
+	p.byRoot = func(_ context.Context, roots []lstar.Root) (out []*lstar.SignedBlock, err error) {
+		for _, r := range roots {
+			if r == root {
+				out = append(out, bad)
+			}
+		}
+		return out, nil
+	}
+	f.connect("liar", p)
+	f.steps(5)
+	f.mu.Lock()
+	pen := f.penalties["liar"]
+	f.mu.Unlock()
+	if f.orphaned() != 0 || len(pen) != 1 {
+		t.Errorf("%d parked, faults %q, want 0 and 1", f.orphaned(), pen)
+	}
+}
+
+// slowVerify is a chain whose check of a proposer waits.
+type slowVerify struct {
+	breakable
+	wait chan struct{}
+	in   chan struct{}
+}
+
+func (c slowVerify) VerifyProposer(ctx context.Context, b *lstar.SignedBlock, root lstar.Root) error {
+	select {
+	case c.in <- struct{}{}:
+	default:
+	}
+	<-c.wait
+	return c.breakable.VerifyProposer(ctx, b, root)
+}
+
+// TestSlowVerification takes longer to check an answer than a peer may take to send it.
+func TestSlowVerification(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 16, false)
+	f := newFixture(t, validators, 16)
+	s := slowVerify{breakable{f.chain, f}, make(chan struct{}), make(chan struct{}, 1)}
+	for slot := lstar.Slot(1); slot <= 10; slot++ {
+		f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
+	}
+	f.Service.mu.Lock()
+	f.cfg.Chain = s
+	f.Service.mu.Unlock()
+	f.connect("honest", &fakePeer{chain: c, byRange: noRange})
+	select {
+	case <-s.in:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no verification")
+	}
+	for range 14 { // 11.2 s
+		f.fake.Advance(lstar.MillisecondsPerInterval * time.Millisecond)
+		f.settle()
+	}
+	close(s.wait)
+	f.steps(3)
+	f.wantNoPenalty("honest")
+}
+
+// TestReconnect gives a block up, and asks again a peer that comes back with it.
+func TestReconnect(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 16, false)
+	f := newFixture(t, validators, 16)
+	for slot := lstar.Slot(1); slot <= 10; slot++ {
+		f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
+	}
+	f.connect("lone", withHoles(c, 11))
+	f.within(30, "the missing block to be given up", func(*lstar.Snapshot) bool { return f.View().MissingAncestor })
+	for range 3 {
+		f.disconnect("lone")
+		f.steps(1)
+		f.connect("lone", withHoles(c, 11))
+		f.steps(1)
+	}
+	f.disconnect("lone")
+	f.steps(1)
+	f.connect("lone", &fakePeer{chain: c})
+	f.within(5, "the head, at once", hasHead(c))
+}
+
+// TestRotatingLiar is connected to a peer that claims another head every two intervals
+// while the network is silent.
+func TestRotatingLiar(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 10, false)
+	f := newFixture(t, validators, 15)
+	f.connect("honest", &fakePeer{chain: c})
+	f.within(20, "the head", hasHead(c))
+	n := byte(0)
+	liar := &fakePeer{chain: c, byRange: noRange}
+	liar.status = func() p2p.Status {
+		return p2p.Status{Head: lstar.Checkpoint{Root: lstar.Root{7, n}, Slot: f.CurrentSlot()}}
+	}
+	liar.byRoot = func(context.Context, []lstar.Root) ([]*lstar.SignedBlock, error) { return nil, nil }
+	gaps := 0
+	for i := range 300 {
+		if i%2 == 0 {
+			n++
+			f.connect("liar", liar)
+		}
+		f.steps(1)
+		if f.View().Gap {
+			gaps++
+		}
+	}
+	if gaps > 60 {
+		t.Errorf("a gap in %d of 300 intervals, view %+v", gaps, *f.View())
+	}
+}
+
+// TestMissingAncestorStays: the reason stays the same while blocks come and the missing
+// block is asked for again.
+func TestMissingAncestorStays(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 60, false)
+	f := newFixture(t, validators, 16)
+	for slot := lstar.Slot(1); slot <= 10; slot++ {
+		f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
+	}
+	for slot := lstar.Slot(12); slot <= 16; slot++ {
+		f.OnBlock(t.Context(), "lone", c.at(slot))
+	}
+	p := withHoles(c, 11)
+	p.status = func() p2p.Status { return p2p.Status{Head: lstar.Checkpoint{Root: c.at(16).Block.Root(), Slot: 16}} }
+	f.connect("lone", p)
+	f.connect("two", p)
+	f.within(60, "given up", func(*lstar.Snapshot) bool { return f.View().MissingAncestor })
+	last := f.View().MissingAncestor
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	changes := 0
+	go func() {
+		defer close(done)
+		for {
+			v := f.View()
+			if v.MissingAncestor != last {
+				changes++
+				last = v.MissingAncestor
+			}
+			select {
+			case <-v.Outdated():
+			case <-stop:
+				return
+			}
+		}
+	}()
+	for range 100 {
+		f.steps(1)
+		now := f.cfg.Clock.Interval()
+		if now.InSlot() == 0 {
+			f.OnBlock(t.Context(), peer.ID("lone"), c.at(now.Slot()))
+		}
+	}
+	close(stop)
+	<-done
+	if changes > 2 {
+		t.Errorf("the reason changed %d times in 20 slots", changes)
+	}
+}
+
+// TestInvalidAncestor: signed blocks that wait for one that turns out to be invalid are
+// dropped and do not count.
+func TestInvalidAncestor(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 16, false)
+	for name, spoil := range map[string]func(*lstar.Block){
+		"body": func(b *lstar.Block) {
+			for i := range lstar.MaxAttestationsData + 1 {
+				bits, _ := lstar.BitsFromIndices([]lstar.ValidatorIndex{0})
+				b.Body.Attestations = append(b.Body.Attestations, lstar.AggregatedAttestation{AggregationBits: bits, Data: lstar.AttestationData{Slot: lstar.Slot(i)}})
+			}
+		},
+		"proposer": func(b *lstar.Block) { b.ProposerIndex = (b.ProposerIndex + 1) % 4 },
+		"voter": func(b *lstar.Block) {
+			bits, _ := lstar.BitsFromIndices([]lstar.ValidatorIndex{9})
+			b.Body.Attestations = append(b.Body.Attestations, lstar.AggregatedAttestation{AggregationBits: bits})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, validators, 16)
+			for slot := lstar.Slot(1); slot <= 10; slot++ {
+				f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
+			}
+			bad := fake(13, 4, 1)
+			spoil(&bad.Block)
+			child := fake(14, 4, 0)
+			child.Block.ParentRoot = bad.Block.Root()
+			p := &fakePeer{chain: c, byRange: noRange, status: func() p2p.Status { return p2p.Status{Head: f.chain.Snapshot().Head} }}
+			p.byRoot = func(_ context.Context, roots []lstar.Root) (out []*lstar.SignedBlock, err error) {
+				for _, r := range roots {
+					if r == bad.Block.Root() {
+						out = append(out, bad)
+					}
+				}
+				return out, nil
+			}
+			f.connect("liar", p)
+			f.wantVerdict("the child", f.OnBlock(t.Context(), "liar", child), p2p.Ignore)
+			f.steps(20)
+			f.mu.Lock()
+			faults := len(f.penalties["liar"])
+			f.mu.Unlock()
+			if v := f.View(); f.orphaned() != 0 || v.Gap || faults != 1 {
+				t.Errorf("%d parked, %d faults, view %+v; want 0, 1, no gap", f.orphaned(), faults, *v)
+			}
+		})
+	}
+}

@@ -1,0 +1,33 @@
+package syncer
+
+import (
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+)
+
+// BlockByRoot returns a block with its proof, or genesis, which has none. One that
+// is being saved, and not shown yet, is not there.
+func (s *Service) BlockByRoot(root lstar.Root) *lstar.SignedBlock {
+	b, err := s.cfg.Blocks.Block(root)
+	if err != nil {
+		s.cfg.Log.Error("a block cannot be served", telemetry.Root(root), telemetry.Err(err),
+			telemetry.Advice("the database cannot be read: check the disk; a data folder that is damaged is to be moved away, and the chain synced again"))
+	}
+	if snap := s.cfg.Chain.Snapshot(); b != nil && b.Block.Slot > snap.LatestFinalized.Slot && snap.Block(root) == nil {
+		return nil
+	}
+	return b
+}
+
+// CanonicalRoot returns the root of the block at a slot of the head's chain, if
+// there is one.
+func (s *Service) CanonicalRoot(slot lstar.Slot) (root lstar.Root, ok bool) {
+	snap := s.cfg.Chain.Snapshot()
+	switch {
+	case slot == snap.Head.Slot:
+		root = snap.Head.Root
+	case slot < snap.Head.Slot:
+		root = snap.HeadState.HistoricalBlockHash(slot)
+	}
+	return root, !root.IsZero()
+}
