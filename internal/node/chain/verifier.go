@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/leanEthereum/leanspec-node/internal/bounded"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
@@ -19,12 +20,12 @@ type Verifier struct {
 	scheme *xmss.Scheme
 	slots  chan struct{}
 
-	mu        sync.Mutex
-	seen, old map[[32]byte]struct{}
+	mu   sync.Mutex
+	seen *bounded.Set[[32]byte] // valid signatures
 }
 
-// maxSeen is the number of valid signatures that are remembered, twice over: four
-// slots of the largest registry.
+// maxSeen is the number of valid signatures that are remembered: four slots of the
+// largest registry.
 const maxSeen = 4 * lstar.ValidatorRegistryLimit
 
 // NewVerifier returns a verifier of the given scheme.
@@ -32,7 +33,7 @@ func NewVerifier(scheme *xmss.Scheme) *Verifier {
 	return &Verifier{
 		scheme: scheme,
 		slots:  make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
-		seen:   make(map[[32]byte]struct{}),
+		seen:   bounded.NewSet[[32]byte](maxSeen),
 	}
 }
 
@@ -112,10 +113,7 @@ func (v *Verifier) Verify(items []xmss.Verification) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for i := range unchecked {
-		v.seen[unchecked[i].digest] = struct{}{}
-	}
-	if len(v.seen) >= maxSeen {
-		v.seen, v.old = make(map[[32]byte]struct{}), v.seen
+		v.seen.Add(unchecked[i].digest)
 	}
 	return true
 }
@@ -123,11 +121,7 @@ func (v *Verifier) Verify(items []xmss.Verification) bool {
 func (v *Verifier) known(d [32]byte) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	_, seen := v.seen[d]
-	if !seen {
-		_, seen = v.old[d]
-	}
-	return seen
+	return v.seen.Has(d)
 }
 
 // digest identifies a signature together with all that it depends on.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/leanEthereum/leanspec-node/internal/bounded"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
@@ -102,7 +103,7 @@ func (s *Service) plan(ctx context.Context) (start []func()) {
 	now, snap := s.cfg.Clock.Now(), s.cfg.Chain.Snapshot()
 	if finalized := snap.LatestFinalized.Slot; finalized != s.finalized {
 		if finalized < s.finalized { // by a reorganisation
-			s.conflicting = newRecent[lstar.Root](maxBadBlocks)
+			s.conflicting = bounded.NewSet[lstar.Root](maxBadBlocks)
 		}
 		s.finalized = finalized
 	}
@@ -133,7 +134,7 @@ func (s *Service) collectWants(now time.Time, snap *lstar.Snapshot) (gap gap, hi
 			if c.Root.IsZero() || c.Slot <= snap.LatestFinalized.Slot || c.Slot > limit {
 				continue
 			}
-			if s.bad.has(c.Root) || s.conflicting.has(c.Root) || s.importing[c.Root] > 0 || snap.Block(c.Root) != nil {
+			if s.bad.Has(c.Root) || s.conflicting.Has(c.Root) || s.importing[c.Root] > 0 || snap.Block(c.Root) != nil {
 				continue
 			}
 			w := s.want(c.Root, c.Slot, 0, now)
@@ -200,18 +201,18 @@ func (s *Service) dropConflicting(snap *lstar.Snapshot) {
 // invalid drops a block of which no copy can be valid, and all that waits for it. The
 // caller holds the lock.
 func (s *Service) invalid(root lstar.Root) {
-	s.bad.add(root)
+	s.bad.Add(root)
 	for _, o := range s.orphans.removeDescendants(root) {
-		s.bad.add(o.root)
+		s.bad.Add(o.root)
 	}
 }
 
 // conflict drops a block of a fork that branches off before what is final, and all
 // that waits for it.
 func (s *Service) conflict(root lstar.Root) {
-	s.conflicting.add(root)
+	s.conflicting.Add(root)
 	for _, o := range s.orphans.removeDescendants(root) {
-		s.conflicting.add(o.root)
+		s.conflicting.Add(o.root)
 	}
 }
 
@@ -448,8 +449,8 @@ func (s *Service) gotRoots(p *syncPeer, wants []*want, blocks []fetched, err err
 			s.refused(w, p.id, false)
 		case c.invalid():
 			key := orphanKey{w.root, p.id}
-			if !s.faulted.has(key) {
-				s.faulted.add(key)
+			if !s.faulted.Has(key) {
+				s.faulted.Add(key)
 				s.blame(p.id, "invalid block: "+f.err.Error())
 			}
 			if c == causeBadMessage {
@@ -471,10 +472,10 @@ func (s *Service) gotBlock(p *syncPeer, w *want, b *lstar.SignedBlock) {
 	switch {
 	case snap.Block(w.root) != nil:
 		return
-	case s.bad.has(block.ParentRoot):
+	case s.bad.Has(block.ParentRoot):
 		s.invalid(w.root)
 		return
-	case block.Slot <= snap.LatestFinalized.Slot || s.conflicting.has(block.ParentRoot):
+	case block.Slot <= snap.LatestFinalized.Slot || s.conflicting.Has(block.ParentRoot):
 		s.conflict(w.root)
 		return
 	case w.depth > maxDepth || block.Slot > s.cfg.Clock.Slot()+1:

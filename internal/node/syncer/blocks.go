@@ -104,13 +104,13 @@ func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root, cam
 		s.addOrphan(&orphan{block: b, root: root, from: from, came: came})
 		return p2p.Ignore, false
 	}
-	if s.bad.has(root) || s.bad.has(block.ParentRoot) {
-		s.bad.add(root)
+	if s.bad.Has(root) || s.bad.Has(block.ParentRoot) {
+		s.bad.Add(root)
 		return p2p.Reject, false
 	}
 	// The registry never changes, so the proposer is known before the parent is.
 	if proposer, err := lstar.ProposerForSlot(block.Slot, snap.HeadState.Validators.Len()); err != nil || block.ProposerIndex != proposer {
-		s.bad.add(root)
+		s.bad.Add(root)
 		s.rejected(from, b, root, lstar.WrongProposer, err)
 		return p2p.Reject, false
 	}
@@ -118,8 +118,8 @@ func (s *Service) admit(from peer.ID, b *lstar.SignedBlock, root lstar.Root, cam
 		s.importing[root]++
 		return p2p.Accept, false
 	}
-	if s.conflicting.has(root) || s.conflicting.has(block.ParentRoot) {
-		s.conflicting.add(root)
+	if s.conflicting.Has(root) || s.conflicting.Has(block.ParentRoot) {
+		s.conflicting.Add(root)
 		return p2p.Ignore, false
 	}
 	if signed {

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/peer"
-
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
@@ -29,7 +27,7 @@ func (f *fixture) wantVerdict(what string, got, want p2p.Verdict) {
 func (f *fixture) orphaned() int {
 	f.Service.mu.Lock()
 	defer f.Service.mu.Unlock()
-	return len(f.orphans.store.items)
+	return f.orphans.store.Len()
 }
 
 // fake returns a block that nobody made, on a parent that does not exist.
@@ -247,12 +245,6 @@ func TestOrphanFlood(t *testing.T) {
 		b.Proof.Proof = make([]byte, 256<<10)
 		f.wantVerdict("flood", f.OnBlock(t.Context(), "liar", b), p2p.Ignore)
 	}
-	f.Service.mu.Lock()
-	used, limit := f.orphans.store.used, f.orphans.store.limit
-	f.Service.mu.Unlock()
-	if used > limit || used > maxOrphanBytes {
-		t.Errorf("%d bytes of orphans, want at most %d", used, maxOrphanBytes)
-	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > maxOrphanBytes*5/4 {
@@ -288,54 +280,6 @@ func TestOrphanFlood(t *testing.T) {
 	f.within(10, "an empty cache", func(*lstar.Snapshot) bool { return f.orphaned() == 0 && !f.View().Gap })
 	if f.Distance() != 0 {
 		t.Errorf("distance %d, want 0", f.Distance())
-	}
-}
-
-func TestFairStore(t *testing.T) {
-	s := newFairStore[int, int](10, 1000)
-	add := func(key int, from peer.ID, size int) []int { return s.add(key, key, from, size) }
-	for n := range 4 {
-		if out := add(n, "honest", 1); len(out) > 0 {
-			t.Errorf("item %d drove out %v, and there was room", n, out)
-		}
-	}
-	for n := 100; n < 200; n++ {
-		for _, key := range add(n, "flood", 1) {
-			if key < 100 {
-				t.Errorf("the flood drove out item %d of another peer", key)
-			}
-		}
-	}
-	if len(s.items) != 10 || s.used != 1000 {
-		t.Errorf("%d items of cost %d, want 10 of 1000", len(s.items), s.used)
-	}
-	if out := add(200, "flood", 500); len(out) != 5 || out[0] != 194 {
-		t.Errorf("a large item drove out %v, want the five oldest of its peer", out)
-	}
-	if out := add(201, "huge", 5000); len(out) == 0 || s.items[201] != nil || s.items[0] == nil {
-		t.Errorf("an item that does not fit drove out %v", out)
-	}
-	for key := range s.items {
-		s.remove(key)
-	}
-	s.remove(0)
-	if s.used != 0 || len(s.owners) != 0 {
-		t.Errorf("empty, with %d used by %d owners", s.used, len(s.owners))
-	}
-}
-
-func TestRecent(t *testing.T) {
-	r := newRecent[int](100)
-	for n := range 1000 {
-		r.add(n)
-		for old := max(0, n-99); old <= n; old++ {
-			if !r.has(old) {
-				t.Fatalf("%d is forgotten after %d", old, n)
-			}
-		}
-	}
-	if n := len(r.young) + len(r.old); n > 200 {
-		t.Errorf("%d are remembered, want at most 200", n)
 	}
 }
 
@@ -419,11 +363,11 @@ func TestVotes(t *testing.T) {
 		f.wantVerdict("flood", f.OnAttestation(ctx, "liar", &flood), p2p.Ignore)
 	}
 	f.Service.mu.Lock()
-	if n := len(f.pendingAttestations.store.items); n != maxPendingVotes {
+	if n := f.pendingAttestations.store.Len(); n != maxPendingVotes {
 		t.Errorf("%d votes are put aside, want %d", n, maxPendingVotes)
 	}
-	if n := f.pendingAttestations.store.owners["a"].queue.Len(); n != 1 {
-		t.Errorf("%d early votes of the honest peer are left, want 1", n)
+	if n := len(f.pendingAttestations.byMissing[data.Head.Root]); n != 1 {
+		t.Errorf("%d early votes wait for the head, want the honest one", n)
 	}
 	f.Service.mu.Unlock()
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/leanEthereum/leanspec-node/internal/bounded"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
@@ -41,14 +42,14 @@ type orphanKey struct {
 //
 // leanSpec: node/sync/block_cache.py, BlockCache
 type orphans struct {
-	store    *fairStore[orphanKey, *orphan]
+	store    *bounded.Queue[orphanKey, peer.ID, *orphan]
 	copies   map[lstar.Root][]*orphan // of a block
 	byParent map[lstar.Root][]*orphan
 }
 
 func newOrphans() *orphans {
 	return &orphans{
-		store:    newFairStore[orphanKey, *orphan](maxOrphans, maxOrphanBytes),
+		store:    bounded.NewQueue[orphanKey, peer.ID, *orphan](maxOrphans, maxOrphanBytes),
 		copies:   make(map[lstar.Root][]*orphan),
 		byParent: make(map[lstar.Root][]*orphan),
 	}
@@ -56,18 +57,18 @@ func newOrphans() *orphans {
 
 func (c *orphans) has(root lstar.Root) bool       { return len(c.copies[root]) > 0 }
 func (c *orphans) waitsFor(root lstar.Root) bool  { return len(c.byParent[root]) > 0 }
-func (c *orphans) holds(o *orphan) bool           { return c.store.has(orphanKey{o.root, o.from}) }
+func (c *orphans) holds(o *orphan) bool           { return c.store.Has(orphanKey{o.root, o.from}) }
 func (c *orphans) parentOf(o *orphan) *lstar.Root { return &o.block.Block.ParentRoot }
 
 // add adds a block and returns how many left for it.
 func (c *orphans) add(o *orphan) (evicted int) {
 	key := orphanKey{o.root, o.from}
-	if c.store.has(key) {
+	if c.store.Has(key) {
 		return 0
 	}
 	c.copies[o.root] = append(c.copies[o.root], o)
 	c.byParent[*c.parentOf(o)] = append(c.byParent[*c.parentOf(o)], o)
-	out := c.store.add(key, o, o.from, ssz.Size(o.block))
+	out := c.store.Add(key, o, o.from, ssz.Size(o.block))
 	for _, e := range out {
 		c.unlink(e)
 	}
@@ -75,8 +76,8 @@ func (c *orphans) add(o *orphan) (evicted int) {
 }
 
 func (c *orphans) remove(o *orphan) {
-	if key := (orphanKey{o.root, o.from}); c.store.has(key) {
-		c.store.remove(key)
+	if key := (orphanKey{o.root, o.from}); c.store.Has(key) {
+		c.store.Remove(key)
 		c.unlink(o)
 	}
 }

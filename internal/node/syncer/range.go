@@ -266,7 +266,7 @@ func (s *Service) importBlocks(ctx context.Context, b *batch) (imported int, err
 	for _, block := range b.blocks {
 		root := block.Block.Root()
 		s.mu.Lock()
-		bad := s.bad.has(root)
+		bad := s.bad.Has(root)
 		known := s.known(root)
 		connected := known || s.known(block.Block.ParentRoot)
 		if !bad && !known && connected {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/leanEthereum/leanspec-node/internal/bounded"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
@@ -107,12 +108,12 @@ type Service struct {
 	peers         map[peer.ID]*syncPeer
 	conflicts     map[peer.ID]time.Time // peers of another chain, by when they came
 	orphans       *orphans
-	bad           *recent[lstar.Root] // blocks that can never be valid
-	conflicting   *recent[lstar.Root] // blocks of a fork that branches off before what is final
-	finalized     lstar.Slot          // of the last plan
-	faulted       *recent[orphanKey]  // copies that were counted against their peers
-	importing     map[lstar.Root]int  // number of imports under way
-	ready         []lstar.Root        // imported blocks that others waited for
+	bad           *bounded.Set[lstar.Root] // blocks that can never be valid
+	conflicting   *bounded.Set[lstar.Root] // blocks of a fork that branches off before what is final
+	finalized     lstar.Slot               // of the last plan
+	faulted       *bounded.Set[orphanKey]  // copies that were counted against their peers
+	importing     map[lstar.Root]int       // number of imports under way
+	ready         []lstar.Root             // imported blocks that others waited for
 	wants         map[lstar.Root]*want
 	requests      map[*blockRequest]struct{}
 	faults        []fault
@@ -126,7 +127,7 @@ type Service struct {
 	pendingAttestations, pendingAggregates *pendingVotes
 	unlockedVotes                          []*vote
 	unlockedCount                          atomic.Int64 // of them
-	seenVotes                              *recent[voteKey]
+	seenVotes                              *bounded.Set[voteKey]
 }
 
 var _ p2p.Handler = (*Service)(nil)
@@ -170,15 +171,15 @@ func New(cfg Config) *Service {
 		peers:               make(map[peer.ID]*syncPeer),
 		conflicts:           make(map[peer.ID]time.Time),
 		orphans:             newOrphans(),
-		bad:                 newRecent[lstar.Root](maxBadBlocks),
-		conflicting:         newRecent[lstar.Root](maxBadBlocks),
-		faulted:             newRecent[orphanKey](maxBadBlocks),
+		bad:                 bounded.NewSet[lstar.Root](maxBadBlocks),
+		conflicting:         bounded.NewSet[lstar.Root](maxBadBlocks),
+		faulted:             bounded.NewSet[orphanKey](maxBadBlocks),
 		importing:           make(map[lstar.Root]int),
 		wants:               make(map[lstar.Root]*want),
 		requests:            make(map[*blockRequest]struct{}),
 		pendingAttestations: newPendingVotes(telemetry.QueuePendingAttestations),
 		pendingAggregates:   newPendingVotes(telemetry.QueuePendingAggregates),
-		seenVotes:           newRecent[voteKey](maxSeenVotes),
+		seenVotes:           bounded.NewSet[voteKey](maxSeenVotes),
 	}
 	s.view.Store(&View{outdated: make(chan struct{})})
 	return s
@@ -187,9 +188,9 @@ func New(cfg Config) *Service {
 // Queues returns what waits here for something else.
 func (s *Service) Queues() []telemetry.Queue {
 	return []telemetry.Queue{
-		{Name: telemetry.QueueOrphanBlocks, Capacity: maxOrphans, Length: s.orphans.store.len},
-		{Name: telemetry.QueuePendingAttestations, Capacity: maxPendingVotes, Length: s.pendingAttestations.store.len},
-		{Name: telemetry.QueuePendingAggregates, Capacity: maxPendingVotes, Length: s.pendingAggregates.store.len},
+		{Name: telemetry.QueueOrphanBlocks, Capacity: maxOrphans, Length: s.orphans.store.Len},
+		{Name: telemetry.QueuePendingAttestations, Capacity: maxPendingVotes, Length: s.pendingAttestations.store.Len},
+		{Name: telemetry.QueuePendingAggregates, Capacity: maxPendingVotes, Length: s.pendingAggregates.store.Len},
 		{Name: telemetry.QueueUnlockedVotes, Capacity: maxUnlocked, Length: func() int { return int(s.unlockedCount.Load()) }},
 	}
 }
@@ -292,9 +293,9 @@ func (s *Service) blame(id peer.ID, reason string) { s.faults = append(s.faults,
 func (s *Service) blameBlock(id peer.ID, root lstar.Root, reason string) {
 	s.mu.Lock()
 	key := orphanKey{root, id}
-	known := s.faulted.has(key)
+	known := s.faulted.Has(key)
 	if !known {
-		s.faulted.add(key)
+		s.faulted.Add(key)
 		s.blame(id, reason)
 	}
 	s.mu.Unlock()

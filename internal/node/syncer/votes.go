@@ -8,6 +8,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/leanEthereum/leanspec-node/internal/bounded"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
@@ -58,12 +59,12 @@ func keyOf(a *lstar.SignedAttestation) voteKey {
 // leanSpec: node/sync/service.py, SyncService._pending_attestations
 type pendingVotes struct {
 	queue     string // its name in metrics
-	store     *fairStore[*vote, *vote]
+	store     *bounded.Queue[*vote, peer.ID, *vote]
 	byMissing map[lstar.Root][]*vote
 }
 
 func newPendingVotes(queue string) *pendingVotes {
-	return &pendingVotes{queue, newFairStore[*vote, *vote](maxPendingVotes, maxPendingVoteBytes), make(map[lstar.Root][]*vote)}
+	return &pendingVotes{queue, bounded.NewQueue[*vote, peer.ID, *vote](maxPendingVotes, maxPendingVoteBytes), make(map[lstar.Root][]*vote)}
 }
 
 func (p *pendingVotes) add(v *vote) (evicted int) {
@@ -72,7 +73,7 @@ func (p *pendingVotes) add(v *vote) (evicted int) {
 		size = ssz.Size(v.aggregate)
 	}
 	p.byMissing[v.missing] = append(p.byMissing[v.missing], v)
-	out := p.store.add(v, v, v.from, size)
+	out := p.store.Add(v, v, v.from, size)
 	for _, e := range out {
 		rest := slices.DeleteFunc(p.byMissing[e.missing], func(o *vote) bool { return o == e })
 		if len(rest) == 0 {
@@ -89,7 +90,7 @@ func (p *pendingVotes) take(root lstar.Root) []*vote {
 	votes := p.byMissing[root]
 	delete(p.byMissing, root)
 	for _, v := range votes {
-		p.store.remove(v)
+		p.store.Remove(v)
 	}
 	return votes
 }
@@ -107,7 +108,7 @@ func (s *Service) OnAttestation(ctx context.Context, from peer.ID, a *lstar.Sign
 	}
 	key := keyOf(a)
 	s.mu.Lock()
-	seen := s.seenVotes.has(key)
+	seen := s.seenVotes.Has(key)
 	s.mu.Unlock()
 	if seen {
 		return p2p.Ignore
@@ -183,7 +184,7 @@ func (s *Service) submit(ctx context.Context, v *vote) (verdict p2p.Verdict, mis
 		if v.attestation != nil {
 			key := keyOf(v.attestation)
 			s.mu.Lock()
-			s.seenVotes.add(key)
+			s.seenVotes.Add(key)
 			s.mu.Unlock()
 		}
 		s.cfg.Observer.Seen(s.seenVote(v))
