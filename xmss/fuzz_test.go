@@ -62,7 +62,7 @@ func FuzzParseSecretKey(f *testing.F) {
 		if again := sk.Bytes(); !bytes.Equal(again, b) {
 			t.Fatalf("%x was accepted but encodes as %x", b, again)
 		}
-		// What was checked signs.
+		// A key that was accepted signs.
 		pk := sk.PublicKey()
 		start, end := sk.PreparedInterval()
 		for _, slot := range []uint64{start, end - 1} {

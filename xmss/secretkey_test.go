@@ -82,7 +82,7 @@ func TestParseCorruptSecretKey(t *testing.T) {
 	}
 }
 
-// TestParseMalformed changes valid encodings so that they are no encodings.
+// TestParseMalformed changes valid encodings to invalid ones.
 func TestParseMalformed(t *testing.T) {
 	sk := testKey(t, KeyGenOptions{NumActiveSlots: 32})
 	pk := sk.PublicKey().Bytes()
