@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/leanEthereum/leanspec-node/internal/enr"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -285,14 +286,13 @@ func placeNodes(options *DevnetOptions, nodes []DevnetNode) error {
 	for i := range nodes {
 		node := &nodes[i]
 		node.NodePlace = places[i]
-		var err error
-		node.ENR, err = node.key.ENR(ENROptions{
-			IP: node.IP, UDP: node.QUICPort, QUIC: node.QUICPort,
-			ForkDigest: DefaultForkDigest, IsAggregator: node.IsAggregator,
+		record, err := enr.Sign(node.key.ECDSA(), enr.Content{
+			Seq: 1, Addr: netip.AddrPortFrom(node.IP, node.QUICPort), ForkDigest: enr.DefaultForkDigest, IsAggregator: node.IsAggregator,
 		})
 		if err != nil {
 			return err
 		}
+		node.ENR = record.String()
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/leanEthereum/leanspec-node/internal/enr"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -195,7 +196,9 @@ func TestWriteDevnetRoundTrip(t *testing.T) {
 					if err != nil || key.PeerID().String() != node.PeerID {
 						t.Errorf("%s: peer id %v (%v), want %s", node.KeyPath, key, err, node.PeerID)
 					}
-					decodeENR(t, node.ENR)
+					if record, err := enr.Parse(node.ENR); err != nil || !record.VerifySignature() {
+						t.Errorf("%s: record %s: error %v, or a signature that does not verify", node.Name, node.ENR, err)
+					}
 					enrs = append(enrs, node.ENR)
 				}
 

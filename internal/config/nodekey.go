@@ -131,6 +131,9 @@ func newNodeKey(raw []byte) (*NodeKey, error) {
 	return &NodeKey{secret, priv, id}, nil
 }
 
+// ECDSA returns the key in the form of the standard library, for signing node records.
+func (k *NodeKey) ECDSA() *ecdsa.PrivateKey { return k.ecdsa }
+
 // PrivKey is the key in libp2p's form.
 func (k *NodeKey) PrivKey() crypto.PrivKey { return k.priv }
 

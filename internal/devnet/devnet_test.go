@@ -25,6 +25,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/enr"
 	"github.com/leanEthereum/leanspec-node/internal/porttest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
@@ -595,10 +596,10 @@ func TestRecords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := key.ENR(config.ENROptions{
-			IP: netip.MustParseAddr("127.0.0.1"), UDP: node.QUIC, QUIC: node.QUIC, ForkDigest: config.DefaultForkDigest, IsAggregator: true,
+		want, err := enr.Sign(key.ECDSA(), enr.Content{
+			Seq: 1, Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), node.QUIC), ForkDigest: enr.DefaultForkDigest, IsAggregator: true,
 		})
-		if err != nil || node.ENR != want || node.PeerID != key.PeerID().String() {
+		if err != nil || node.ENR != want.String() || node.PeerID != key.PeerID().String() {
 			t.Errorf("%s, port %s: got %s, want %s (error %v)", node.Name, strconv.Itoa(int(node.QUIC)), node.ENR, want, err)
 		}
 	}

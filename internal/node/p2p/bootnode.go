@@ -10,7 +10,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
-	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/enr"
 )
 
 // Bootnode is a peer that the node keeps dialing.
@@ -41,7 +41,7 @@ func ParseBootnode(s string) (Bootnode, error) {
 	fail := func(problem string) (Bootnode, error) { return refuse(problem, nil) }
 	s = strings.TrimPrefix(s, "\ufeff") // of the file that the text was copied from
 	if strings.HasPrefix(s, "enr:") {
-		record, err := wire.ParseRecord(s)
+		record, err := enr.Parse(s)
 		if err != nil {
 			return fail(err.Error())
 		}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/enr"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
@@ -312,20 +313,16 @@ func (n *Network) ENR() string {
 	if port == 0 {
 		return ""
 	}
-	digest := config.DefaultForkDigest
-	if b, err := strconv.ParseUint(n.cfg.NetworkName, 16, 32); err == nil && len(n.cfg.NetworkName) == 8 {
-		digest = [4]byte{byte(b >> 24), byte(b >> 16), byte(b >> 8), byte(b)}
-	}
-	record, err := n.cfg.NodeKey.ENR(config.ENROptions{
-		Seq: uint64(n.started.Unix()), IP: ip, UDP: port, QUIC: port,
-		ForkDigest: digest, IsAggregator: n.cfg.IsAggregator,
+	record, err := enr.Sign(n.cfg.NodeKey.ECDSA(), enr.Content{
+		Seq: uint64(n.started.Unix()), Addr: netip.AddrPortFrom(ip, port),
+		ForkDigest: enr.ForkDigest(n.cfg.NetworkName), IsAggregator: n.cfg.IsAggregator,
 	})
 	if err != nil {
 		n.log.Error("no node record", telemetry.Err(err),
 			telemetry.Advice("others cannot find this node by its ENR; give them its multiaddr, which is in p2p_addresses of /lean/v0/node/identity"))
 		return ""
 	}
-	return record
+	return record.String()
 }
 
 func (n *Network) reachable() (best netip.Addr, port uint16) {

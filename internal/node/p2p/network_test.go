@@ -19,7 +19,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/enr"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
@@ -389,7 +389,7 @@ func TestSelfAsBootnode(t *testing.T) {
 
 func TestENR(t *testing.T) {
 	node := startNode(t, func(cfg *Config, _ *testNode) { cfg.IsAggregator, cfg.NetworkName = true, "0a0b0c0d" })
-	record, err := wire.ParseRecord(node.ENR())
+	record, err := enr.Parse(node.ENR())
 	if err != nil {
 		t.Fatal(err)
 	}

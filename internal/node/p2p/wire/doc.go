@@ -1,5 +1,5 @@
 // Package wire is how the network spells things: varints, snappy blocks and
-// frames, requests and responses, gossip topics and message ids, node records.
+// frames, requests and responses, gossip topics and message ids.
 //
 // Everything in here is a pure function of bytes. Every decoder takes bytes that
 // a peer chose: it checks a declared length before it believes it, and what it

@@ -153,57 +153,6 @@ func FuzzTopic(f *testing.F) {
 	})
 }
 
-// clientRecord is a signed record whose client entry is a list (EIP-7636): the name and the version of a program.
-const clientRecord = "enr:-Je4QAMK6ijW1nMvk_I5oH0t_LrFNLb5WSzQSLELEbtTR2TOKkW8FWhAqhg-wF14kv9B6_NhzFLsw0Sdy9OimwBDhZcBhmNsaWVudMuER2VhboUxLjAuMIJpZIJ2NIJpcIR_AAABiXNlY3AyNTZrMaECJlNtO_DG0j4ooLLjYKIsTbOc2plsxYxN3FekfHhAMYKDdWRwgphY"
-
-// TestRecordWithUnknownEntries holds that an entry of any form is kept as it is, and that the signature covers it.
-func TestRecordWithUnknownEntries(t *testing.T) {
-	r, err := ParseRecord(clientRecord)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := r.String(); got != clientRecord {
-		t.Errorf("text = %s, want %s", got, clientRecord)
-	}
-	if got, want := r.Multiaddr(), "/ip4/127.0.0.1/udp/39000/quic-v1"; got != want || !r.Valid() || !r.VerifySignature() {
-		t.Errorf("address = %s, valid %t, signed %t; want %s, true, true", got, r.Valid(), r.VerifySignature(), want)
-	}
-	if got := r.Get("client"); got != nil {
-		t.Errorf("the entry that is a list = %x, want nil", got)
-	}
-	changed, err := DecodeRecord(bytes.Replace(r.RLP(), []byte("1.0.0"), []byte("1.0.1"), 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if changed.VerifySignature() {
-		t.Error("a record with another client entry counts as signed")
-	}
-}
-
-func FuzzRecord(f *testing.F) {
-	f.Add("enr:-Ia4QCqe1oTI3hKJukNRiknmVCjHYZaLdgZeUGjS0A3uF1CgbnlM-Meg6FrQL8WOH0pTY0OltuMufXVnqvcPu3Y7xh8Bh2F0dG5ldHOI__________-CaWSCdjSJc2VjcDI1NmsxoQPKY0yuDUmstAHYpMa2_oxVtw0RW_QAdpzBQA8yWM0xOA")
-	f.Add("enr:-PK4QAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAFh2F0dG5ldHOIgQAAAAAAAICEZXRoMpASNFZ4q83vAGQAAAAAAAAAgmlkgnY0gmlwhAoAAAGDaXA2kCABDbgAAAAAAAAAAAAAAAGNaXNfYWdncmVnYXRvcgGEcXVpY4IjKYVxdWljNoIjKolzZWNwMjU2azGhA8pjTK4NSay0Adikxrb-jFW3DRFb9AB2nMFADzJYzTE4iHN5bmNuZXRzCoN1ZHCCdl-EdWRwNoJ2YA")
-	f.Add(clientRecord)
-	f.Fuzz(func(t *testing.T, s string) {
-		r, err := ParseRecord(s)
-		checkError(t, err)
-		if err != nil {
-			return
-		}
-		// Whatever parses can be asked for anything.
-		r.VerifySignature()
-		r.NodeID()
-		r.Multiaddr()
-		r.Eth2()
-		r.AttestationSubnets()
-		r.IsAggregator()
-		again, err := ParseRecord(r.String())
-		if err != nil || !bytes.Equal(again.RLP(), r.RLP()) {
-			t.Errorf("%s becomes %v (error %v)", r, again, err)
-		}
-	})
-}
-
 // TestStreamErrorsAreNotInvalid holds that a peer is not blamed for a connection
 // that breaks.
 func TestStreamErrorsAreNotInvalid(t *testing.T) {
