@@ -14,7 +14,7 @@ var (
 	urlInLog      = regexp.MustCompile(`"url", *`)
 )
 
-// TestHTTP holds that every HTTP server is telemetry.Serve's, which has the limits
+// TestHTTP holds that every HTTP server is api.Serve's, which has the limits
 // and timeouts, and that no URL is logged that was not redacted.
 func TestHTTP(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", "{{$dir := .Dir}}{{range .GoFiles}}{{$dir}}/{{.}}\n{{end}}", module+"...").Output()
@@ -29,8 +29,8 @@ func TestHTTP(t *testing.T) {
 		}
 		name := filepath.Base(filepath.Dir(file)) + "/" + filepath.Base(file)
 		if serversOfHTTP.Match(source) {
-			if servers++; name != "telemetry/server.go" {
-				t.Errorf("%s serves HTTP, want that it calls telemetry.Serve", file)
+			if servers++; name != "api/server.go" {
+				t.Errorf("%s serves HTTP, want that it calls api.Serve", file)
 			}
 		}
 		for _, at := range urlInLog.FindAllIndex(source, -1) {

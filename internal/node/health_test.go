@@ -14,6 +14,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
@@ -83,7 +84,7 @@ func probe(t *testing.T, n *Node, path string) (int, string) {
 	w := httptest.NewRecorder()
 	answered := make(chan struct{})
 	go func() {
-		telemetry.NewHealthMux(n.health).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		api.NewHealthMux(n.health).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		close(answered)
 	}()
 	select {
@@ -177,7 +178,7 @@ func TestStuckOwner(t *testing.T) {
 	}
 	ahead.Add(int64(stuckAfter + time.Second))
 	code, body := probe(t, n, "/livez")
-	if code != 503 || !strings.Contains(body, "[-]chain failed: no turn of its loop for 13s (stuck after 12s)\n") || !strings.HasSuffix(body, "livez check failed\n") {
+	if code != 503 || !strings.Contains(body, "[-]chain failed: event loop has not run for 13s (limit 12s)\n") || !strings.HasSuffix(body, "livez check failed\n") {
 		t.Errorf("/livez while the disk hangs: %d\n%s\nwant 503 for the chain", code, body)
 	}
 	if code, body := probe(t, n, "/livez?exclude=chain"); code != 200 {

@@ -24,6 +24,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/guard"
+	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/ports"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
@@ -85,7 +86,7 @@ type Node struct {
 	signers   []*xmss.Signer
 	metrics   *telemetry.Metrics
 	observer  *telemetry.Observer
-	health    *telemetry.Health
+	health    *health.Monitor
 	servers   []server
 }
 
@@ -104,7 +105,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		metrics: telemetry.NewMetrics(telemetry.Info{
 			Name: "leanspec-node", Version: cfg.Version, StartTime: cfg.StartTime, PeerNames: slices.Compact(slices.Sorted(maps.Values(cfg.PeerNames))),
 		}),
-		health: new(telemetry.Health),
+		health: new(health.Monitor),
 	}
 	slot := func() uint64 { return uint64(n.clock.Slot()) }
 	n.metrics.SetClock(slot)
@@ -181,7 +182,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Log:   telemetry.Component(cfg.Log, "validator"),
 		Pulse: n.pulse("validator", dutiesStuckAfter),
 	})
-	n.health.AddReady(telemetry.Check{Name: "network", Run: n.network.Check})
+	n.health.AddReady(health.Check{Name: "network", Run: n.network.Check})
 	n.health.SetIsolated(n.network.Isolated)
 	return n, nil
 }
@@ -215,8 +216,8 @@ func (n *Node) listen() error {
 		handler http.Handler
 	}{
 		{"api", n.cfg.APIPort, routes},
-		{"metrics", n.cfg.MetricsPort, telemetry.NewMux(n.metrics, n.health)},
-		{"rpc", n.cfg.RPCPort, telemetry.NewHealthMux(n.health)},
+		{"metrics", n.cfg.MetricsPort, api.NewMux(n.metrics.Handler(), n.health)},
+		{"rpc", n.cfg.RPCPort, api.NewHealthMux(n.health)},
 	} {
 		if s.port == 0 {
 			continue
@@ -305,7 +306,9 @@ func (n *Node) Run(ctx context.Context) error {
 	run("health", n.watchHealth)
 	run("watchdog", n.watchLoops)
 	for _, s := range n.servers {
-		run(s.name, func(ctx context.Context) error { return telemetry.Serve(ctx, s.ln, s.handler) })
+		run(s.name, func(ctx context.Context) error {
+			return api.Serve(ctx, s.ln, s.handler, telemetry.Component(n.cfg.Log, "http"))
+		})
 	}
 
 	<-ctx.Done()
@@ -381,7 +384,7 @@ func (n *Node) watchHealth(ctx context.Context) error {
 	for {
 		snap, newer := n.chain.Watch()
 		view := n.sync.View()
-		n.health.Update(telemetry.HealthInput{
+		n.health.Update(health.Input{
 			Ready: true, BeforeGenesis: n.clock.BeforeGenesis(), HeadSlot: uint64(snap.Head.Slot),
 			KnownGap: view.Gap, MissingAncestor: view.MissingAncestor, Peers: view.Peers, PeersAgreeNothingNewer: view.Agree,
 		})

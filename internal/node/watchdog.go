@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
@@ -23,9 +24,9 @@ const (
 )
 
 // pulse returns the pulse of a loop that /livez is to watch.
-func (n *Node) pulse(name string, limit time.Duration) *telemetry.Pulse {
-	p := telemetry.NewPulse(limit, n.cfg.now)
-	n.health.AddLive(telemetry.Check{Name: name, Run: p.Check})
+func (n *Node) pulse(name string, limit time.Duration) *health.Pulse {
+	p := health.NewPulse(limit, n.cfg.now)
+	n.health.AddLive(health.Check{Name: name, Run: p.Check})
 	return p
 }
 

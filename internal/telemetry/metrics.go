@@ -442,7 +442,9 @@ func (m *Metrics) Handler() http.Handler {
 		CoalesceGather: true,
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !readOnly(w, r) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 			return
 		}
 		exposition.ServeHTTP(plainTextType{w}, r)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/prover"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
@@ -51,7 +52,7 @@ type Config struct {
 	// OnSlotEnd is called by the owner with a summary of each slot. It must not block.
 	OnSlotEnd func(telemetry.SlotSummary)
 	// Pulse beats with every turn of the owner. It may be nil.
-	Pulse *telemetry.Pulse
+	Pulse *health.Pulse
 }
 
 // Storage keeps what a chain must not forget.

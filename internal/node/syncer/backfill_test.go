@@ -12,6 +12,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
+	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
@@ -21,7 +22,7 @@ import (
 // health is what /health says of the node as the service sees it.
 func (f *fixture) health() (synced bool, reason string) {
 	v := f.View()
-	return telemetry.Evaluate(telemetry.HealthInput{
+	return health.Evaluate(health.Input{
 		Ready: true, HeadSlot: uint64(f.chain.Snapshot().Head.Slot), ClockSlot: uint64(f.CurrentSlot()),
 		KnownGap: v.Gap, MissingAncestor: v.MissingAncestor, Peers: v.Peers, PeersAgreeNothingNewer: v.Agree,
 	})
@@ -81,7 +82,7 @@ func TestDistance(t *testing.T) {
 	if f.Distance() != 60 || f.View().State != Syncing {
 		t.Errorf("distance %d, %s; want 60, syncing", f.Distance(), f.View().State)
 	}
-	if synced, reason := f.health(); synced || reason != telemetry.UnsyncedGap {
+	if synced, reason := f.health(); synced || reason != health.UnsyncedGap {
 		t.Errorf("health: synced %v, reason %q; want a known gap", synced, reason)
 	}
 	f.steps(14)
@@ -313,7 +314,7 @@ func TestNetworkPause(t *testing.T) {
 	f.disconnect("a")
 	f.await("idle", func(*lstar.Snapshot) bool { return f.View().State == Idle && f.View().Peers == 0 })
 	f.steps(20 * lstar.IntervalsPerSlot)
-	if synced, reason := f.health(); synced || reason != telemetry.UnsyncedNoPeers {
+	if synced, reason := f.health(); synced || reason != health.UnsyncedNoPeers {
 		t.Errorf("alone with a stale head: synced %v, %q", synced, reason)
 	}
 	c.grow(6, 25, true)

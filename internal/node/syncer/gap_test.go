@@ -13,8 +13,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
+	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // withHoles returns a peer that serves a chain except for the blocks of some slots.
@@ -63,8 +63,8 @@ func TestMissingAncestor(t *testing.T) {
 				}
 			}
 			f.wantBehind("at last", 16)
-			if synced, reason := f.health(); synced || reason != telemetry.UnsyncedAncestor {
-				t.Errorf("synced = %v (%s), want false (%s)", synced, reason, telemetry.UnsyncedAncestor)
+			if synced, reason := f.health(); synced || reason != health.UnsyncedAncestor {
+				t.Errorf("synced = %v (%s), want false (%s)", synced, reason, health.UnsyncedAncestor)
 			}
 			before := f.requestsTo("lone", byRoot)
 			if before > 20 {

@@ -11,6 +11,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
+	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
@@ -265,8 +266,8 @@ func TestOrphanFlood(t *testing.T) {
 	if n := f.requestsTo("honest", byRoot); n > 3*maxOrphans/maxRoots {
 		t.Errorf("%d requests to the honest peer, want at most %d", n, 3*maxOrphans/maxRoots)
 	}
-	if synced, reason := f.health(); synced || reason != telemetry.UnsyncedAncestor {
-		t.Errorf("synced = %v (%s) while signed blocks wait, want false (%s)", synced, reason, telemetry.UnsyncedAncestor)
+	if synced, reason := f.health(); synced || reason != health.UnsyncedAncestor {
+		t.Errorf("synced = %v (%s) while signed blocks wait, want false (%s)", synced, reason, health.UnsyncedAncestor)
 	}
 
 	// Finality passes the flood, and ends it.

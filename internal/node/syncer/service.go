@@ -25,6 +25,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
@@ -91,7 +92,7 @@ type Config struct {
 	// Network may be given later, by SetNetwork.
 	Network p2p.Requester
 	// Pulse beats while the service looks at what it waits for. It may be nil.
-	Pulse *telemetry.Pulse
+	Pulse *health.Pulse
 }
 
 // Service is a p2p.Handler.
@@ -133,7 +134,7 @@ type Service struct {
 var _ p2p.Handler = (*Service)(nil)
 
 // View is how far the node is, as the service sees it. With the head and the clock,
-// it is all that telemetry.Evaluate needs to decide whether the node is synced.
+// it is all that health.Evaluate needs to decide whether the node is synced.
 type View struct {
 	State State
 	// Distance is the number of slots from our head to the best block known, 0 where

@@ -20,6 +20,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/guard"
+	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
@@ -65,7 +66,7 @@ type Config struct {
 	Observer *telemetry.Observer
 	Log      *slog.Logger
 	// Pulse beats while duties are done. It may be nil.
-	Pulse *telemetry.Pulse
+	Pulse *health.Pulse
 }
 
 // Service does duties.

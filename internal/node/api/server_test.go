@@ -1,9 +1,10 @@
-package telemetry
+package api
 
 import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,12 +13,14 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/health"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestMux(t *testing.T) {
-	mux := NewMux(newTestMetrics(), new(Health))
+	mux := NewMux(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "# HELP ") }), new(health.Monitor))
 	for _, test := range []struct {
 		method, path string
 		status       int
@@ -60,7 +63,7 @@ func TestServeFinishesOpenRequests(t *testing.T) {
 		_, _ = io.WriteString(w, "done")
 	})
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, ln, handler) }()
+	go func() { served <- Serve(ctx, ln, handler, slog.Default()) }()
 
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get("http://" + ln.Addr().String())
@@ -83,7 +86,7 @@ func TestServeFinishesOpenRequests(t *testing.T) {
 func TestServeReportsABrokenListener(t *testing.T) {
 	ln := listen(t)
 	ln.Close()
-	if err := Serve(t.Context(), ln, http.NotFoundHandler()); !errors.Is(err, net.ErrClosed) {
+	if err := Serve(t.Context(), ln, http.NotFoundHandler(), slog.Default()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Serve on a closed listener returned %v, want %v", err, net.ErrClosed)
 	}
 }
@@ -91,14 +94,14 @@ func TestServeReportsABrokenListener(t *testing.T) {
 func TestServeOfADoneContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Serve(ctx, listen(t), http.NotFoundHandler()); err != nil {
+	if err := Serve(ctx, listen(t), http.NotFoundHandler(), slog.Default()); err != nil {
 		t.Errorf("Serve returned %v, want nil", err)
 	}
 }
 
 // TestServeLimits holds that no request can be of any size, or take any time.
 func TestServeLimits(t *testing.T) {
-	s := newServer(nil)
+	s := newServer(nil, slog.Default())
 	for name, limit := range map[string]time.Duration{
 		"header": s.ReadHeaderTimeout, "request": s.ReadTimeout, "response": s.WriteTimeout, "idleness": s.IdleTimeout,
 	} {
@@ -114,7 +117,7 @@ func TestServeLimits(t *testing.T) {
 		served <- Serve(ctx, ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, err := io.Copy(io.Discard, r.Body)
 			read <- err
-		}))
+		}), slog.Default())
 	}()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for _, size := range []int{maxBodyBytes, maxBodyBytes + 1} {

@@ -1,0 +1,85 @@
+package health
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ping is the check that the server answers.
+var ping = Check{"ping", func() error { return nil }}
+
+// Livez serves /livez, which fails if an event loop is stuck.
+func (m *Monitor) Livez() http.Handler {
+	return probe("livez", func() []Check { return slices.Concat([]Check{ping}, m.live) })
+}
+
+// Readyz serves /readyz, which fails unless the node is live, connected and synced.
+func (m *Monitor) Readyz() http.Handler {
+	return probe("readyz", func() []Check {
+		return slices.Concat([]Check{ping}, m.live, m.ready, []Check{{"synced", m.syncedCheck}})
+	})
+}
+
+// probe answers in the format of kube-apiserver: 200 and "ok", or with ?verbose a line
+// for each check. ?exclude=name, which may be repeated, leaves a check out. If a check
+// fails, the lines are always sent, and the status is 503. kube-apiserver sends 500,
+// but the server works; the node behind it is unavailable, as /health reports it.
+func probe(name string, checks func() []Check) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		exclude := make(map[string]bool)
+		for _, e := range query["exclude"] {
+			exclude[e] = true
+		}
+		var body strings.Builder
+		failed := false
+		for _, c := range checks() {
+			if exclude[c.Name] {
+				delete(exclude, c.Name)
+				fmt.Fprintf(&body, "[+]%s excluded: ok\n", c.Name)
+			} else if err := c.Run(); err != nil {
+				failed = true
+				fmt.Fprintf(&body, "[-]%s failed: %s\n", c.Name, strings.Join(strings.Fields(err.Error()), " "))
+			} else {
+				fmt.Fprintf(&body, "[+]%s ok\n", c.Name)
+			}
+		}
+		if len(exclude) > 0 {
+			fmt.Fprintf(&body, "warn: some health checks cannot be excluded: no matches for %s\n", quotedNames(exclude))
+		}
+		text, code := "ok", http.StatusOK
+		switch {
+		case failed:
+			text, code = body.String()+name+" check failed\n", http.StatusServiceUnavailable
+		case query.Has("verbose"):
+			text = body.String() + name + " check passed\n"
+		}
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		write(w, r, code, "text/plain; charset=utf-8", []byte(text))
+	})
+}
+
+// write sends a response that must not be cached.
+func write(w http.ResponseWriter, r *http.Request, code int, contentType string, body []byte) {
+	header := w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}
+
+// quotedNames returns the quoted names in a set, in order.
+func quotedNames(set map[string]bool) string {
+	var names []string
+	for name := range set {
+		names = append(names, strconv.Quote(name))
+	}
+	slices.Sort(names)
+	return strings.Join(names, ",")
+}
