@@ -131,7 +131,7 @@ func TestReadOnlyKeys(t *testing.T) {
 
 	out, err := unprivileged(args).CombinedOutput()
 	var exit *exec.ExitError
-	want := filepath.Join(dir, "hash-sig-keys") + ": cannot be written, but what the keys sign must be recorded: set --data-dir (LEANSPEC_DATA_DIR)"
+	want := filepath.Join(dir, "hash-sig-keys") + ": not writable, but signatures must be recorded: set --data-dir (LEANSPEC_DATA_DIR)"
 	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), want) {
 		t.Fatalf("without a data folder: %v, want code 2 and %q:\n%s", err, want, out)
 	}

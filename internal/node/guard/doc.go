@@ -1,19 +1,19 @@
-// Package guard remembers on disk what was signed with the one-time keys of the
-// validators, and refuses a second message for a slot.
+// Package guard keeps a durable record of what the validators' one-time keys have
+// signed, and refuses a second message for a slot.
 //
-// Whoever signs two messages for one slot with one XMSS key has given the key
-// away. So a signature may leave the process only after [Key.Reserve] has made
-// (public key, slot, message) durable, and Reserve says no to every other message
-// for that slot and to every slot before it.
+// Two signatures of one XMSS key for one slot reveal the key. So a signature may
+// leave the process only after [Key.Reserve] has made (public key, slot, message)
+// durable. Reserve refuses every other message for that slot, and every earlier
+// slot.
 //
-// The record of a key is kept in two places: beside the key file, and in the data
-// folder if the node has one. A restored or lost folder is noticed by the other,
-// and the higher record wins. While a guard is open the key files are locked, so
-// that a second node on the same machine cannot use them.
+// Each record is stored twice: beside the key file, and in the data folder if the
+// node has one. If one copy is lost or restored from a backup, the higher record
+// applies. While a guard is open it locks the key files, so that no other process
+// on the machine can use them.
 //
-// A key without a record after genesis may have signed any slot so far. It is
-// closed up to the slot after the current one, and reported.
+// After genesis, a key without a record may have signed any slot so far. [Open]
+// closes such a key up to the slot after the current one, and reports it.
 //
-// What no file can tell: keys that were copied to another machine, and both
-// copies of a record restored at once.
+// The guard cannot detect that a key is also in use on another machine, or that
+// both copies of a record were restored together.
 package guard

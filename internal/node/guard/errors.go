@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// RefusedError is the refusal to sign: the slot is closed, or was signed with
-// another message.
+// RefusedError is returned for a slot that is closed or was signed with another
+// message.
 type RefusedError struct {
 	Slot uint64
-	// Latest is the key's record.
+	// Latest is the record of the key.
 	Latest Record
 	// EarlierRun is set if Latest is from before this process.
 	EarlierRun bool
@@ -17,33 +17,33 @@ type RefusedError struct {
 
 // Error implements error.
 func (e *RefusedError) Error() string {
-	what := "was signed with another message"
+	reason := "was signed with another message"
 	switch {
 	case e.Slot < e.Latest.Slot:
-		what = fmt.Sprintf("is before slot %d, the latest signed", e.Latest.Slot)
+		reason = fmt.Sprintf("is before slot %d, the latest signed", e.Latest.Slot)
 	case e.Latest.Kind == Closed:
-		what = "may have been signed with another message"
+		reason = "may have been signed with another message"
 	}
 	if e.EarlierRun {
-		what += " by an earlier run"
+		reason += " by an earlier run"
 	}
-	return fmt.Sprintf("refused to sign: slot %d %s, and two messages for one slot give the key away", e.Slot, what)
+	return fmt.Sprintf("refused to sign: slot %d %s; two signatures for one slot reveal the key", e.Slot, reason)
 }
 
-// WriteError is a failure to make a record durable. What is on disk is not known
-// any more, so the key signs nothing until the process starts again.
+// WriteError is returned if a record cannot be made durable. The content of the disk
+// is then unknown, so the key signs nothing until the process restarts.
 type WriteError struct {
-	File string // the record
+	File string // of the record
 	Err  error
 }
 
 // Error implements error.
 func (e *WriteError) Error() string {
-	return fmt.Sprintf("%s: cannot record what is signed, so nothing is signed: %s", e.File, e.Err)
+	return fmt.Sprintf("%s: cannot record the signature, so the key does not sign: %s", e.File, e.Err)
 }
 
 // Unwrap returns the cause.
 func (e *WriteError) Unwrap() error { return e.Err }
 
-// errClosed: the locks are given up, and another process may sign.
+// errClosed is returned after Close has released the locks.
 var errClosed = errors.New("the guard is closed")

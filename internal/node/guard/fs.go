@@ -8,12 +8,13 @@ import (
 	"path/filepath"
 )
 
-// FS is what the guard needs of a file system. Tests have one that loses power.
+// FS is the part of a file system that the guard uses. Tests replace it with one
+// that simulates power cuts.
 type FS interface {
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	Mkdir(name string, perm fs.FileMode) error
 	Rename(from, to string) error
-	// SyncDir makes what was made and renamed in a folder durable.
+	// SyncDir makes the new and renamed entries of a folder durable.
 	SyncDir(name string) error
 }
 
@@ -25,13 +26,13 @@ type File interface {
 	Sync() error
 }
 
-// diskFS is the machine's file system.
+// diskFS is the FS of the operating system.
 type diskFS struct{}
 
 func (diskFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	f, err := os.OpenFile(name, flag, perm)
 	if err != nil {
-		return nil, err // not a File that holds a nil *os.File
+		return nil, err // and not a File that holds a nil *os.File
 	}
 	return f, nil
 }
@@ -47,7 +48,7 @@ func (diskFS) SyncDir(name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// readAll reads a file of at most limit bytes; what is beyond is not looked at.
+// readAll reads at most the first limit bytes of a file.
 func readAll(fsys FS, path string, limit int) ([]byte, error) {
 	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
@@ -62,28 +63,33 @@ func readAll(fsys FS, path string, limit int) ([]byte, error) {
 	return data[:n], nil
 }
 
-// replace puts a file into its place at once and durably: after a crash there is
-// the old file or the new one.
+// replace writes a file atomically and durably: after a crash the path has either
+// the old content or the new one.
 func replace(fsys FS, path string, data []byte) error {
-	unfinished := path + ".new"
-	f, err := fsys.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	temporary := path + ".new"
+	f, err := fsys.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(data, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := writeSyncClose(f, data, 0); err != nil {
 		return err
 	}
-	if err := fsys.Rename(unfinished, path); err != nil {
+	if err := fsys.Rename(temporary, path); err != nil {
 		return err
 	}
 	return fsys.SyncDir(filepath.Dir(path))
 }
 
-// makeDir makes a folder durably, with those above it that are missing.
+// writeSyncClose writes data at an offset, makes it durable and closes the file.
+func writeSyncClose(f File, data []byte, offset int64) error {
+	_, err := f.WriteAt(data, offset)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// makeDir creates a folder and its missing parents durably.
 func makeDir(fsys FS, dir string) error {
 	err := fsys.Mkdir(dir, 0o700)
 	parent := filepath.Dir(dir)

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,26 +18,27 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
-// folder is the guard's folder in the data folder, lockName the file in it that
-// is locked.
+// folder is the guard's folder in the data folder, lockName the file in it that Open
+// locks.
 const (
 	folder   = "guard"
 	lockName = "lock"
 )
 
-// opening is how many keys are opened at once: it is all waiting for the disk.
-const opening = 16
+// maxLoads bounds the number of records that Open reads and writes concurrently. Each
+// of them mostly waits for the disk.
+const maxLoads = 16
 
 // KeyFile is a key to guard.
 type KeyFile struct {
 	Path      string // of the secret key
 	PublicKey PublicKey
-	// Validator and Role are for the reader of logs.
+	// Validator and Role identify the key in logs.
 	Validator uint64
 	Role      config.Role
 }
 
-// KeyFiles lists the keys of validators, two each.
+// KeyFiles returns the two keys of each validator.
 func KeyFiles(keys []config.ValidatorKeys) []KeyFile {
 	var files []KeyFile
 	for _, k := range keys {
@@ -47,21 +49,22 @@ func KeyFiles(keys []config.ValidatorKeys) []KeyFile {
 	return files
 }
 
-// Options are what Open needs.
+// Options configures Open.
 type Options struct {
 	Keys []KeyFile
-	// DataDir is the node's data folder, or empty.
+	// DataDir is the node's data folder. If it is empty, records are only stored
+	// beside the keys.
 	DataDir string
-	// Now returns the current slot, and whether genesis is over. Open calls it after
-	// it has the locks: from then on no other process on this machine can sign.
+	// Now returns the current slot, and whether genesis has passed. Open calls it while
+	// it holds the locks, when no other process on this machine can sign.
 	Now func() (slot uint64, begun bool)
 	Log *slog.Logger
 
-	fs   FS                                                // the machine's if nil
+	fs   FS                                                // the operating system's if nil
 	lock func(path string, create bool) (io.Closer, error) // flock if nil
 }
 
-// Guard holds the records and the locks of some keys.
+// Guard holds the records and the locks of a set of keys.
 type Guard struct {
 	keys    []*Key
 	byKey   map[PublicKey]*Key
@@ -72,18 +75,19 @@ type Guard struct {
 // Missing lists the keys for which Open found no record after genesis.
 type Missing struct {
 	Keys []KeyFile
-	// Slot is the slot in which Open did not find the records, and Closed the last
-	// slot for which the keys sign nothing.
+	// Slot is the slot in which Open looked for the records. Closed is the last slot for
+	// which the keys sign nothing.
 	Slot, Closed uint64
 }
 
 // Open locks the keys, reads their records and brings all copies up to date.
 //
-// Before genesis a key without a record has signed nothing. After genesis it may
-// have signed any slot so far, so Open closes it, durably, up to the slot after
-// the current one, and lists it in [Guard.Missing].
+// Before genesis a key without a record has signed nothing. After genesis it may have
+// signed any slot so far, so Open durably closes it up to the slot after the current
+// one, and lists it in [Guard.Missing].
 //
-// With no keys Open touches nothing. Errors are of type [*config.Error].
+// Without keys Open creates and locks no file. Errors are of type [*config.Error]. The
+// caller must call [Guard.Close].
 func Open(o Options) (*Guard, error) {
 	if o.fs == nil {
 		o.fs = diskFS{}
@@ -92,9 +96,6 @@ func Open(o Options) (*Guard, error) {
 		o.lock = lockFile
 	}
 	g := &Guard{byKey: make(map[PublicKey]*Key)}
-	if len(o.Keys) == 0 {
-		return g, nil
-	}
 	if err := g.open(&o); err != nil {
 		g.Close()
 		return nil, err
@@ -103,32 +104,29 @@ func Open(o Options) (*Guard, error) {
 }
 
 func (g *Guard) open(o *Options) error {
+	if len(o.Keys) == 0 {
+		return nil
+	}
 	if err := g.takeLocks(o); err != nil {
 		return err
 	}
 	slot, begun := o.Now()
 	l := loading{Options: o, slot: slot, begun: begun}
-	for _, file := range o.Keys {
+	failures := make([]error, len(o.Keys))
+	limit := make(chan struct{}, maxLoads)
+	var wg sync.WaitGroup
+	for i, file := range o.Keys {
 		k := &Key{KeyFile: file, fs: o.fs}
 		g.keys, g.byKey[file.PublicKey] = append(g.keys, k), k
-	}
-	failures := make([]error, len(g.keys))
-	next := make(chan int)
-	var wg sync.WaitGroup
-	for range min(opening, len(g.keys)) {
+		limit <- struct{}{}
 		wg.Go(func() {
-			for i := range next {
-				failures[i] = g.keys[i].load(&l)
-			}
+			failures[i] = k.load(&l)
+			<-limit
 		})
 	}
-	for i := range g.keys {
-		next <- i
-	}
-	close(next)
 	wg.Wait()
-	if i := slices.IndexFunc(failures, func(err error) bool { return err != nil }); i >= 0 {
-		return failures[i]
+	if err := cmp.Or(failures...); err != nil {
+		return err
 	}
 	g.missing = Missing{Slot: slot, Closed: l.closed().Slot}
 	for _, k := range g.keys {
@@ -140,19 +138,19 @@ func (g *Guard) open(o *Options) error {
 	return nil
 }
 
-// loading is what the keys share while their records are read.
+// loading is the state that the keys share while Open reads their records.
 type loading struct {
 	*Options
 	slot       uint64
 	begun      bool
-	unwritable sync.Map // folders of which a warning says that they cannot be written
+	unwritable sync.Map // folders for which a warning was logged
 }
 
-// closed is the record of a key of which nothing is known. The slot after the
-// current one is closed too, because the clock may have been ahead a moment ago.
+// closed returns the record of a key that may have signed any slot so far. It closes
+// the next slot too, because the clock may have been ahead when the key signed.
 func (l *loading) closed() Record { return Record{Kind: Closed, Slot: l.slot + 1} }
 
-// takeLocks locks the key files and the guard's data folder.
+// takeLocks locks the key files and the guard's folder in the data folder.
 func (g *Guard) takeLocks(o *Options) error {
 	take := func(path string, create bool) error {
 		lock, err := o.lock(path, create)
@@ -160,10 +158,10 @@ func (g *Guard) takeLocks(o *Options) error {
 		switch {
 		case errors.As(err, &held):
 			return &config.Error{File: path, Err: err,
-				Problem: "in use by another process" + held.holder() + ": two nodes that sign with one key give it away"}
+				Problem: "in use by another process" + held.holder() + "; two nodes that sign with one key reveal it"}
 		case errors.Is(err, errNoLocks):
-			o.Log.Warn("a key file cannot be locked here", "file", path, telemetry.Err(err),
-				telemetry.Advice("make sure that no other node uses it: two nodes that sign with one key give it away"))
+			o.Log.Warn("key file cannot be locked", "file", path, telemetry.Err(err),
+				telemetry.Advice("Make sure that no other node uses this key. Two nodes that sign with one key reveal it."))
 		case err != nil:
 			return fileError(path, err)
 		}
@@ -187,13 +185,13 @@ func (g *Guard) takeLocks(o *Options) error {
 	return take(filepath.Join(dir, lockName), true)
 }
 
-// Missing returns the keys for which there was no record.
+// Missing returns the keys for which Open found no record after genesis.
 func (g *Guard) Missing() Missing { return g.missing }
 
-// Key returns the guard of a key, nil if it is not guarded here.
+// Key returns the guard of a key, or nil if the key is not in Options.Keys.
 func (g *Guard) Key(public PublicKey) *Key { return g.byKey[public] }
 
-// Close gives up the locks. The keys sign no more.
+// Close releases the locks. After it, Reserve and Raise fail.
 func (g *Guard) Close() {
 	for _, k := range g.keys {
 		k.mu.Lock()
@@ -206,41 +204,41 @@ func (g *Guard) Close() {
 	g.locks = nil
 }
 
-// places are where the record of a key is, beside the key first.
-func (f *KeyFile) places(dataDir string) []place {
+// recordFiles returns the files of the record of a key, the one beside the key first.
+func (f *KeyFile) recordFiles(dataDir string) []recordFile {
 	path := f.Path
-	// One record for one file, whatever it is called.
+	// A key has one record, whichever link names it.
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	places := []place{{path: fmt.Sprintf("%s.%x.guard", path, f.PublicKey[:4])}}
+	files := []recordFile{{path: fmt.Sprintf("%s.%x.guard", path, f.PublicKey[:4])}}
 	if dataDir != "" {
 		name := hex.EncodeToString(f.PublicKey[:]) + ".guard"
-		places = append(places, place{path: filepath.Join(dataDir, folder, name), inData: true})
+		files = append(files, recordFile{path: filepath.Join(dataDir, folder, name), inData: true})
 	}
-	return places
+	return files
 }
 
-// copyOf is what was found at a place.
-type copyOf struct {
-	place
+// recordCopy is one copy of a record.
+type recordCopy struct {
+	recordFile
 	found bool
 	content
 }
 
-// read reads the record of a key at its places, and what they say together.
-func (f *KeyFile) read(fsys FS, places []place) (copies []copyOf, merged Record, err error) {
-	for _, p := range places {
-		c := copyOf{place: p}
-		data, err := readAll(fsys, p.path, fileSize)
+// read reads the copies of the record of a key, and merges their records.
+func (f *KeyFile) read(fsys FS, dataDir string) (copies []recordCopy, merged Record, err error) {
+	for _, file := range f.recordFiles(dataDir) {
+		c := recordCopy{recordFile: file}
+		data, err := readAll(fsys, c.path, fileSize)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return nil, merged, fileError(p.path, err)
+			return nil, merged, fileError(c.path, err)
 		default:
 			c.found = true
 			if c.content, err = decodeFile(f.PublicKey, data); err != nil {
-				return nil, merged, contentError(p.path, err)
+				return nil, merged, contentError(c.path, err)
 			}
 		}
 		copies = append(copies, c)
@@ -248,135 +246,138 @@ func (f *KeyFile) read(fsys FS, places []place) (copies []copyOf, merged Record,
 	for i, c := range copies {
 		if merged, err = merge(merged, c.record); err != nil {
 			return nil, merged, &config.Error{File: c.path, Err: err, Problem: fmt.Sprintf(
-				"says that 0x%x was signed for slot %d, and %s that 0x%x was: the key may be given away, so it signs no more",
+				"message 0x%x was signed for slot %d, but %s has 0x%x; the key may be revealed, so it does not sign any more",
 				c.record.Message, c.record.Slot, copies[i-1].path, copies[i-1].record.Message)}
 		}
 	}
 	return copies, merged, nil
 }
 
-// Folders returns the folders in which the record of a key is.
+// Folders returns the folders in which the copies of the record of a key are.
 func Folders(f KeyFile, dataDir string) []string {
 	var folders []string
-	for _, p := range f.places(dataDir) {
-		folders = append(folders, filepath.Dir(p.path))
+	for _, file := range f.recordFiles(dataDir) {
+		folders = append(folders, filepath.Dir(file.path))
 	}
 	return folders
 }
 
-// Read returns the record of a key, and whether there is one, without locking or
-// changing anything: a node may use the key.
+// Read returns the record of a key, and whether there is one. It locks and changes
+// nothing, so a node may use the key at the same time.
 func Read(f KeyFile, dataDir string) (record Record, found bool, err error) {
-	copies, record, err := f.read(diskFS{}, f.places(dataDir))
-	return record, slices.ContainsFunc(copies, func(c copyOf) bool { return c.found }), err
+	copies, record, err := f.read(diskFS{}, dataDir)
+	return record, slices.ContainsFunc(copies, func(c recordCopy) bool { return c.found }), err
 }
 
-// load reads the record and brings all places up to date.
-func (k *Key) load(o *loading) error {
-	copies, merged, err := k.read(o.fs, k.KeyFile.places(o.DataDir))
+// load reads the record and brings all its copies up to date.
+func (k *Key) load(l *loading) error {
+	copies, merged, err := k.read(l.fs, l.DataDir)
 	if err != nil {
 		return err
 	}
-	known, upToDate := merged, true
 	var highest uint64
 	for _, c := range copies {
 		highest = max(highest, c.sequence)
 	}
+	record, sequence := merged, highest
+	upToDate := true
 	for i, c := range copies {
-		behind := c.record != known
-		if !c.found || c.torn || behind || c.sequence != highest {
+		if !c.found || c.torn || c.record != merged || c.sequence != highest {
 			upToDate = false
 		}
-		other := copies[(i+1)%len(copies)] // the copy itself if there is but one
-		switch {
-		case c.torn:
-			o.Log.Warn("half of a record of signatures is damaged, as by a power cut", "file", c.path,
-				telemetry.Advice("nothing to do: it is written anew, and slots that may have been signed are closed"))
-			if !(other.found && !other.torn && other.sequence >= c.sequence) {
-				// The damaged half may have had a later slot, up to the current one.
-				merged = Record{Kind: Closed, Slot: max(known.Slot, o.slot)}
-			}
-		// A crash between two writes leaves one copy behind by one.
-		case c.found && behind && highest-c.sequence > 1:
-			o.Log.Warn("record of signatures is behind its copy, whose higher record is used",
-				"file", c.path, "record", c.record.String(), "copy", other.path, "copy_record", other.record.String(),
-				telemetry.Advice("was the folder restored from a backup? Never restore the records of signatures"))
+		other := copies[(i+1)%len(copies)] // c itself if there is one copy
+		if c.torn && (!other.found || other.torn || other.sequence < c.sequence) {
+			// The damaged cell may have held a later slot, up to the current one.
+			record = Record{Kind: Closed, Slot: max(merged.Slot, l.slot)}
 		}
 	}
-	sequence := highest
 	if !upToDate {
-		sequence = (highest+3)&^1 - 1 // odd: the second half of a new file
+		sequence = (highest+3)&^1 - 1 // odd: that of the second cell of a new file
 	}
-	// A record that cannot be written may be an old one, from before the folder was
-	// read-only. So the places with a record come first: where none of them can be
-	// written the key has no record that counts.
+	// Copies that exist come first. A copy that cannot be written may be from before the
+	// folder became read-only, so if no copy that exists can be written, the key counts
+	// as a key without a record.
 	if last := copies[len(copies)-1]; !copies[0].found && last.found {
 		slices.Reverse(copies)
 	}
-	for _, c := range copies {
-		recorded := len(k.places) > 0 && !k.missing
-		switch {
-		case c.found || k.missing:
-		case recorded && copies[0].found:
-			o.Log.Info("record of signatures is missing, taken from its copy", "file", c.path, "copy", copies[0].path)
-		case o.begun && !recorded:
+	for i, c := range copies {
+		if !c.found && l.begun && len(k.files) == 0 {
 			k.missing = true
-			merged, _ = merge(merged, o.closed()) // a closed record conflicts with none
+			record, _ = merge(record, l.closed()) // a closed record conflicts with no record
 		}
 		if upToDate {
-			err = c.probe(o.fs)
+			err = c.probe(l.fs)
 		} else {
-			err = c.replace(o.fs, k.PublicKey, merged, sequence-1)
+			err = c.replace(l.fs, k.PublicKey, record, sequence-1)
 		}
+		dir := filepath.Dir(c.path)
 		switch {
 		case err == nil:
-			k.places = append(k.places, c.place)
+			k.files = append(k.files, c.recordFile)
+			if !k.missing {
+				c.logRepair(l.Log, merged, copies[(i+1)%len(copies)])
+			}
 		case c.inData:
 			return dataError(c.path, err)
 		case !notWritable(err):
 			return fileError(c.path, err)
+		case l.DataDir == "":
+			return &config.Error{File: dir, Err: err, Problem: "not writable, but signatures must be recorded: " +
+				"set --data-dir (LEANSPEC_DATA_DIR) to a folder that outlives the node"}
 		default:
-			dir := filepath.Dir(c.path)
-			if o.DataDir == "" {
-				return &config.Error{File: dir, Err: err, Problem: "cannot be written, but what the keys sign must be recorded: " +
-					"set --data-dir (LEANSPEC_DATA_DIR) to a folder that outlives the node"}
-			}
-			if _, warned := o.unwritable.LoadOrStore(dir, true); !warned {
-				o.Log.Warn("the folder of the keys cannot be written", "keys", dir, "data_dir", o.DataDir,
-					telemetry.Advice("what is signed is recorded in the data folder alone, so keep that"))
+			if _, warned := l.unwritable.LoadOrStore(dir, true); !warned {
+				l.Log.Warn("folder of the keys is not writable", "keys", dir, "data_dir", l.DataDir,
+					telemetry.Advice("Keep the data folder: it has the only record of what the keys have signed."))
 			}
 		}
 	}
-	k.record, k.loaded, k.sequence = merged, merged, sequence
+	k.record, k.loaded, k.sequence = record, record, sequence
 	return nil
 }
 
-// probe makes sure that the file can be written.
-func (p place) probe(fsys FS) error {
-	f, err := fsys.OpenFile(p.path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-// report writes what is known of the key.
-func (k *Key) report(o *loading) {
-	log := o.Log.With(telemetry.Validator(k.Validator), "role", k.Role.String())
-	log.Debug("key", "record", k.record.String(), "file", k.places[0].path)
-	if k.record.Kind != Unused && (!o.begun || k.record.Slot > o.slot) && k.record != o.closed() {
-		log.Warn("the key has signed for a slot that is yet to come, and signs nothing until it is over",
-			telemetry.Slot(o.slot), "signed_slot", k.record.Slot, "next_slot", k.record.Slot+1,
-			telemetry.Advice("is the clock behind, or are these the keys of an earlier network? genesis --force makes new ones"))
+// logRepair logs why the copy had to be written again. It is called after the write, so
+// a copy in a read-only folder is not reported at each start.
+func (c *recordCopy) logRepair(log *slog.Logger, merged Record, other recordCopy) {
+	switch {
+	case c.torn:
+		log.Warn("record of signatures was damaged", "file", c.path,
+			telemetry.Advice("A power cut can damage one of its two cells. Nothing to do: the node has rewritten it and does not sign slots that the damaged cell may have held."))
+	// A crash between two writes leaves one copy one write behind.
+	case c.found && c.record != merged && other.sequence > c.sequence+1:
+		log.Warn("record of signatures was behind its copy",
+			"file", c.path, "record", c.record.String(), "copy", other.path, "copy_record", other.record.String(),
+			telemetry.Advice("The node uses the higher record. Never restore records of signatures from a backup."))
+	case !c.found && other.found:
+		log.Info("missing record of signatures was restored from its copy", "file", c.path, "copy", other.path)
 	}
 }
 
-// notWritable: the file system or the permissions forbid it.
+// probe checks that the file can be written.
+func (f recordFile) probe(fsys FS) error {
+	opened, err := fsys.OpenFile(f.path, os.O_RDWR, 0)
+	if err == nil {
+		err = opened.Close()
+	}
+	return err
+}
+
+// report logs the record of the key, and warns if it is ahead of the clock.
+func (k *Key) report(l *loading) {
+	log := l.Log.With(telemetry.Validator(k.Validator), "role", k.Role.String())
+	log.Debug("key", "record", k.record.String(), "file", k.files[0].path)
+	if k.record.Kind != Unused && (!l.begun || k.record.Slot > l.slot) && k.record != l.closed() {
+		log.Warn("key has signed a future slot and does not sign until that slot is over",
+			telemetry.Slot(l.slot), "signed_slot", k.record.Slot, "next_slot", k.record.Slot+1,
+			telemetry.Advice("Check that the clock is not behind. If the keys are from an earlier network, make new ones with genesis --force."))
+	}
+}
+
+// notWritable reports whether permissions or a read-only file system caused the error.
 func notWritable(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
 
-// fileError names the file, and leaves out of the cause what repeats it.
+// fileError adds the path to an error, and removes a second mention of it.
 func fileError(path string, err error) error {
 	problem := err
 	var pathError *fs.PathError
@@ -386,26 +387,27 @@ func fileError(path string, err error) error {
 	return &config.Error{File: path, Problem: problem.Error(), Err: err}
 }
 
-// dataError says what to do about a data folder that cannot be written.
+// dataError returns the error for a path in the data folder, with advice if it is not
+// writable.
 func dataError(path string, err error) error {
 	if !notWritable(err) {
 		return fileError(path, err)
 	}
-	return &config.Error{File: path, Err: err, Problem: "cannot be written, but what the keys sign must be recorded in the data folder: " +
-		"let the node write to it, or set --data-dir (LEANSPEC_DATA_DIR) to another folder"}
+	return &config.Error{File: path, Err: err, Problem: "not writable, but signatures must be recorded in the data folder: " +
+		"make it writable for the node, or set --data-dir (LEANSPEC_DATA_DIR) to another folder"}
 }
 
-// contentError says what to do about a record that cannot be used.
+// contentError returns the error for a record that cannot be used, with advice.
 func contentError(path string, err error) error {
 	problem := err.Error()
 	switch {
 	case errors.Is(err, errDamaged):
-		problem = "damaged, so it does not say what was signed: restore it; or remove it if its copy is good; " +
-			"or find out the last signed slot, remove it, and write that with keys import"
+		problem = "both cells of the record are damaged: restore the file; or remove it if the other copy of the record is intact; " +
+			"or find the last slot that the key signed, remove the file, and write that slot with keys import"
 	case errors.Is(err, errConflict):
-		problem += ": the key may be given away, so it signs no more"
+		problem += "; the key may be revealed, so it does not sign any more"
 	case errors.Is(err, errVersion):
-		problem += ": written by a newer leanspec-node?"
+		problem += "; a newer leanspec-node may have written it"
 	}
 	return &config.Error{File: path, Problem: problem, Err: err}
 }

@@ -19,9 +19,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The files of the key that most tests have.
+// The two copies of the record of the key in most tests.
 const (
-	marker = "/keys/a.ssz.01020000.guard"
+	beside = "/keys/a.ssz.01020000.guard"
 	inData = "/data/guard/0102"
 )
 
@@ -31,24 +31,23 @@ func beforeGenesis() (slot uint64, begun bool) { return 0, false }
 
 func message(n byte) [32]byte { return [32]byte{n} }
 
-// world is one key, its files and the log.
-type world struct {
-	fs      *memFS
-	dataDir string
-	slot    uint64 // current
-	begun   bool   // genesis is over, as it is after the first start
-	lines   bytes.Buffer
-	guard   *Guard
-	// readOnly: the folder of the keys cannot be written.
-	readOnly bool
+// fixture is one key, its files and the log.
+type fixture struct {
+	fs       *memFS
+	dataDir  string
+	slot     uint64 // current
+	begun    bool   // genesis has passed; true after the first open
+	lines    bytes.Buffer
+	guard    *Guard
+	readOnly bool // the folder of the keys
 }
 
-func newWorld(dataDir string) *world {
-	return &world{fs: newMemFS("/keys"), dataDir: dataDir, slot: 100}
+func newFixture(dataDir string) *fixture {
+	return &fixture{fs: newMemFS("/keys"), dataDir: dataDir, slot: 100}
 }
 
-// open opens the key anew, as after a restart.
-func (w *world) open() (*Key, error) {
+// open opens the key, as after a restart.
+func (w *fixture) open() (*Key, error) {
 	if w.guard != nil {
 		w.guard.Close()
 	}
@@ -68,8 +67,8 @@ func (w *world) open() (*Key, error) {
 	return g.Key(public), nil
 }
 
-// protect makes the folder of the keys read-only, if it is to be.
-func (w *world) protect() {
+// protect makes the folder of the keys read-only if w.readOnly is set.
+func (w *fixture) protect() {
 	if !w.readOnly {
 		return
 	}
@@ -85,7 +84,7 @@ func (w *world) protect() {
 	}
 }
 
-func (w *world) mustOpen(t testing.TB) *Key {
+func (w *fixture) mustOpen(t testing.TB) *Key {
 	t.Helper()
 	k, err := w.open()
 	if err != nil {
@@ -97,7 +96,7 @@ func (w *world) mustOpen(t testing.TB) *Key {
 func mustReserve(t testing.TB, k *Key, slot uint64, m byte) {
 	t.Helper()
 	if err := k.Reserve(slot, message(m)); err != nil {
-		t.Fatalf("slot %d, message %d: %v", slot, m, err)
+		t.Fatalf("Reserve(%d, message %d) = %v, want no error", slot, m, err)
 	}
 }
 
@@ -105,81 +104,82 @@ func mustRefuse(t testing.TB, k *Key, slot uint64, m byte) {
 	t.Helper()
 	var refused *RefusedError
 	if err := k.Reserve(slot, message(m)); !errors.As(err, &refused) {
-		t.Errorf("slot %d, message %d: %v, want a refusal", slot, m, err)
+		t.Errorf("Reserve(%d, message %d) = %v, want a RefusedError", slot, m, err)
 	}
 }
 
 func TestReserve(t *testing.T) {
 	for _, dataDir := range []string{"", "/data", "/deep/er/data"} {
-		w := newWorld(dataDir)
+		w := newFixture(dataDir)
 		k := w.mustOpen(t)
 		if r := k.Record(); r.Kind != Unused {
-			t.Errorf("a new key has the record %s", r)
+			t.Errorf("record of a new key = %s, want %s", r, Record{})
 		}
 		mustReserve(t, k, 0, 1)
-		for _, again := range []bool{false, true} {
-			if again {
+		for _, restart := range []bool{false, true} {
+			if restart {
 				k = w.mustOpen(t)
 			}
 			mustReserve(t, k, 0, 1)
 			mustRefuse(t, k, 0, 2)
 		}
 		mustReserve(t, k, 7, 3)
-		for _, again := range []bool{false, true} {
-			if again {
+		for _, restart := range []bool{false, true} {
+			if restart {
 				k = w.mustOpen(t)
 			}
 			mustReserve(t, k, 7, 3)
 			mustRefuse(t, k, 7, 4)
 			mustRefuse(t, k, 6, 3)
-			mustRefuse(t, k, 0, 1) // is on record no more
+			mustRefuse(t, k, 0, 1) // not in the record any more
 		}
 		var refused *RefusedError
 		if err := k.Reserve(7, message(4)); !errors.As(err, &refused) || !refused.EarlierRun {
-			t.Errorf("%v: does not tell that an earlier run has signed", err)
+			t.Errorf("Reserve = %v, want a refusal with EarlierRun set", err)
 		}
 		mustReserve(t, k, 8, 4)
 		if err := k.Reserve(8, message(5)); !errors.As(err, &refused) || refused.EarlierRun {
-			t.Errorf("%v: tells of an earlier run", err)
+			t.Errorf("Reserve = %v, want a refusal without EarlierRun", err)
 		}
 		w.guard.Close()
-		if err := k.Reserve(9, message(1)); err == nil {
-			t.Error("signs after the locks are given up")
+		if err := k.Reserve(9, message(1)); !errors.Is(err, errClosed) {
+			t.Errorf("Reserve after Close = %v, want %v", err, errClosed)
 		}
 	}
 }
 
-// TestSameSlotCostsNothing: what is on record is not written again.
-func TestSameSlotCostsNothing(t *testing.T) {
-	w := newWorld("/data")
+// TestRepeatedReserve checks that a message that is already recorded is not written
+// again.
+func TestRepeatedReserve(t *testing.T) {
+	w := newFixture("/data")
 	k := w.mustOpen(t)
 	mustReserve(t, k, 1, 1)
 	before := w.fs.ops
 	mustReserve(t, k, 1, 1)
 	mustRefuse(t, k, 1, 2)
 	if w.fs.ops != before {
-		t.Errorf("%d operations for what is known", w.fs.ops-before)
+		t.Errorf("operations = %d, want 0", w.fs.ops-before)
 	}
 }
 
-// TestCopies: whatever happens to one of the two copies, the other one holds.
+// TestCopies checks that one of the two copies of a record is enough.
 func TestCopies(t *testing.T) {
 	for name, tt := range map[string]struct {
-		part string // of the file that something happens to
-		old  bool   // it is an older one again, else it is gone
+		part string // of the path of the changed copy
+		old  bool   // an older version replaces it; otherwise it is removed
 		log  string
 	}{
-		"data folder restored": {inData, true, "restored from a backup"},
-		"keys restored":        {marker, true, "restored from a backup"},
-		"data folder lost":     {inData, false, "is missing"},
-		"marker deleted":       {marker, false, "is missing"},
+		"data folder restored": {inData, true, "was behind its copy"},
+		"keys restored":        {beside, true, "was behind its copy"},
+		"data folder lost":     {inData, false, "was restored from its copy"},
+		"copy deleted":         {beside, false, "was restored from its copy"},
 	} {
-		w := newWorld("/data")
+		w := newFixture("/data")
 		k := w.mustOpen(t)
 		mustReserve(t, k, 10, 1)
 		old := w.fs.files(tt.part)
 		if len(old) != 1 {
-			t.Fatalf("%s: files %v, want one", name, old)
+			t.Fatalf("%s: files = %v, want one", name, old)
 		}
 		mustReserve(t, k, 11, 1)
 		mustReserve(t, k, 20, 1)
@@ -191,12 +191,12 @@ func TestCopies(t *testing.T) {
 		w.fs.set(old)
 		k = w.mustOpen(t)
 		if !strings.Contains(w.lines.String(), tt.log) {
-			t.Errorf("%s: the log says %q, want %q", name, w.lines.String(), tt.log)
+			t.Errorf("%s: log = %q, want %q", name, w.lines.String(), tt.log)
 		}
 		mustRefuse(t, k, 20, 2)
 		mustRefuse(t, k, 11, 2)
 		mustReserve(t, k, 20, 1)
-		// And it is mended: now the other one may be lost.
+		// The copy is repaired, so the other one may be lost.
 		for path := range w.fs.files(".guard") {
 			if !strings.Contains(path, tt.part) {
 				w.fs.set(map[string][]byte{path: nil})
@@ -207,23 +207,23 @@ func TestCopies(t *testing.T) {
 		mustReserve(t, k, 21, 2)
 		w.mustOpen(t)
 		if w.lines.Len() > 0 {
-			t.Errorf("%s: a healthy record is not quiet: %s", name, w.lines.String())
+			t.Errorf("%s: log with intact records = %q, want no line", name, w.lines.String())
 		}
 	}
 }
 
-// TestMissing: a key without a record after genesis signs nothing up to the slot
-// after the current one, whatever becomes of the process.
+// TestMissing checks that a key without a record after genesis signs nothing up to the
+// slot after the current one, also after a restart or a power cut.
 func TestMissing(t *testing.T) {
 	for _, dataDir := range []string{"", "/data"} {
-		for _, lost := range []bool{true, false} { // the record was lost, or never was there
-			w := newWorld(dataDir)
+		for _, lost := range []bool{true, false} { // the record was lost, or never existed
+			w := newFixture(dataDir)
 			w.slot, w.begun = 41, true
 			if lost {
 				w.begun = false
 				mustReserve(t, w.mustOpen(t), 40, 1)
 				if got := w.guard.Missing(); len(got.Keys) > 0 {
-					t.Errorf("before genesis missing = %+v, want no key", got)
+					t.Errorf("missing before genesis = %+v, want no key", got)
 				}
 				for path := range w.fs.files(".guard") {
 					w.fs.set(map[string][]byte{path: nil})
@@ -236,7 +236,7 @@ func TestMissing(t *testing.T) {
 			if got, want := k.Record(), (Record{Kind: Closed, Slot: 42}); got != want {
 				t.Errorf("record = %s, want %s", got, want)
 			}
-			for _, again := range []string{"", "a restart", "a power cut"} {
+			for _, again := range []string{"the first start", "a restart", "a power cut"} {
 				switch again {
 				case "a restart":
 					k = w.mustOpen(t)
@@ -244,33 +244,33 @@ func TestMissing(t *testing.T) {
 					w.fs = w.fs.crash(rand.New(rand.NewPCG(1, 1)))
 					k = w.mustOpen(t)
 				}
-				if got := w.guard.Missing(); again != "" && len(got.Keys) > 0 {
-					t.Errorf("after %s missing = %+v, want no key", again, got)
+				if got := w.guard.Missing(); again != "the first start" && len(got.Keys) > 0 {
+					t.Errorf("missing after %s = %+v, want no key", again, got)
 				}
 				if w.lines.Len() > 0 {
-					t.Errorf("after %s the log says %s, want nothing", again, w.lines.String())
+					t.Errorf("log after %s = %q, want no line", again, w.lines.String())
 				}
 				for _, slot := range []uint64{40, 41, 42} {
-					if !k.Waits(slot) {
-						t.Errorf("after %s: Waits(%d) = false, want true", again, slot)
+					if !k.ClosedAtStart(slot) {
+						t.Errorf("ClosedAtStart(%d) after %s = false, want true", slot, again)
 					}
 					mustRefuse(t, k, slot, 1)
 				}
 			}
-			if k.Waits(43) {
-				t.Error("Waits(43) = true, want false")
+			if k.ClosedAtStart(43) {
+				t.Error("ClosedAtStart(43) = true, want false")
 			}
 			mustReserve(t, k, 43, 1)
-			if k = w.mustOpen(t); k.Waits(43) {
-				t.Error("after a signature Waits(43) = true, want false")
+			if k = w.mustOpen(t); k.ClosedAtStart(43) {
+				t.Error("ClosedAtStart(43) after a signature = true, want false")
 			}
 		}
 	}
 }
 
-// TestMissingTakesTheTimeUnderLock: another process may sign until it gives up the
-// locks, so the slot is that of a moment after them.
-func TestMissingTakesTheTimeUnderLock(t *testing.T) {
+// TestMissingReadsClockUnderLock checks that Open reads the clock after it has the
+// locks, because another process may sign until then.
+func TestMissingReadsClockUnderLock(t *testing.T) {
 	slot := uint64(7)
 	g, err := Open(Options{
 		Keys: []KeyFile{{Path: "/keys/a.ssz", PublicKey: public}}, Log: slog.New(slog.DiscardHandler),
@@ -286,14 +286,21 @@ func TestMissingTakesTheTimeUnderLock(t *testing.T) {
 	}
 }
 
-// TestOldRecordBesideReadOnlyKey: a record that cannot be written is one from
-// before the folder was read-only, so without the other copy it does not count.
+// TestOldRecordBesideReadOnlyKey checks that a record in a read-only folder does not
+// count without its copy, because it may be from before the folder became read-only.
 func TestOldRecordBesideReadOnlyKey(t *testing.T) {
-	w := newWorld("/data")
+	w := newFixture("/data")
 	mustReserve(t, w.mustOpen(t), 10, 1)
 	w.readOnly = true
 	k := w.mustOpen(t)
-	mustReserve(t, k, 100, 1)
+	for slot := uint64(98); slot <= 100; slot++ {
+		mustReserve(t, k, slot, 1)
+	}
+	k = w.mustOpen(t)
+	if lines := w.lines.String(); strings.Count(lines, "\n") != 1 || !strings.Contains(lines, "not writable") {
+		t.Errorf("log = %q, want one line that the folder is not writable", lines)
+	}
+	mustRefuse(t, k, 100, 2)
 	for path := range w.fs.files(inData) {
 		w.fs.set(map[string][]byte{path: nil})
 	}
@@ -305,7 +312,7 @@ func TestOldRecordBesideReadOnlyKey(t *testing.T) {
 	}
 	mustReserve(t, k, 102, 2)
 
-	// Once the folder can be written again, the record there is brought up to date.
+	// Once the folder is writable again, Open updates the record there.
 	w.fs.fail, w.readOnly = nil, false
 	w.mustOpen(t)
 	if got := w.guard.Missing(); len(got.Keys) != 0 {
@@ -318,21 +325,21 @@ func TestOldRecordBesideReadOnlyKey(t *testing.T) {
 }
 
 func TestConflict(t *testing.T) {
-	w := newWorld("/data")
+	w := newFixture("/data")
 	mustReserve(t, w.mustOpen(t), 10, 1)
-	other := newWorld("/data")
+	other := newFixture("/data")
 	mustReserve(t, other.mustOpen(t), 10, 2)
 	w.fs.set(other.fs.files(inData))
 	_, err := w.open()
 	var failure *config.Error
 	if !errors.As(err, &failure) || !errors.Is(err, errConflict) || !strings.Contains(err.Error(), "slot 10") {
-		t.Errorf("%v, want a conflict about slot 10", err)
+		t.Errorf("Open = %v, want a conflict about slot 10", err)
 	}
 }
 
-// TestKeyReplaced: a new key at an old path has a record of its own.
+// TestKeyReplaced checks that a new key at an old path has its own record.
 func TestKeyReplaced(t *testing.T) {
-	w := newWorld("")
+	w := newFixture("")
 	mustReserve(t, w.mustOpen(t), 10, 1)
 	old := public
 	defer func() { public = old }()
@@ -343,91 +350,92 @@ func TestKeyReplaced(t *testing.T) {
 	public = old
 	mustRefuse(t, w.mustOpen(t), 10, 2)
 
-	// A record under the name of another key is not taken for its own.
-	for _, data := range w.fs.files(marker) {
+	// A record of another key under the name of this key's record is refused.
+	for _, data := range w.fs.files(beside) {
 		w.fs.set(map[string][]byte{"/keys/a.ssz.09090000.guard": data})
 	}
 	public = PublicKey{9, 9}
 	if _, err := w.open(); err == nil || !strings.Contains(err.Error(), "another key") {
-		t.Errorf("%v, want an error about another key", err)
+		t.Errorf("Open = %v, want an error about another key", err)
 	}
 }
 
-// TestTorn damages each half of a record at every byte, and cuts the file
-// everywhere: what was signed is never forgotten.
+// TestTorn damages a record at every byte and cuts it at several sizes, and checks
+// that the key never signs a second message for a slot.
 func TestTorn(t *testing.T) {
-	w := newWorld("")
+	w := newFixture("")
 	k := w.mustOpen(t)
-	for slot := uint64(50); slot < 52; slot++ { // even and odd: the latest is in each half once
+	for slot := uint64(50); slot < 52; slot++ { // even and odd, so that each cell holds the latest record once
 		mustReserve(t, k, slot, 1)
-		good := w.fs.files(marker)[marker]
-		for half := range 2 {
+		good := w.fs.files(beside)[beside]
+		for c := range 2 {
 			for i := range cellSize {
 				bad := bytes.Clone(good)
-				bad[half*blockSize+i] ^= 0x10
-				checkDamaged(t, fmt.Sprintf("byte %d of half %d", i, half), bad, slot)
+				bad[c*blockSize+i] ^= 0x10
+				checkDamaged(t, fmt.Sprintf("byte %d of cell %d", i, c), bad, slot)
 			}
 		}
 		for _, size := range []int{1, 5, 127, 128, 129, 4095, 4096, 4097, 4096 + 127} {
 			checkDamaged(t, fmt.Sprintf("cut at %d", size), good[:size], slot)
 		}
-		if i := int64(len(good)); i != fileSize {
-			t.Fatalf("%d bytes, want %d", i, fileSize)
+		if len(good) != fileSize {
+			t.Fatalf("file size = %d, want %d", len(good), fileSize)
 		}
 	}
 }
 
-// checkDamaged opens a damaged record of a key that has signed for a slot.
+// checkDamaged opens a key with a damaged record and checks that it does not sign a
+// second message for a slot.
 func checkDamaged(t *testing.T, what string, data []byte, slot uint64) {
 	t.Helper()
-	w := newWorld("")
-	w.fs.set(map[string][]byte{marker: data})
+	w := newFixture("")
+	w.fs.set(map[string][]byte{beside: data})
 	k, err := w.open()
 	if len(data) < cellSize {
-		if !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), marker) || !strings.Contains(err.Error(), "keys import") {
-			t.Errorf("%s: %v, want an error that names the file and a way out", what, err)
+		if !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), beside) || !strings.Contains(err.Error(), "keys import") {
+			t.Errorf("%s: Open = %v, want an error that names the file and keys import", what, err)
 		}
 		return
 	}
 	if err != nil {
-		t.Errorf("%s: %v", what, err)
+		t.Errorf("%s: Open = %v, want no error", what, err)
 		return
 	}
 	mustRefuse(t, k, slot, 2)
-	mustRefuse(t, k, w.slot, 2) // the bad half could have had any slot up to now
+	mustRefuse(t, k, w.slot, 2) // the damaged cell may have held any slot up to the current one
 	mustReserve(t, k, w.slot+1, 2)
 	if !strings.Contains(w.lines.String(), "damaged") {
-		t.Errorf("%s: the log is silent about the damage: %q", what, w.lines.String())
+		t.Errorf("%s: log = %q, want a line about the damage", what, w.lines.String())
 	}
 }
 
-// TestTornWithCopy: a good copy says what the damaged half had.
+// TestTornWithCopy checks that an intact copy replaces a record with a damaged cell.
 func TestTornWithCopy(t *testing.T) {
-	w := newWorld("/data")
+	w := newFixture("/data")
 	k := w.mustOpen(t)
 	mustReserve(t, k, 10, 1)
 	mustReserve(t, k, 11, 1)
-	for half := range 2 {
-		data := bytes.Clone(w.fs.files(marker)[marker])
-		data[half*blockSize+30] ^= 1
-		w.fs.set(map[string][]byte{marker: data})
+	for c := range 2 {
+		data := bytes.Clone(w.fs.files(beside)[beside])
+		data[c*blockSize+30] ^= 1
+		w.fs.set(map[string][]byte{beside: data})
 		k = w.mustOpen(t)
 		mustReserve(t, k, 11, 1)
 		mustRefuse(t, k, 11, 2)
 	}
 	mustReserve(t, k, 12, 1)
 
-	// Both halves gone is for a person to decide.
-	w.fs.set(map[string][]byte{marker: make([]byte, fileSize)})
+	// If both cells are damaged, Open fails.
+	w.fs.set(map[string][]byte{beside: make([]byte, fileSize)})
 	if _, err := w.open(); !errors.Is(err, errDamaged) {
-		t.Errorf("%v, want a damaged record", err)
+		t.Errorf("Open = %v, want %v", err, errDamaged)
 	}
 }
 
-// TestTornWithOldCopy: a good copy that is older says nothing about the damaged
-// half.
+// TestTornWithOldCopy checks that an older copy does not replace the record of a
+// damaged cell.
 func TestTornWithOldCopy(t *testing.T) {
-	w := newWorld("/data")
+	w := newFixture("/data")
 	k := w.mustOpen(t)
 	mustReserve(t, k, 10, 1)
 	old := w.fs.files(inData)
@@ -435,20 +443,20 @@ func TestTornWithOldCopy(t *testing.T) {
 		mustReserve(t, k, slot, 1)
 	}
 	w.fs.set(old)
-	data := bytes.Clone(w.fs.files(marker)[marker])
+	data := bytes.Clone(w.fs.files(beside)[beside])
 	latest := cell{sequence: k.sequence}
 	data[latest.offset()] ^= 1 // slot 13 is lost
-	w.fs.set(map[string][]byte{marker: data})
+	w.fs.set(map[string][]byte{beside: data})
 	k = w.mustOpen(t)
 	mustRefuse(t, k, 13, 2)
 	mustReserve(t, k, w.slot+1, 2)
 }
 
-// TestOneAhead: a crash between the writes of the two copies is no restored
-// folder, and what only one of them has counts.
+// TestOneAhead checks that after a crash between the writes of the two copies the
+// higher record applies, without a warning.
 func TestOneAhead(t *testing.T) {
-	for _, part := range []string{marker, inData} {
-		w := newWorld("/data")
+	for _, part := range []string{beside, inData} {
+		w := newFixture("/data")
 		k := w.mustOpen(t)
 		mustReserve(t, k, 10, 1)
 		behind := w.fs.files(part)
@@ -456,7 +464,7 @@ func TestOneAhead(t *testing.T) {
 		w.fs.set(behind)
 		k = w.mustOpen(t)
 		if w.lines.Len() > 0 {
-			t.Errorf("the log says %q, want nothing", w.lines.String())
+			t.Errorf("log = %q, want no line", w.lines.String())
 		}
 		mustReserve(t, k, 11, 1)
 		mustRefuse(t, k, 11, 2)
@@ -464,15 +472,15 @@ func TestOneAhead(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	w := newWorld("")
+	w := newFixture("")
 	c := cell{Record{}, 0, public}
 	data := encodeFile(public, Record{}, 0)
-	half := c.encode()
-	half[8] = 2
-	copy(data, seal(half))
-	w.fs.set(map[string][]byte{marker: data})
+	encoded := c.encode()
+	encoded[8] = 2
+	copy(data, seal(encoded))
+	w.fs.set(map[string][]byte{beside: data})
 	if _, err := w.open(); !errors.Is(err, errVersion) || !strings.Contains(err.Error(), "unknown version 2") {
-		t.Errorf("%v, want an unknown version", err)
+		t.Errorf("Open = %v, want %v", err, errVersion)
 	}
 }
 
@@ -484,28 +492,28 @@ func TestReadOnlyKeys(t *testing.T) {
 			}
 			return nil
 		}
-		w := newWorld("")
+		w := newFixture("")
 		w.fs.fail = deny
 		_, err := w.open()
 		var failure *config.Error
 		if !errors.As(err, &failure) || failure.File != "/keys" || !strings.Contains(err.Error(), "--data-dir") {
-			t.Errorf("%v, want an error that asks for --data-dir", err)
+			t.Errorf("Open = %v, want an error about /keys that names --data-dir", err)
 		}
-		w = newWorld("/data")
+		w = newFixture("/data")
 		for _, writable := range []bool{false, true, false} {
 			w.fs.fail = deny
 			if writable {
 				w.fs.fail = nil
 			}
 			k := w.mustOpen(t)
-			if warned := strings.Contains(w.lines.String(), "cannot be written"); warned == writable {
-				t.Errorf("writable is %v, and the log says %q", writable, w.lines.String())
+			if warned := strings.Contains(w.lines.String(), "not writable"); warned == writable {
+				t.Errorf("writable = %v: log = %q, want a warning = %v", writable, w.lines.String(), !writable)
 			}
 			w.slot++
 			mustReserve(t, k, w.slot, 1)
 			mustRefuse(t, w.mustOpen(t), w.slot, 2)
 		}
-		// A data folder that cannot be written is a mistake.
+		// The data folder must be writable.
 		w.fs.fail = func(_ int, _, name string) error {
 			if strings.HasPrefix(name, "/data/") {
 				return denied
@@ -513,25 +521,25 @@ func TestReadOnlyKeys(t *testing.T) {
 			return nil
 		}
 		if _, err := w.open(); !errors.As(err, &failure) || !strings.HasPrefix(failure.File, "/data/") || !strings.Contains(err.Error(), "--data-dir") {
-			t.Errorf("%v, want an error about the data folder that asks for another", err)
+			t.Errorf("Open = %v, want an error about /data that names --data-dir", err)
 		}
 	}
 }
 
-// TestFaults lets each operation fail once: there is an error and nothing is
-// signed, or the record is durable.
+// TestFaults lets each operation fail once, and checks that Reserve either fails or has
+// made the record durable.
 func TestFaults(t *testing.T) {
 	errFault := errors.New("input/output error")
 	for _, dataDir := range []string{"", "/data"} {
 		for at := 1; ; at++ {
-			w := newWorld(dataDir)
+			w := newFixture(dataDir)
 			w.fs.fail = func(n int, op, name string) error {
 				if n == at {
 					return errFault
 				}
 				return nil
 			}
-			released, reached := life(w)
+			released, reached := signUntilFailure(w)
 			if !reached {
 				break
 			}
@@ -543,21 +551,21 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestPowerCut cuts the power before each operation: everything that was signed
-// is on record afterwards.
+// TestPowerCut cuts the power before each operation, and checks that the record covers
+// everything that was signed.
 func TestPowerCut(t *testing.T) {
 	for _, dataDir := range []string{"", "/data"} {
 		for at := 1; ; at++ {
 			reachedEnd := false
 			for seed := range uint64(20) {
-				w := newWorld(dataDir)
+				w := newFixture(dataDir)
 				w.fs.fail = func(n int, op, name string) error {
 					if n >= at {
 						return errPowerCut
 					}
 					return nil
 				}
-				released, reached := life(w)
+				released, reached := signUntilFailure(w)
 				if !reached {
 					reachedEnd = true
 					break
@@ -572,9 +580,10 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// life opens a key, signs some slots, loses a copy and goes on. It returns what
-// was allowed, and whether something failed.
-func life(w *world) (released map[uint64]byte, failed bool) {
+// signUntilFailure opens a key three times, signs some slots and removes a copy. It
+// returns the message that was signed for each slot, and whether an operation failed.
+// Slot 0 is in the result if the key signed after a failure.
+func signUntilFailure(w *fixture) (released map[uint64]byte, failed bool) {
 	released = map[uint64]byte{}
 	slot := uint64(1)
 	for round := range 3 {
@@ -585,7 +594,7 @@ func life(w *world) (released map[uint64]byte, failed bool) {
 		for range 3 {
 			slot++
 			if err := k.Reserve(slot, message(1)); err != nil {
-				// From now on the key signs nothing.
+				// After a failure the key must not sign.
 				if k.Reserve(slot, message(1)) == nil || k.Reserve(slot+1, message(1)) == nil {
 					released[0] = 1
 				}
@@ -594,43 +603,44 @@ func life(w *world) (released map[uint64]byte, failed bool) {
 			released[slot] = 1
 		}
 		if round == 1 && w.dataDir != "" {
-			w.fs.set(map[string][]byte{marker: nil})
+			w.fs.set(map[string][]byte{beside: nil})
 		}
 	}
 	return released, false
 }
 
-// checkReleased opens the key after the fault: no second message for any slot.
-func checkReleased(t *testing.T, w *world, released map[uint64]byte) {
+// checkReleased opens the key after a fault, and checks that it refuses a second message
+// for each signed slot.
+func checkReleased(t *testing.T, w *fixture, released map[uint64]byte) {
 	t.Helper()
 	if released[0] != 0 {
-		t.Fatal("the key signs after a failure to record")
+		t.Fatal("Reserve succeeded after a failed write, want an error")
 	}
 	k, err := w.open()
 	if err != nil {
-		t.Fatalf("after the fault: %v", err)
+		t.Fatalf("Open after the fault = %v, want no error", err)
 	}
 	for slot := range released {
 		if err := k.Reserve(slot, message(2)); err == nil {
-			t.Fatalf("a second message for slot %d is allowed; the record was %s", slot, k.loaded)
+			t.Fatalf("a second message for slot %d was reserved, want a refusal; record at the start = %s", slot, k.loaded)
 		}
 	}
-	mustReserve(t, k, w.slot+1, 2) // and it goes on
+	mustReserve(t, k, w.slot+1, 2)
 }
 
-// TestSyncOrder: Reserve comes back after the sync of both copies.
+// TestSyncOrder checks that Reserve returns after both copies are durable.
 func TestSyncOrder(t *testing.T) {
-	w := newWorld("/data")
+	w := newFixture("/data")
 	k := w.mustOpen(t)
 	mustReserve(t, k, 5, 1)
 	for path, node := range w.fs.live {
 		if strings.HasSuffix(path, ".guard") && !bytes.Equal(node.live, node.durable) {
-			t.Errorf("%s is not durable", path)
+			t.Errorf("%s is not synced after Reserve", path)
 		}
 	}
-	// Each copy has to be.
-	for _, part := range []string{marker, inData} {
-		w := newWorld("/data")
+	// A failed sync of either copy is an error.
+	for _, part := range []string{beside, inData} {
+		w := newFixture("/data")
 		k := w.mustOpen(t)
 		w.fs.fail = func(_ int, op, name string) error {
 			if op == "sync" && strings.Contains(name, part) {
@@ -641,18 +651,19 @@ func TestSyncOrder(t *testing.T) {
 		err := k.Reserve(5, message(1))
 		var failure *WriteError
 		if !errors.As(err, &failure) || !strings.Contains(failure.File, part) || !errors.Is(err, syscall.EIO) {
-			t.Errorf("%v, want a WriteError for %s", err, part)
+			t.Errorf("Reserve = %v, want a WriteError for %s", err, part)
 		}
 		w.fs.fail = nil
 		if err := k.Reserve(6, message(1)); !errors.As(err, &failure) {
-			t.Errorf("%v after a failed sync, want the WriteError again", err)
+			t.Errorf("Reserve after a failed sync = %v, want the WriteError again", err)
 		}
 	}
 }
 
-// TestRemovedWhileOpen: a record that is removed under the node comes back.
+// TestRemovedWhileOpen checks that Reserve creates a record file again that was removed
+// while the guard was open.
 func TestRemovedWhileOpen(t *testing.T) {
-	w := newWorld("/data")
+	w := newFixture("/data")
 	k := w.mustOpen(t)
 	for slot := range uint64(4) {
 		mustReserve(t, k, slot, 1)
@@ -661,23 +672,24 @@ func TestRemovedWhileOpen(t *testing.T) {
 		}
 		mustReserve(t, k, slot+10, 1)
 		mustRefuse(t, w.mustOpen(t), slot+10, 2)
-		w.fs.set(map[string][]byte{marker: nil, inData: nil})
-		w = newWorld("/data")
+		w.fs.set(map[string][]byte{beside: nil, inData: nil})
+		w = newFixture("/data")
 		k = w.mustOpen(t)
 	}
 }
 
+// TestAhead checks the warning about a record that is ahead of the clock.
 func TestAhead(t *testing.T) {
-	w := newWorld("")
+	w := newFixture("")
 	mustReserve(t, w.mustOpen(t), 100, 1)
 	w.mustOpen(t)
 	if w.lines.Len() > 0 {
-		t.Errorf("a record of the current slot is not quiet: %s", w.lines.String())
+		t.Errorf("log with a record of the current slot = %q, want no line", w.lines.String())
 	}
 	w.slot = 99
 	mustRefuse(t, w.mustOpen(t), 100, 2)
 	if lines := w.lines.String(); !strings.Contains(lines, "next_slot=101") || !strings.Contains(lines, "genesis --force") {
-		t.Errorf("the log says %q, want a warning about slot 101", lines)
+		t.Errorf("log = %q, want a warning about slot 101", lines)
 	}
 }
 
@@ -696,16 +708,16 @@ func TestRaise(t *testing.T) {
 		"closed":        {signed(5, 1), Record{Kind: Closed, Slot: 5}, Record{Kind: Closed, Slot: 5}, false},
 		"stays closed":  {Record{Kind: Closed, Slot: 5}, signed(5, 1), Record{Kind: Closed, Slot: 5}, false},
 	} {
-		w := newWorld("/data")
+		w := newFixture("/data")
 		k := w.mustOpen(t)
 		if err := k.Raise(tt.from); err != nil {
 			t.Fatal(err)
 		}
 		if err := k.Raise(tt.to); (err != nil) != tt.fails {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: Raise = %v, want an error = %v", name, err, tt.fails)
 		}
 		if got := w.mustOpen(t).Record(); got != tt.want {
-			t.Errorf("%s: %s, want %s", name, got, tt.want)
+			t.Errorf("%s: record = %s, want %s", name, got, tt.want)
 		}
 	}
 }
@@ -723,28 +735,28 @@ func TestSlotsLeft(t *testing.T) {
 		{Record{Kind: Signed, Slot: 19}, 10, 20, 12, 0},
 	} {
 		if got := SlotsLeft(tt.r, tt.start, tt.end, tt.now); got != tt.want {
-			t.Errorf("%s, %d to %d, now %d: %d left, want %d", tt.r, tt.start, tt.end, tt.now, got, tt.want)
+			t.Errorf("SlotsLeft(%s, %d, %d, %d) = %d, want %d", tt.r, tt.start, tt.end, tt.now, got, tt.want)
 		}
 	}
 }
 
-// TestNeverTwice is the promise: no history of signing, crashes, records lost,
-// folders that become read-only, and copies restored, one of the two at a time,
-// lets two messages for a slot out.
+// TestNeverTwice checks that no sequence of signatures, crashes, lost records, folders
+// that become read-only, and restores of one of the two copies makes a key sign two
+// messages for a slot.
 func TestNeverTwice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(rapid.SampledFrom([]string{"", "/data"}).Draw(t, "data"))
-		out := map[uint64]byte{}
+		w := newFixture(rapid.SampledFrom([]string{"", "/data"}).Draw(t, "data"))
+		signed := map[uint64]byte{}
 		w.slot = 0
 		var k *Key
 		reopen := func() {
 			var err error
 			if k, err = w.open(); err != nil {
-				t.Fatalf("open: %v", err)
+				t.Fatalf("Open = %v, want no error", err)
 			}
 		}
 		reopen()
-		var old map[string][]byte // one copy, as it was
+		var old map[string][]byte // a backup of one copy
 		restorable := true
 		t.Repeat(map[string]func(*rapid.T){
 			"sign": func(t *rapid.T) {
@@ -753,10 +765,10 @@ func TestNeverTwice(t *testing.T) {
 				if k.Reserve(slot, message(m)) != nil {
 					return
 				}
-				if before, ok := out[slot]; ok && before != m {
-					t.Fatalf("slot %d: messages %d and %d", slot, before, m)
+				if before, ok := signed[slot]; ok && before != m {
+					t.Fatalf("slot %d: signed messages %d and %d, want one", slot, before, m)
 				}
-				out[slot] = m
+				signed[slot] = m
 			},
 			"time": func(t *rapid.T) { w.slot += rapid.Uint64Range(1, 3).Draw(t, "slots") },
 			"crash": func(t *rapid.T) {
@@ -768,13 +780,13 @@ func TestNeverTwice(t *testing.T) {
 					}
 					return nil
 				}
-				// It dies while it signs, or while it starts.
+				// The crash is in Reserve or in Open.
 				slot := w.slot
 				if k.Reserve(slot, message(1)) == nil {
-					if before, ok := out[slot]; ok && before != 1 {
-						t.Fatalf("slot %d: messages %d and 1", slot, before)
+					if before, ok := signed[slot]; ok && before != 1 {
+						t.Fatalf("slot %d: signed messages %d and 1, want one", slot, before)
 					}
-					out[slot] = 1
+					signed[slot] = 1
 				}
 				_, _ = w.open()
 				w.fs = w.fs.crash(rng)
@@ -789,28 +801,28 @@ func TestNeverTwice(t *testing.T) {
 			},
 			"keys read-only": func(*rapid.T) {
 				if w.dataDir == "" {
-					t.Skip("nothing can be recorded")
+					t.Skip("no writable folder")
 				}
 				w.fs.fail, w.readOnly = nil, !w.readOnly
-				old, restorable = nil, false // the copy beside the key is an old one, too
+				old, restorable = nil, false // the copy beside the key is old as well
 				reopen()
 			},
 			"lose a copy": func(t *rapid.T) {
 				if w.dataDir == "" {
-					t.Skip("it is the only one")
+					t.Skip("there is only one copy")
 				}
-				part := rapid.SampledFrom([]string{marker, inData}).Draw(t, "copy")
+				part := rapid.SampledFrom([]string{beside, inData}).Draw(t, "copy")
 				for path := range w.fs.files(part) {
 					w.fs.set(map[string][]byte{path: nil})
 				}
 				reopen()
 			},
 			"back up a copy": func(t *rapid.T) {
-				old = w.fs.files(rapid.SampledFrom([]string{marker, inData}).Draw(t, "copy"))
+				old = w.fs.files(rapid.SampledFrom([]string{beside, inData}).Draw(t, "copy"))
 			},
 			"restore a copy": func(t *rapid.T) {
 				if !restorable || w.dataDir == "" || len(old) == 0 {
-					t.Skip("no copy")
+					t.Skip("no backup to restore")
 				}
 				w.fs.set(old)
 				reopen()
@@ -820,7 +832,7 @@ func TestNeverTwice(t *testing.T) {
 	})
 }
 
-// onDisk are keys in real files.
+// onDisk returns options for n keys in files of the operating system.
 func onDisk(t testing.TB, n int) Options {
 	t.Helper()
 	dir := t.TempDir()
@@ -837,7 +849,7 @@ func onDisk(t testing.TB, n int) Options {
 
 func TestDisk(t *testing.T) {
 	o := onDisk(t, 20)
-	// Another name for a key has the same record.
+	// A link to a key has the same record.
 	link := o.Keys[0].Path + ".link"
 	if err := os.Symlink(o.Keys[0].Path, link); err != nil {
 		t.Fatal(err)
@@ -860,12 +872,12 @@ func TestDisk(t *testing.T) {
 	record := g.Key(o.Keys[0].PublicKey).Record()
 	g.Close()
 	if record.Slot != 9 {
-		t.Errorf("record %s, want slot 9", record)
+		t.Errorf("record = %s, want slot 9", record)
 	}
 	o.Keys[0].Path = link
 	for _, dataDir := range []string{"", o.DataDir} {
 		if got, found, err := Read(o.Keys[0], dataDir); err != nil || !found || got != record {
-			t.Errorf("read %s, found %v, %v, want %s", got, found, err, record)
+			t.Errorf("Read = %s, %v, %v, want %s, true, no error", got, found, err, record)
 		}
 	}
 	err = filepath.WalkDir(filepath.Dir(link), func(path string, d fs.DirEntry, err error) error {
@@ -874,7 +886,7 @@ func TestDisk(t *testing.T) {
 		}
 		info, err := d.Info()
 		if strings.HasSuffix(path, ".guard") && info.Mode() != 0o600 || strings.HasSuffix(path, ".new") {
-			t.Errorf("%s has mode %s", path, info.Mode())
+			t.Errorf("%s has mode %s, want mode 0600 and no temporary file", path, info.Mode())
 		}
 		return err
 	})
@@ -882,11 +894,11 @@ func TestDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if unknown, found, err := Read(KeyFile{Path: link, PublicKey: PublicKey{77}}, ""); err != nil || found || unknown.Kind != Unused {
-		t.Errorf("a key that was never opened: %s, found %v, %v, want no record", unknown, found, err)
+		t.Errorf("Read of a key that was never opened = %s, %v, %v, want no record", unknown, found, err)
 	}
 }
 
-// TestNoKeys: a node without keys needs no guard, and leaves no trace.
+// TestNoKeys checks that Open without keys creates no file.
 func TestNoKeys(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	g, err := Open(Options{DataDir: dir, Log: slog.New(slog.DiscardHandler), Now: beforeGenesis})
@@ -895,11 +907,11 @@ func TestNoKeys(t *testing.T) {
 	}
 	g.Close()
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the data folder: %v, want none", err)
+		t.Errorf("Stat of the data folder = %v, want %v", err, fs.ErrNotExist)
 	}
 }
 
-func BenchmarkAllow(b *testing.B) {
+func BenchmarkReserve(b *testing.B) {
 	for _, copies := range []int{1, 2} {
 		b.Run(fmt.Sprintf("copies=%d", copies), func(b *testing.B) {
 			o := onDisk(b, 1)
@@ -912,7 +924,7 @@ func BenchmarkAllow(b *testing.B) {
 	b.Run("copies=2/keys=200", func(b *testing.B) { benchmark(b, onDisk(b, 200)) })
 }
 
-// benchmark signs one slot with all keys, 32 at a time as the validators do.
+// benchmark reserves one slot with all keys, 32 at a time as the validators do.
 func benchmark(b *testing.B, o Options) {
 	g, err := Open(o)
 	if err != nil {
@@ -942,12 +954,11 @@ func benchmark(b *testing.B, o Options) {
 	}
 }
 
-// TestUnsyncedRecord: a record that was written and never synced, as by a process
-// that was killed in between, is read like any other. Before a signature leaves on
-// its word it is synced.
+// TestUnsyncedRecord checks that a record that was written but not synced, by a process
+// that was killed between the two, is synced before Reserve relies on it.
 func TestUnsyncedRecord(t *testing.T) {
 	for seed := range uint64(200) {
-		w := newWorld("")
+		w := newFixture("")
 		k := w.mustOpen(t)
 		mustReserve(t, k, 5, 1)
 		w.fs.fail = func(_ int, op, _ string) error {
@@ -957,7 +968,7 @@ func TestUnsyncedRecord(t *testing.T) {
 			return nil
 		}
 		if k.Reserve(6, message(1)) == nil {
-			t.Fatal("allowed without a sync")
+			t.Fatal("Reserve succeeded without a sync, want an error")
 		}
 		w.fs.fail = nil
 		k = w.mustOpen(t)
@@ -965,7 +976,7 @@ func TestUnsyncedRecord(t *testing.T) {
 		w.fs = w.fs.crash(rand.New(rand.NewPCG(seed, 1)))
 		k = w.mustOpen(t)
 		if k.Reserve(6, message(2)) == nil {
-			t.Fatalf("seed %d: two messages for slot 6", seed)
+			t.Fatalf("seed %d: two messages were reserved for slot 6, want one", seed)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -12,40 +13,41 @@ import (
 type Key struct {
 	KeyFile
 	fs      FS
-	places  []place // where the record is written
-	missing bool    // no record was found after genesis
+	files   []recordFile // the copies of the record that are written
+	missing bool         // no record was found after genesis
 
 	mu       sync.Mutex
 	record   Record
 	sequence uint64 // of the latest write
-	loaded   Record // the record as it was at the start
-	synced   bool   // the record was written by this process: what was read may never have reached the disk
-	failed   error  // why the key signs no more
+	loaded   Record // the record at the start
+	synced   bool   // this process has written the record; a record that was only read may not be durable
+	failed   error  // why the key does not sign any more
 }
 
-// place is a record file.
-type place struct {
-	path string
-	// inData: in the data folder, which is the node's own.
-	inData bool
+// recordFile is the file of one copy of a record.
+type recordFile struct {
+	path   string
+	inData bool // in the data folder
 }
 
-// Record returns the latest that was signed.
+// Record returns the record of the latest signature.
 func (k *Key) Record() Record {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.record
 }
 
-// Waits reports whether the record, as it was at the start, closes a slot without
-// saying what was signed for it. The record was missing or damaged then, in this
-// run or an earlier one. Reserve refuses all messages for such a slot.
-func (k *Key) Waits(slot uint64) bool { return k.loaded.Kind == Closed && slot <= k.loaded.Slot }
+// ClosedAtStart reports whether a slot was closed when the guard was opened because the
+// record was missing or damaged, in this run or an earlier one. Reserve refuses all
+// messages for such a slot.
+func (k *Key) ClosedAtStart(slot uint64) bool {
+	return k.loaded.Kind == Closed && slot <= k.loaded.Slot
+}
 
 // Reserve records durably that a message is signed for a slot. It implements
-// [xmss.Ledger]. It fails with a [*RefusedError] if another message was reserved for
-// the slot or if the slot is before the latest one, and with a [*WriteError] if it
-// cannot write the record.
+// [xmss.Ledger]. The error is a [*RefusedError] if another message was reserved for the
+// slot or if the slot is before the latest one, and a [*WriteError] if the record
+// cannot be written.
 func (k *Key) Reserve(slot uint64, message [32]byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -64,8 +66,8 @@ func (k *Key) Reserve(slot uint64, message [32]byte) error {
 	return k.write(Record{Signed, slot, message})
 }
 
-// Raise takes over a record of the key from elsewhere, if it is the higher one.
-// It never lowers the record.
+// Raise merges a record from another machine into the record of the key. It never
+// lowers the record, and fails if the two hold different messages for one slot.
 func (k *Key) Raise(r Record) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -79,50 +81,46 @@ func (k *Key) Raise(r Record) error {
 	return k.write(merged)
 }
 
-// write makes a record durable in all places, at the same time.
+// write makes a record durable in all files, concurrently. The caller holds the lock.
 func (k *Key) write(r Record) error {
 	c := cell{r, k.sequence + 1, k.PublicKey}
-	failures := make([]error, len(k.places))
+	failures := make([]error, len(k.files))
 	var wg sync.WaitGroup
-	for i, p := range k.places[1:] {
-		wg.Go(func() { failures[i+1] = p.write(k.fs, &c) })
+	for i, f := range k.files {
+		wg.Go(func() {
+			if err := f.write(k.fs, &c); err != nil {
+				failures[i] = &WriteError{f.path, err}
+			}
+		})
 	}
-	failures[0] = k.places[0].write(k.fs, &c)
 	wg.Wait()
-	for i, err := range failures {
-		if err != nil {
-			// A sync that failed may have dropped the data, and the next would not
-			// tell. So there is no second try.
-			k.failed = &WriteError{File: k.places[i].path, Err: err}
-			return k.failed
-		}
+	// A failed sync may have dropped the data, and the next sync would not report that. So
+	// the write is not tried again.
+	if k.failed = cmp.Or(failures...); k.failed != nil {
+		return k.failed
 	}
 	k.record, k.sequence, k.synced = r, c.sequence, true
 	return nil
 }
 
-// write replaces the older half of the file.
-func (p place) write(fsys FS, c *cell) error {
-	f, err := fsys.OpenFile(p.path, os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) { // removed under our feet
-		return p.replace(fsys, c.key, c.record, c.sequence&^1)
+// write overwrites the older cell of the file.
+func (f recordFile) write(fsys FS, c *cell) error {
+	opened, err := fsys.OpenFile(f.path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) { // removed while the guard is open
+		return f.replace(fsys, c.key, c.record, c.sequence&^1)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(c.encode(), c.offset())
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return writeSyncClose(opened, c.encode(), c.offset())
 }
 
 // replace writes the whole file.
-func (p place) replace(fsys FS, key PublicKey, r Record, sequence uint64) error {
-	if p.inData {
-		if err := makeDir(fsys, filepath.Dir(p.path)); err != nil {
+func (f recordFile) replace(fsys FS, key PublicKey, r Record, sequence uint64) error {
+	if f.inData {
+		if err := makeDir(fsys, filepath.Dir(f.path)); err != nil {
 			return err
 		}
 	}
-	return replace(fsys, p.path, encodeFile(key, r, sequence))
+	return replace(fsys, f.path, encodeFile(key, r, sequence))
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// heldError: another process has the lock.
+// heldError is returned if another process holds the lock.
 type heldError struct {
-	pid int // 0 if not known
+	pid int // 0 if unknown
 }
 
 func (e *heldError) Error() string { return "locked" + e.holder() }
@@ -19,5 +19,6 @@ func (e *heldError) holder() string {
 	return fmt.Sprintf(" (pid %d)", e.pid)
 }
 
-// errNoLocks: the file system, or the operating system, has no such locks.
-var errNoLocks = errors.New("no locks")
+// errNoLocks is returned if the operating system or the file system does not
+// support locks.
+var errNoLocks = errors.New("file locks are not supported")

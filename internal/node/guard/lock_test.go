@@ -17,7 +17,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
-// holdVariable makes the test binary a process that holds a key.
+// holdVariable names a key file. If it is set, the test binary locks that key, signs
+// slot 5 with it and waits.
 const holdVariable = "LEANSPEC_TEST_HOLD_KEY"
 
 func TestMain(m *testing.M) {
@@ -32,14 +33,14 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		fmt.Println("held")
-		_, _ = io.Copy(io.Discard, os.Stdin) // until it is killed, or the test is gone
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the process is killed or the test ends
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
-// TestLock: while a process has the keys no other gets them; when it is killed,
-// the next one knows what it has signed.
+// TestLock checks that one process at a time can open a key, and that after it is killed
+// the next one has its record.
 func TestLock(t *testing.T) {
 	o := onDisk(t, 1)
 	o.DataDir = ""
@@ -57,10 +58,10 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "held\n" {
-		t.Fatalf("the other process says %q", line)
+		t.Fatalf("output of the other process = %q, want %q", line, "held\n")
 	}
 
-	// Neither the key by another name nor reading it changes anything.
+	// A link to the key is locked too, and reading the key does not end the lock.
 	link := o.Keys[0].Path + ".link"
 	if err := os.Link(o.Keys[0].Path, link); err != nil {
 		t.Fatal(err)
@@ -72,10 +73,10 @@ func TestLock(t *testing.T) {
 		_, err := Open(Options{Keys: []KeyFile{{Path: path}}, Log: o.Log, Now: beforeGenesis})
 		var failure *config.Error
 		if !errors.As(err, &failure) || failure.File != path || !strings.Contains(failure.Problem, "in use by another process") {
-			t.Errorf("%v, want that the key is in use", err)
+			t.Errorf("Open(%s) = %v, want that it is in use", path, err)
 		}
 		if pid := fmt.Sprintf("(pid %d)", holder.Process.Pid); runtime.GOOS == "linux" && !strings.Contains(err.Error(), pid) {
-			t.Errorf("%v: does not name %s", err, pid)
+			t.Errorf("Open = %v, want an error that names %s", err, pid)
 		}
 	}
 
@@ -85,14 +86,14 @@ func TestLock(t *testing.T) {
 	_ = holder.Wait()
 	g, err := Open(o)
 	if err != nil {
-		t.Fatalf("the holder is dead, and still: %v", err)
+		t.Fatalf("Open after the other process was killed = %v, want no error", err)
 	}
 	defer g.Close()
 	mustRefuse(t, g.Key(PublicKey{}), 5, 2)
 	mustReserve(t, g.Key(PublicKey{}), 5, 1)
 }
 
-// TestLockDataDir: copies of keys with one data folder are one node too many.
+// TestLockDataDir checks that two guards cannot use one data folder.
 func TestLockDataDir(t *testing.T) {
 	o, other := onDisk(t, 1), onDisk(t, 1)
 	other.DataDir = o.DataDir
@@ -101,7 +102,7 @@ func TestLockDataDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Open(other); err == nil || !strings.Contains(err.Error(), o.DataDir) {
-		t.Errorf("%v, want that the data folder is in use", err)
+		t.Errorf("Open = %v, want that %s is in use", err, o.DataDir)
 	}
 	g.Close()
 	if g, err = Open(other); err != nil {
@@ -110,7 +111,7 @@ func TestLockDataDir(t *testing.T) {
 	g.Close()
 }
 
-// TestNoLocks: a file system without locks is warned of, and works.
+// TestNoLocks checks that Open logs a warning if the file system has no locks.
 func TestNoLocks(t *testing.T) {
 	o := onDisk(t, 1)
 	var lines strings.Builder
@@ -122,6 +123,25 @@ func TestNoLocks(t *testing.T) {
 	}
 	defer g.Close()
 	if !strings.Contains(lines.String(), "cannot be locked") {
-		t.Errorf("the log says %q, want a warning", lines.String())
+		t.Errorf("log = %q, want a warning", lines.String())
+	}
+}
+
+func TestFindHolder(t *testing.T) {
+	const line = "1: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF\n"
+	for name, tt := range map[string]struct {
+		locks string
+		want  int
+	}{
+		"found":                    {"1: POSIX  ADVISORY  WRITE 9 fe:01:5678 0 EOF\n" + line, 1234},
+		"another inode":            {"1: FLOCK  ADVISORY  WRITE 1234 fe:01:15678 0 EOF\n", 0},
+		"another device too":       {line + "2: FLOCK  ADVISORY  WRITE 77 fe:02:5678 0 EOF\n", 0},
+		"of another pid namespace": {"1: FLOCK  ADVISORY  WRITE 0 fe:01:5678 0 EOF\n", 0},
+		"a waiting process":        {line + "1: -> FLOCK  ADVISORY  WRITE 99 fe:01:5678 0 EOF\n", 1234},
+		"not a lock":               {"1: FLOCK\n\nx", 0},
+	} {
+		if got := findHolder(tt.locks, "5678"); got != tt.want {
+			t.Errorf("%s: findHolder = %d, want %d", name, got, tt.want)
+		}
 	}
 }

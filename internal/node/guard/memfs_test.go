@@ -13,16 +13,16 @@ import (
 
 var errPowerCut = errors.New("power cut")
 
-// memFS is a file system in memory that can fail and lose power. Until a file is
-// synced any of its sectors may be lost, or half written; until a folder is
-// synced, so may be what was made or renamed in it.
+// memFS is a file system in memory that simulates failures and power cuts. A power cut
+// may lose any sector of a file that is not synced, or half of it, and any new or renamed
+// entry of a folder that is not synced.
 type memFS struct {
 	mu      sync.Mutex
-	live    map[string]*memNode // what a program sees
-	durable map[string]*memNode // what the disk has for certain
+	live    map[string]*memNode // what a program reads
+	durable map[string]*memNode // what survives a power cut
 	dirs    map[string]bool
 	ops     int
-	// fail, if set, is asked before every operation that changes something.
+	// fail, if set, returns the error of the n-th operation that changes something.
 	fail func(n int, op, name string) error
 }
 
@@ -42,7 +42,7 @@ func newMemFS(dirs ...string) *memFS {
 	return m
 }
 
-// before counts an operation and lets it fail. The caller holds the lock.
+// before counts an operation and returns its error. The caller holds the lock.
 func (m *memFS) before(op, name string) error {
 	m.ops++
 	if m.fail != nil {
@@ -92,7 +92,7 @@ func (m *memFS) Mkdir(name string, _ fs.FileMode) error {
 	if err := m.before("mkdir", name); err != nil {
 		return err
 	}
-	m.dirs[name] = true // for good: a folder that is lost takes nothing with it that was synced
+	m.dirs[name] = true // also after a power cut: a lost folder would not lose synced files
 	return nil
 }
 
@@ -126,7 +126,7 @@ func (m *memFS) SyncDir(dir string) error {
 	return nil
 }
 
-// names lists all files, those that are removed but not durably so too.
+// names lists all files, including those whose removal is not durable.
 func (m *memFS) names() []string {
 	var names []string
 	for name := range m.live {
@@ -157,7 +157,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if err := f.fs.before("write", f.name); err != nil {
-		// A failed write may have written a part.
+		// A failed write may have written some of the data.
 		f.node.put(p[:len(p)/2], off)
 		return len(p) / 2, err
 	}
@@ -184,7 +184,7 @@ func (f *memFile) Sync() error {
 
 func (f *memFile) Close() error { return nil }
 
-// crash returns what is left after a power cut.
+// crash returns the file system after a power cut.
 func (m *memFS) crash(rng *rand.Rand) *memFS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -208,7 +208,7 @@ func (m *memFS) crash(rng *rand.Rand) *memFS {
 	return after
 }
 
-// torn mixes what is durable with what was written since.
+// torn returns durable content with a random part of the later writes.
 func (n *memNode) torn(rng *rand.Rand) []byte {
 	const sector = 512
 	size := len(n.durable)
@@ -223,7 +223,7 @@ func (n *memNode) torn(rng *rand.Rand) []byte {
 		case 0: // lost
 		case 1:
 			copy(data[from:to], n.live[from:to])
-		case 2: // half, which disks promise not to do
+		case 2: // half of the sector, though disks should write sectors whole
 			cut := from + rng.IntN(to-from)
 			copy(data[from:cut], n.live[from:cut])
 		}
@@ -231,7 +231,7 @@ func (n *memNode) torn(rng *rand.Rand) []byte {
 	return data
 }
 
-// files returns the contents of all files whose names contain a text.
+// files returns the content of all files whose names contain part.
 func (m *memFS) files(part string) map[string][]byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -244,7 +244,7 @@ func (m *memFS) files(part string) map[string][]byte {
 	return found
 }
 
-// set puts files, durably; one without content is removed.
+// set writes files durably, and removes those whose content is nil.
 func (m *memFS) set(files map[string][]byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

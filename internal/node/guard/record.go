@@ -10,29 +10,29 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// Kind says what a Record knows.
+// Kind is the kind of a Record.
 type Kind uint8
 
-// The kinds of records.
+// The kinds of records. With each of them, no slot after Record.Slot was signed.
 const (
-	// Unused: nothing was signed.
+	// Unused means that the key has signed nothing.
 	Unused Kind = iota
-	// Signed: Message was signed for Slot, and nothing for a later slot.
+	// Signed means that Message was signed for Slot.
 	Signed
-	// Closed: nothing was signed for a slot after Slot. What was signed for Slot, if
-	// anything, is not known, so no message for it can be signed any more.
+	// Closed means that the message signed for Slot, if any, is not known, so no
+	// message for Slot can be signed.
 	Closed
 )
 
-// Record is the latest that was signed with a key. Slots before it are closed.
+// Record is what is known of a key's latest signature. All slots before Slot are closed.
 type Record struct {
 	Kind    Kind
 	Slot    uint64   // 0 if unused
 	Message [32]byte // zero unless signed
 }
 
-// allows says whether a message may be signed for a slot, and whether that is
-// on record already.
+// allows reports whether a message may be signed for a slot, and whether the record
+// already has it.
 func (r Record) allows(slot uint64, message [32]byte) (allowed, recorded bool) {
 	switch {
 	case r.Kind == Unused || slot > r.Slot:
@@ -43,13 +43,13 @@ func (r Record) allows(slot uint64, message [32]byte) (allowed, recorded bool) {
 	return false, false
 }
 
-// Conflicts says whether two records of one key hold two messages for one slot.
+// Conflicts reports whether two records of one key hold two messages for one slot.
 func (r Record) Conflicts(other Record) bool {
 	_, err := merge(r, other)
 	return err != nil
 }
 
-// String is the record in words.
+// String returns the record as text for logs and errors.
 func (r Record) String() string {
 	switch r.Kind {
 	case Unused:
@@ -60,8 +60,8 @@ func (r Record) String() string {
 	return fmt.Sprintf("slot %d, message 0x%x", r.Slot, r.Message)
 }
 
-// SlotsLeft returns for how many slots a key with a window from start up to but
-// not including end can still sign in the slot now.
+// SlotsLeft returns the number of slots that a key with the window [start, end) can
+// still sign when the current slot is now.
 func SlotsLeft(r Record, start, end, now uint64) uint64 {
 	next := max(start, now)
 	if r.Kind != Unused {
@@ -70,10 +70,11 @@ func SlotsLeft(r Record, start, end, now uint64) uint64 {
 	return end - min(next, end)
 }
 
-// errConflict: two messages are on record for one slot.
+// errConflict is returned for two records that hold two messages for one slot.
 var errConflict = errors.New("two messages are on record for one slot")
 
-// merge returns what is known from two records of one key.
+// merge combines two records of one key. The error is errConflict if they hold two
+// messages for one slot.
 func merge(a, b Record) (Record, error) {
 	switch {
 	case a == b || b.Kind == Unused:
@@ -88,8 +89,8 @@ func merge(a, b Record) (Record, error) {
 	return Record{Kind: Closed, Slot: a.Slot}, nil
 }
 
-// A record file has two cells, each in a disk block of its own. They are written
-// in turn, so that a torn write leaves the other one. A cell is, little-endian:
+// A record file has two cells, each in a disk block of its own. They are written in
+// turn, so a torn write leaves one of them intact. The layout of a cell, little-endian:
 //
 //	 0  magic, 8 bytes
 //	 8  version, 4 bytes
@@ -99,10 +100,10 @@ func merge(a, b Record) (Record, error) {
 //	32  message, 32 bytes
 //	64  public key, 52 bytes
 //	116 8 zeros
-//	124 CRC-32C of all before, 4 bytes
+//	124 CRC-32C of the 124 bytes before, 4 bytes
 //
-// docs/keys.md describes it too. Later versions keep magic, version and checksum
-// where they are.
+// docs/keys.md documents the layout. Later versions keep the offsets of magic, version
+// and checksum.
 const (
 	magic       = "LEANGRD\n"
 	version     = 1
@@ -116,7 +117,7 @@ const (
 // PublicKey is an encoded XMSS public key.
 type PublicKey = [xmss.PublicKeySize]byte
 
-// cell is one of the two halves of a record file.
+// cell is one of the two cells of a record file.
 type cell struct {
 	record   Record
 	sequence uint64
@@ -138,17 +139,18 @@ func (c *cell) encode() []byte {
 	return b
 }
 
-// offset is the place of the cell in the file.
+// offset returns the offset of the cell in the file, in bytes.
 func (c *cell) offset() int64 { return int64(c.sequence%2) * blockSize }
 
 var (
-	// errDamaged: not what was written.
+	// errDamaged is returned for bytes that encode did not write.
 	errDamaged = errors.New("damaged")
-	// errVersion: intact, but of a version that this program does not know.
+	// errVersion is returned for an intact cell of an unknown format version.
 	errVersion = errors.New("unknown version")
 )
 
-// decodeCell is strict: what it takes, encode gives back.
+// decodeCell decodes the first 128 bytes of b. It is strict: encode returns the same
+// bytes for the result. The error is errDamaged or wraps errVersion.
 func decodeCell(b []byte) (c cell, err error) {
 	if len(b) < cellSize {
 		return c, errDamaged
@@ -174,15 +176,15 @@ func decodeCell(b []byte) (c cell, err error) {
 	return c, nil
 }
 
-// content is a whole record file.
+// content is the content of a record file.
 type content struct {
 	record   Record
 	sequence uint64 // of the latest write
-	// torn: only one half is good. The other may have held a later record.
-	torn bool
+	torn     bool   // one cell is damaged; it may have held a later record
 }
 
-// encodeFile returns a file with both halves good. The first sequence is even.
+// encodeFile returns a file in which both cells hold the record. The sequence is that
+// of the first cell, and even.
 func encodeFile(key PublicKey, record Record, sequence uint64) []byte {
 	data := make([]byte, fileSize)
 	for i := range uint64(2) {
@@ -192,33 +194,33 @@ func encodeFile(key PublicKey, record Record, sequence uint64) []byte {
 	return data
 }
 
-// decodeFile reads a record file. A file with no good half is an error: it must
-// never count as nothing signed.
+// decodeFile decodes a record file. A file without an intact cell is an error, so that
+// it never counts as an unused key.
 func decodeFile(key PublicKey, data []byte) (content, error) {
 	var (
-		c    content
-		good int
+		c      content
+		intact int
 	)
 	for i := range 2 {
-		half, err := decodeCell(data[min(i*blockSize, len(data)):])
+		decoded, err := decodeCell(data[min(i*blockSize, len(data)):])
 		if errors.Is(err, errVersion) {
 			return content{}, err
 		}
-		if err != nil || half.sequence%2 != uint64(i) {
+		if err != nil || decoded.sequence%2 != uint64(i) {
 			continue
 		}
-		if half.key != key {
-			return content{}, fmt.Errorf("the record of another key, 0x%x…", half.key[:8])
+		if decoded.key != key {
+			return content{}, fmt.Errorf("holds the record of another key, 0x%x…, want 0x%x…", decoded.key[:8], key[:8])
 		}
-		if c.record, err = merge(c.record, half.record); err != nil {
+		if c.record, err = merge(c.record, decoded.record); err != nil {
 			return content{}, err
 		}
-		c.sequence = max(c.sequence, half.sequence)
-		good++
+		c.sequence = max(c.sequence, decoded.sequence)
+		intact++
 	}
-	if good == 0 {
+	if intact == 0 {
 		return content{}, errDamaged
 	}
-	c.torn = good == 1
+	c.torn = intact == 1
 	return c, nil
 }

@@ -3,17 +3,18 @@ package guard
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"testing"
 )
 
-// seal gives a changed cell a good checksum.
+// seal sets the checksum of a changed cell.
 func seal(b []byte) []byte {
 	binary.LittleEndian.PutUint32(b[crcPosition:], crc32.Checksum(b[:crcPosition], castagnoli))
 	return b
 }
 
-// FuzzCell: what is taken is exactly what was written.
+// FuzzCell checks that encode returns the bytes that decodeCell accepts.
 func FuzzCell(f *testing.F) {
 	for _, r := range []Record{{}, {Signed, 5, [32]byte{1}}, {Closed, 5, [32]byte{}}} {
 		c := cell{r, 7, PublicKey{1}}
@@ -22,7 +23,7 @@ func FuzzCell(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		check := func(b []byte) {
 			if c, err := decodeCell(b); err == nil && !bytes.Equal(c.encode(), b[:cellSize]) {
-				t.Errorf("%x is taken for %+v", b, c)
+				t.Errorf("decodeCell(%x) = %+v, which encodes differently", b, c)
 			}
 		}
 		check(b)
@@ -32,7 +33,7 @@ func FuzzCell(f *testing.F) {
 	})
 }
 
-// FuzzFile: a file is refused or has a record of its key.
+// FuzzFile checks that a record that decodeFile accepts is the same after encodeFile.
 func FuzzFile(f *testing.F) {
 	f.Add(encodeFile(PublicKey{1}, Record{Signed, 5, [32]byte{1}}, 4))
 	f.Add([]byte{})
@@ -43,12 +44,12 @@ func FuzzFile(f *testing.F) {
 		}
 		again, err := decodeFile(PublicKey{1}, encodeFile(PublicKey{1}, c.record, 0))
 		if err != nil || again.record != c.record {
-			t.Errorf("%s is read, and written again %s, %v", c.record, again.record, err)
+			t.Errorf("record after encodeFile and decodeFile = %s, %v, want %s", again.record, err, c.record)
 		}
 	})
 }
 
-// TestStrictCell: a good checksum is not enough.
+// TestStrictCell checks that decodeCell refuses invalid fields with a valid checksum.
 func TestStrictCell(t *testing.T) {
 	for name, change := range map[string]func(b []byte){
 		"unused with a slot":    func(b []byte) { b[24] = 1 },
@@ -62,8 +63,8 @@ func TestStrictCell(t *testing.T) {
 		c := cell{key: PublicKey{1}}
 		b := c.encode()
 		change(b)
-		if _, err := decodeCell(seal(b)); err == nil {
-			t.Errorf("%s is taken", name)
+		if _, err := decodeCell(seal(b)); !errors.Is(err, errDamaged) {
+			t.Errorf("%s: decodeCell = %v, want %v", name, err, errDamaged)
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
-// Transfer is the file by which records move to another machine, as
-// docs/keys.md describes it.
+// Transfer is the content of the file that moves records to another machine.
+// docs/keys.md documents its format.
 type Transfer struct {
 	GenesisTime uint64
 	Scheme      string
@@ -30,10 +30,10 @@ type TransferKey struct {
 	Record    Record
 }
 
-// Field is the name of a field of the key at a place in the file, for errors.
+// Field returns the name of a field of Transfer.Keys[i] for errors.
 func Field(i int, name string) string { return fmt.Sprintf("keys[%d].%s", i, name) }
 
-// The names in the file.
+// The format and version fields of the file.
 const (
 	transferFormat  = "leanspec-node signature records"
 	transferVersion = 1
@@ -51,11 +51,11 @@ type transferFileKey struct {
 	Validator *uint64 `json:"validator"`
 	Role      string  `json:"role"`
 	PublicKey string  `json:"public_key"`
-	Slot      *uint64 `json:"slot,omitempty"`    // none: nothing was signed
-	Message   *string `json:"message,omitempty"` // none: not known, the slot is closed
+	Slot      *uint64 `json:"slot,omitempty"`    // absent if nothing was signed
+	Message   *string `json:"message,omitempty"` // absent if the slot is closed
 }
 
-// Encode returns the file.
+// Encode returns the file as JSON.
 func (t *Transfer) Encode() []byte {
 	v := uint64(transferVersion)
 	file := transferFile{Format: transferFormat, Version: &v, GenesisTime: &t.GenesisTime, Scheme: t.Scheme, Keys: []transferFileKey{}}
@@ -72,13 +72,13 @@ func (t *Transfer) Encode() []byte {
 	}
 	data, err := json.MarshalIndent(file, "", "  ")
 	if err != nil {
-		panic(err) // strings and numbers
+		panic(err) // not reached: the file has only strings and numbers
 	}
 	return append(data, '\n')
 }
 
-// ParseTransfer reads a file that Encode or a person wrote. Errors are of type
-// [*config.Error]; path is for them.
+// ParseTransfer parses a file strictly. Errors are of type [*config.Error] and name
+// path.
 func ParseTransfer(path string, data []byte) (*Transfer, error) {
 	refuse := func(field, value, format string, args ...any) error {
 		return &config.Error{File: path, Field: field, Value: value, Problem: fmt.Sprintf(format, args...)}
@@ -143,12 +143,12 @@ func ParseTransfer(path string, data []byte) (*Transfer, error) {
 	return t, nil
 }
 
-// wanted are the kinds of values in the file.
+// wanted describes the kinds of values in the file, for errors.
 var wanted = map[reflect.Kind]string{
 	reflect.Struct: "an object", reflect.Slice: "a list", reflect.String: "a string", reflect.Uint64: "a whole number",
 }
 
-// jsonError names the field where the decoder does.
+// jsonError converts an error of the JSON decoder, and names the field if it is known.
 func jsonError(path string, err error) error {
 	failure := &config.Error{File: path, Problem: "not JSON: the file ends too early", Err: err}
 	var (
@@ -159,7 +159,7 @@ func jsonError(path string, err error) error {
 	case errors.As(err, &wrong):
 		failure.Field, failure.Value, failure.Problem = wrong.Field, shown(wrong.Value), "want "+wanted[wrong.Type.Kind()]
 	case errors.As(err, &syntax):
-		failure.Problem = fmt.Sprintf("not JSON: wrong at byte %d", syntax.Offset)
+		failure.Problem = fmt.Sprintf("not JSON: invalid at byte %d", syntax.Offset)
 	case strings.HasPrefix(err.Error(), "json: unknown field"):
 		failure.Problem = strings.TrimPrefix(err.Error(), "json: ")
 	}
@@ -168,7 +168,7 @@ func jsonError(path string, err error) error {
 
 func hexOf(b []byte) string { return "0x" + hex.EncodeToString(b) }
 
-// parseHex fills to with the bytes that text shows, or says what is wrong.
+// parseHex decodes text into to, or returns what text should be.
 func parseHex(to []byte, text string) (problem string) {
 	want := fmt.Sprintf("want 0x and %d hex digits", 2*len(to))
 	digits, found := strings.CutPrefix(text, "0x")
@@ -181,7 +181,7 @@ func parseHex(to []byte, text string) (problem string) {
 	return ""
 }
 
-// shown is a value in an error: quoted, and cut where it is long.
+// shown returns a value for an error: quoted, and cut after 24 bytes.
 func shown(value string) string {
 	const longest = 24
 	if len(value) > longest {

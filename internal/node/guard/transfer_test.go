@@ -10,7 +10,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
-// testTransfer has a key of each kind.
+// testTransfer returns a transfer with a record of each kind.
 func testTransfer() *Transfer {
 	return &Transfer{GenesisTime: 1_763_712_794, Scheme: "test", Keys: []TransferKey{
 		{0, config.Attestation, PublicKey{1}, Record{Signed, 7, [32]byte{2}}},
@@ -24,7 +24,7 @@ func TestTransfer(t *testing.T) {
 	data := want.Encode()
 	got, err := ParseTransfer("f", data)
 	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, %v\nwant %+v\nfrom %s", got, err, want, data)
+		t.Errorf("ParseTransfer = %+v, %v\nwant %+v\ndata %s", got, err, want, data)
 	}
 }
 
@@ -53,22 +53,23 @@ func TestTransferErrors(t *testing.T) {
 	} {
 		text := string(testTransfer().Encode())
 		changed := strings.Replace(text, tt.old, tt.new, 1)
-		// A message may begin like a key: change the one that is meant.
+		// Replace the whole value if old is one, because a message may begin like a key.
 		if i := strings.Index(text, `"`+tt.old+`"`); i >= 0 {
 			changed = text[:i+1] + tt.new + text[i+1+len(tt.old):]
 		}
 		if changed == text {
-			t.Fatalf("%q is not in\n%s", tt.old, text)
+			t.Fatalf("%q not found in\n%s", tt.old, text)
 		}
 		_, err := ParseTransfer("f", []byte(changed))
 		var failure *config.Error
 		if !errors.As(err, &failure) || !strings.HasPrefix(err.Error(), tt.want) {
-			t.Errorf("%q for %q:\n%v, want\n%s", tt.new, tt.old, err, tt.want)
+			t.Errorf("%q instead of %q: ParseTransfer =\n%v, want\n%s", tt.new, tt.old, err, tt.want)
 		}
 	}
 }
 
-// FuzzTransfer: a file is refused in one line, or means what it says.
+// FuzzTransfer checks that a file is refused with an error of one line, or is the same
+// after Encode and ParseTransfer.
 func FuzzTransfer(f *testing.F) {
 	f.Add(testTransfer().Encode())
 	f.Add([]byte(`{"keys":[{}]}`))
@@ -77,13 +78,13 @@ func FuzzTransfer(f *testing.F) {
 		if err != nil {
 			var failure *config.Error
 			if !errors.As(err, &failure) || strings.ContainsAny(err.Error(), "\n\r") {
-				t.Errorf("%q", err)
+				t.Errorf("ParseTransfer = %q, want a config.Error of one line", err)
 			}
 			return
 		}
 		again, err := ParseTransfer("f", got.Encode())
 		if err != nil || !reflect.DeepEqual(got, again) || !bytes.Equal(got.Encode(), again.Encode()) {
-			t.Errorf("%+v is read again as %+v, %v", got, again, err)
+			t.Errorf("after Encode and ParseTransfer = %+v, %v, want %+v", again, err, got)
 		}
 	})
 }

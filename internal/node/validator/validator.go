@@ -175,7 +175,7 @@ func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
 	case s.Chain.Snapshot().Head.Slot == slot: // by an earlier run, that ended moments ago
 		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, telemetry.ReasonDuplicate, 1)
 		return
-	case proposer.proposal.Guard.Waits(uint64(slot)):
+	case proposer.proposal.Guard.ClosedAtStart(uint64(slot)):
 		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, telemetry.ReasonSlotClosed, 1)
 		return
 	}
@@ -298,7 +298,7 @@ func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) (b
 //
 // leanSpec: node/validator/service.py, _produce_attestations
 func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
-	voters := slices.DeleteFunc(slices.Clone(s.order), func(v *validator) bool { return v.attestation.Guard.Waits(uint64(slot)) })
+	voters := slices.DeleteFunc(slices.Clone(s.order), func(v *validator) bool { return v.attestation.Guard.ClosedAtStart(uint64(slot)) })
 	if closed := len(s.order) - len(voters); closed > 0 {
 		s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeSkipped, telemetry.ReasonSlotClosed, closed)
 	}
