@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// testConsole is a console whose clock stands still.
+// testConsole is a console that keeps its output, with a clock that only the test advances.
 type testConsole struct {
 	console
 	out, err bytes.Buffer
@@ -21,7 +21,8 @@ func newTestConsole(width int) *testConsole {
 	return c
 }
 
-// checkFailure runs a command line that must fail with one line.
+// checkFailure runs a command line that must fail. It checks the exit code and the last line of stderr. If the code is 2,
+// that line must be the only one.
 func checkFailure(t *testing.T, ctx context.Context, code int, want string, args ...string) {
 	t.Helper()
 	c := newTestConsole(0)
@@ -32,9 +33,9 @@ func checkFailure(t *testing.T, ctx context.Context, code int, want string, args
 		t.Errorf("%q: exit code %d and\n%s\nwant %d and\nleanspec-node: %s", args, got, c.err.String(), code, want)
 	}
 	if code == 2 && len(lines) != 1 {
-		t.Errorf("%q: %d lines on stderr, want one:\n%s", args, len(lines), c.err.String())
+		t.Errorf("%q: %d lines on stderr, want 1:\n%s", args, len(lines), c.err.String())
 	}
 	if c.out.Len() > 0 {
-		t.Errorf("%q: stdout has %q, want nothing", args, c.out.String())
+		t.Errorf("%q: stdout = %q, want nothing", args, c.out.String())
 	}
 }

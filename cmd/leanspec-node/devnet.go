@@ -18,31 +18,31 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
-// defaultDevnetTimeout is how long --until-finalized waits.
+// defaultDevnetTimeout limits how long --until-finalized waits, counted from genesis.
 const defaultDevnetTimeout = 5 * time.Minute
 
 // devnetCmd runs a network of nodes on this machine.
 type devnetCmd struct {
-	Nodes          int            `default:"4" placeholder:"N" help:"Number of nodes, called lean_spec_0 and so on (${default})."`
-	Validators     int            `default:"8" placeholder:"V" help:"Number of validators, dealt to the nodes in turn (${default})."`
-	Scheme         string         `default:"prod" placeholder:"NAME" help:"XMSS scheme of the keys: prod or test (${default})."`
-	ActiveSlots    *uint64        `placeholder:"SLOTS" help:"Number of slots from genesis for which the keys can sign (4096, or the scheme's lifetime where that is less)."`
-	UntilFinalized *uint64        `placeholder:"SLOT" help:"Stop, with exit code 0, once every node has finalized this slot."`
-	Timeout        *time.Duration `placeholder:"TIME" help:"Give up on --until-finalized, with exit code 1, this long after genesis (5m)."`
-	Dir            string         `placeholder:"DIR" help:"Folder for the network's files, the logs and the data, which stay. Without it they are in a temporary folder, which is removed if nothing failed."`
-	JSON           bool           `name:"json" help:"Write JSON: an object for the network, one for each slot, and one for the result."`
-	LogLevel       string         `default:"info" placeholder:"LEVEL" help:"Level of the nodes' logs: debug, info, warn or error (${default})."`
+	Nodes          int            `default:"4" placeholder:"N" help:"Number of nodes, named lean_spec_0, lean_spec_1 and so on."`
+	Validators     int            `default:"8" placeholder:"V" help:"Number of validators, assigned to the nodes in turn."`
+	Scheme         string         `default:"prod" placeholder:"NAME" help:"XMSS scheme of the keys: prod or test."`
+	ActiveSlots    *uint64        `placeholder:"SLOTS" help:"Number of slots from genesis that the keys can sign (default 4096, or the scheme's lifetime if that is less)."`
+	UntilFinalized *uint64        `placeholder:"SLOT" help:"Exit with 0 once every node has finalized this slot."`
+	Timeout        *time.Duration `placeholder:"TIME" help:"With --until-finalized: exit with 1 if the slot is not finalized this long after genesis (default 5m)."`
+	Dir            string         `placeholder:"DIR" help:"Folder for the files, logs and data of the network. Without it they are in a temporary folder, which is removed unless something failed."`
+	JSON           bool           `name:"json" help:"Write JSON: one object for the network, one for each slot, and one for the result."`
+	LogLevel       string         `default:"info" placeholder:"LEVEL" help:"Level of the nodes' logs: debug, info, warn or error."`
 }
 
-// Help is shown below the flags.
+// Help returns the text before the flags.
 func (*devnetCmd) Help() string {
-	return "Makes a new network and runs its nodes on this machine, each as a process of its own, until Ctrl-C. " +
-		"Once a slot it shows what the nodes see, those that see the same together, and says where they disagree: \"!!\". " +
-		"The log of a node is DIR/NAME/log.jsonl. The ports are those of the genesis command where all of them are free, otherwise others; " +
-		"nodes.yaml and validator-config.yaml name those that were taken."
+	return "Makes a new network and runs its nodes on this machine, each in its own process, until Ctrl-C. " +
+		"It prints one line for each slot, which groups the nodes by their view of the chain and marks disagreements with \"!!\". " +
+		"DIR/NAME/log.jsonl is the log of a node. The nodes use the ports that the genesis command assigns if all of them are free, and other free ports otherwise; " +
+		"nodes.yaml and validator-config.yaml list the ports in use."
 }
 
-// options checks the flags.
+// options checks the flags and returns the options of the network.
 func (c *devnetCmd) options() (*devnet.Options, error) {
 	scheme, err := parseScheme(c.Scheme)
 	if err != nil {
@@ -61,29 +61,29 @@ func (c *devnetCmd) options() (*devnet.Options, error) {
 	}
 	checked := *options
 	if checked.Dir == "" {
-		checked.Dir = os.TempDir() // the folder itself is made once all flags are known to be good
+		checked.Dir = os.TempDir() // Run makes the temporary folder once all flags are valid
 	}
 	if err := checked.Validate(); err != nil {
 		return nil, asUsage(err)
 	}
 	switch {
 	case c.UntilFinalized != nil && *c.UntilFinalized >= options.ActiveSlots:
-		return nil, badInput(fmt.Errorf("--until-finalized: %d: want less than %d, the number of slots for which the keys can sign", *c.UntilFinalized, options.ActiveSlots))
+		return nil, badInput(fmt.Errorf("--until-finalized: %d: want less than %d, the number of slots that the keys can sign", *c.UntilFinalized, options.ActiveSlots))
 	case c.Timeout != nil && c.UntilFinalized == nil:
 		return nil, badInput(errors.New("--timeout: needs --until-finalized"))
 	case c.Timeout != nil && *c.Timeout <= 0:
-		return nil, badInput(fmt.Errorf("--timeout: %s: want more than nothing", *c.Timeout))
+		return nil, badInput(fmt.Errorf("--timeout: %s: want more than 0s", *c.Timeout))
 	}
 	return options, nil
 }
 
-// Run makes the network and runs it to its end.
+// Run makes the network, runs it until it is interrupted or has reached its goal, and reports the result.
 func (c *devnetCmd) Run(ctx context.Context, console *console) error {
 	options, err := c.options()
 	if err != nil {
 		return err
 	}
-	// The network must not wait for whoever reads the table.
+	// A slow reader of stdout must not delay the network.
 	out := telemetry.NewSink(console.out)
 	defer out.Flush(flushTimeout)
 	console = console.withOut(out)
@@ -135,9 +135,10 @@ func (c *devnetCmd) Run(ctx context.Context, console *console) error {
 	return err
 }
 
-var errDevnetTimeout = errors.New("the time is up")
+var errDevnetTimeout = errors.New("timeout")
 
-// follow watches the network until there is nothing more to wait for. The error says why it is no success.
+// follow shows the network until it has finalized the slot of --until-finalized, can no longer do so, or ctx is cancelled.
+// The error says why the network has failed.
 func (c *devnetCmd) follow(ctx context.Context, network *devnet.Network, show devnetDisplay) (*devnetResult, error) {
 	result := &devnetResult{Type: "result", Slot: c.UntilFinalized}
 	timeout := defaultDevnetTimeout
@@ -171,12 +172,12 @@ func (c *devnetCmd) follow(ctx context.Context, network *devnet.Network, show de
 	died := func() error { return fmt.Errorf("died: %s", strings.Join(result.Died, ", ")) }
 	switch {
 	case errors.Is(err, errDevnetTimeout):
-		if reached(network.Observe(ctx)) { // what has come to pass since the last look
+		if reached(network.Observe(ctx)) { // finalized since the last slot
 			return result, nil
 		}
-		return result, fmt.Errorf("slot %d was not finalized by every node within %s of genesis", *c.UntilFinalized, timeout)
+		return result, fmt.Errorf("not every node finalized slot %d within %s of genesis", *c.UntilFinalized, timeout)
 	case errors.Is(err, context.Canceled) && c.UntilFinalized != nil:
-		return result, fmt.Errorf("interrupted before every node had finalized slot %d", *c.UntilFinalized)
+		return result, fmt.Errorf("interrupted before every node finalized slot %d", *c.UntilFinalized)
 	case errors.Is(err, context.Canceled) && len(result.Died) == 0:
 		return result, nil
 	case errors.Is(err, devnet.ErrAllGone):
@@ -188,7 +189,7 @@ func (c *devnetCmd) follow(ctx context.Context, network *devnet.Network, show de
 	}
 }
 
-// livingFinalized reports whether all nodes that are not dead have finalized a slot: then nothing more will come.
+// livingFinalized reports whether every node that is not dead has finalized a slot.
 func livingFinalized(s *devnet.Status, slot uint64) bool {
 	living := *s
 	living.Nodes = slices.DeleteFunc(slices.Clone(s.Nodes), func(v devnet.View) bool { return v.State == devnet.Dead })
@@ -196,36 +197,36 @@ func livingFinalized(s *devnet.Status, slot uint64) bool {
 	return ok
 }
 
-// explainDevnet is explain for a command that replaces nothing.
+// explainDevnet is explain for a command that has no --force.
 func explainDevnet(err error) error {
 	var refused *config.Error
 	if errors.Is(err, fs.ErrExist) && errors.As(err, &refused) && refused.File != "" {
-		return badInput(fmt.Errorf("%s: already there; a devnet wants a folder without a network", refused.File))
+		return badInput(fmt.Errorf("%s: already exists; want a folder without a network for --dir", refused.File))
 	}
 	return explain(err)
 }
 
-// devnetResult is how a devnet ended.
+// devnetResult is the outcome of a devnet.
 type devnetResult struct {
 	Type      string         `json:"type"`
 	OK        bool           `json:"ok"`
 	Problem   string         `json:"problem,omitempty"`
-	Slot      *uint64        `json:"slot,omitempty"` // that of --until-finalized
-	Root      string         `json:"root,omitempty"` // of the block that all nodes have finalized there
-	Died      []string       `json:"died,omitempty"`
+	Slot      *uint64        `json:"slot,omitempty"` // the slot of --until-finalized
+	Root      string         `json:"root,omitempty"` // the block that all nodes have finalized there
+	Died      []string       `json:"died,omitempty"` // names of nodes
 	LogErrors []logErrors    `json:"log_errors,omitempty"`
-	Dir       string         `json:"dir,omitempty"` // where the files are, if they stay
-	Last      *devnet.Status `json:"last"`          // what the nodes showed last
+	Dir       string         `json:"dir,omitempty"` // the folder of the network, if it was kept
+	Last      *devnet.Status `json:"last"`          // the latest status of the nodes
 }
 
-// logErrors are the error lines of a node's log.
+// logErrors summarizes the error lines in the log of a node.
 type logErrors struct {
 	Node  string   `json:"node"`
 	Count int      `json:"count"`
 	First []string `json:"first"`
 }
 
-// devnetDisplay shows a network, to people or to programs.
+// devnetDisplay writes the progress of a network.
 type devnetDisplay interface {
 	begin(*devnet.Network)
 	slot(*devnet.Status)
@@ -233,7 +234,7 @@ type devnetDisplay interface {
 	end(*devnetResult)
 }
 
-// devnetText is for people.
+// devnetText writes for people.
 type devnetText struct{ console *console }
 
 func (t devnetText) begin(network *devnet.Network) {
@@ -269,12 +270,12 @@ func (t devnetText) begin(network *devnet.Network) {
 	fmt.Fprintln(t.console.out)
 }
 
-// count says how many there are of something.
-func count(n int, what string) string {
+// count formats a number of things, with the plural of a regular noun.
+func count(n int, noun string) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func (t devnetText) slot(s *devnet.Status) { fmt.Fprintln(t.console.out, statusLine(s)) }
@@ -287,7 +288,7 @@ func (t devnetText) end(r *devnetResult) {
 	case r.OK && r.Slot != nil:
 		fmt.Fprintf(out, "\nEvery node has finalized slot %d: %s\n", *r.Slot, r.Root)
 	case !r.OK && r.Last != nil:
-		fmt.Fprintf(out, "\nWhat the nodes saw last, at slot %d:\n%s", r.Last.Slot, r.Last.Details())
+		fmt.Fprintf(out, "\nLatest status of the nodes, at slot %d:\n%s", r.Last.Slot, r.Last.Details())
 	default:
 		fmt.Fprintln(out, "\nStopped.")
 	}
@@ -295,11 +296,11 @@ func (t devnetText) end(r *devnetResult) {
 		fmt.Fprintf(out, "%s logged errors (%s):\n  %s\n", logged.Node, count(logged.Count, "line"), strings.Join(logged.First, "\n  "))
 	}
 	if r.Dir != "" {
-		fmt.Fprintf(out, "The files and logs are in %s.\n", r.Dir)
+		fmt.Fprintf(out, "Files and logs are in %s.\n", r.Dir)
 	}
 }
 
-// statusLine shows a slot in a line. Nodes that see the same stand together.
+// statusLine formats the status of a slot as one line. It groups nodes with the same view of the chain.
 func statusLine(s *devnet.Status) string {
 	type group struct {
 		nodes []uint64
@@ -346,10 +347,10 @@ func statusLine(s *devnet.Status) string {
 	return line
 }
 
-// devnetJSON is for programs: an object a line, told apart by "type".
+// devnetJSON writes for programs: one object a line, with a field "type".
 type devnetJSON struct{ out *json.Encoder }
 
-func (j devnetJSON) write(object any) { _ = j.out.Encode(object) } // who reads has gone: the exit code is left
+func (j devnetJSON) write(object any) { _ = j.out.Encode(object) } // without a reader, only the exit code matters
 
 func (j devnetJSON) begin(network *devnet.Network) {
 	type node struct {

@@ -20,12 +20,14 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
-// nodeEnv makes the test binary the program itself, or one that dies: the processes of a devnet are the running
-// program.
-const nodeEnv = "DEVNET_TEST_PROGRAM"
+// programEnv makes the test binary run leanspec-node, or a program that exits with an error. A devnet starts its nodes with
+// the binary of the running program.
+const programEnv = "DEVNET_TEST_PROGRAM"
+
+// TestMain runs the tests, or the program that programEnv selects.
 
 func TestMain(m *testing.M) {
-	switch os.Getenv(nodeEnv) {
+	switch os.Getenv(programEnv) {
 	case "node":
 		main()
 	case "die":
@@ -36,18 +38,18 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// The nodes are real processes, and make a chain that finalizes.
+// TestDevnet checks that a network of one process finalizes.
 func TestDevnet(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes half a minute")
+		t.Skip("runs for half a minute")
 	}
-	t.Setenv(nodeEnv, "node")
-	t.Setenv("LEANSPEC_LOG_LEVEL", "nonsense") // is not for the nodes
+	t.Setenv(programEnv, "node")
+	t.Setenv("LEANSPEC_LOG_LEVEL", "nonsense") // must not reach the nodes
 	dir := filepath.Join(t.TempDir(), "net")
 	c := newTestConsole(0)
 	args := strings.Fields("devnet --nodes 1 --validators 2 --scheme test --until-finalized 3 --timeout 2m --json --dir " + dir)
 	if code := run(t.Context(), &c.console, args); code != 0 {
-		t.Fatalf("exit code %d: %s\n%s", code, c.err.String(), c.out.String())
+		t.Fatalf("exit code %d, want 0: %s\n%s", code, c.err.String(), c.out.String())
 	}
 	var types []string
 	var result devnetResult
@@ -58,24 +60,24 @@ func TestDevnet(t *testing.T) {
 		}
 		types = append(types, result.Type)
 	}
-	if types = slices.Compact(types); !slices.Equal(types, []string{"network", "slot", "result"}) {
-		t.Errorf("objects are of the types %q", types)
+	if want := []string{"network", "slot", "result"}; !slices.Equal(slices.Compact(types), want) {
+		t.Errorf("types of the JSON objects = %q, want %q", types, want)
 	}
 	if !result.OK || *result.Slot != 3 || len(result.Root) != 66 || result.Dir != dir || len(result.LogErrors) > 0 {
-		t.Errorf("the result is %+v", result)
+		t.Errorf("result = %+v, want slot 3 finalized, the folder %s and no errors", result, dir)
 	}
 	if v := result.Last.Nodes[0]; v.State != devnet.Up || !v.Synced || v.Finalized.Slot < 3 || v.Head.Slot <= v.Justified.Slot {
-		t.Errorf("the node shows %+v", v)
+		t.Errorf("view of the node = %+v, want it synced, with slot 3 finalized and a head after the justified slot", v)
 	}
 	for _, file := range []string{"config.yaml", "lean_spec_0/log.jsonl"} {
 		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
 			t.Error(err)
 		}
 	}
-	checkFailure(t, t.Context(), 2, filepath.Join(dir, "config.yaml")+": already there; a devnet wants a folder without a network", args...)
+	checkFailure(t, t.Context(), 2, filepath.Join(dir, "config.yaml")+": already exists; want a folder without a network for --dir", args...)
 }
 
-// cancelOn is a writer that cancels when it sees a text.
+// cancelOn is a writer that calls cancel when a text is written to it.
 type cancelOn struct {
 	bytes.Buffer
 	text   string
@@ -89,31 +91,31 @@ func (w *cancelOn) Write(b []byte) (int, error) {
 	return w.Buffer.Write(b)
 }
 
-// Where the default ports are taken, nodes.yaml has the real ones: a node joins with what it says.
+// TestDevnetJoin checks that nodes.yaml has the ports in use if the default ones are taken, so that a node can join.
 func TestDevnetJoin(t *testing.T) {
-	t.Setenv(nodeEnv, "node")
-	if conn, err := net.ListenPacket("udp", ":9001"); err == nil { // otherwise it is taken anyhow
+	t.Setenv(programEnv, "node")
+	if conn, err := net.ListenPacket("udp", ":9001"); err == nil { // an error means that another process uses the port
 		defer conn.Close()
 	}
 	dir := filepath.Join(t.TempDir(), "net")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c := newTestConsole(0)
-	begun, begin := context.WithCancel(t.Context())
-	c.console.out = &lockedCancel{cancelOn: cancelOn{text: `"type":"network"`, cancel: begin}}
+	started, start := context.WithCancel(t.Context())
+	c.console.out = &lockedCancel{cancelOn: cancelOn{text: `"type":"network"`, cancel: start}}
 	done := make(chan int, 1)
 	go func() {
 		done <- run(ctx, &c.console, strings.Fields("devnet --nodes 1 --validators 1 --scheme test --active-slots 64 --json --dir "+dir))
-		begin()
+		start()
 	}()
-	<-begun.Done()
+	<-started.Done()
 	nodes, err := os.ReadFile(filepath.Join(dir, "nodes.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	record := strings.TrimPrefix(strings.TrimSpace(string(nodes)), "- ")
 	if bootnode, err := p2p.ParseBootnode(record); err != nil || strings.Contains(bootnode.Addr.String(), "/udp/9001/") {
-		t.Errorf("nodes.yaml has %s (error %v), want the address of the node, whose port cannot be 9001", bootnode.Addr, err)
+		t.Errorf("nodes.yaml has %s (error %v), want another port than 9001", bootnode.Addr, err)
 	}
 
 	joining, joined := context.WithTimeout(t.Context(), time.Minute)
@@ -124,7 +126,7 @@ func TestDevnetJoin(t *testing.T) {
 	code := run(joining, &joiner.console, append(strings.Fields("run --scheme test --log-format json --api-port 0 --metrics-port 0 --genesis "+
 		filepath.Join(dir, "config.yaml")+" --bootnode "+record), "--listen", ""))
 	if code != 0 || !strings.Contains(log.String(), "peer connected") {
-		t.Errorf("exit code %d, want 0, and a connection in the log:\n%s", code, log)
+		t.Errorf("exit code %d, want 0 and a connection in the log:\n%s", code, log)
 	}
 	cancel()
 	if code := <-done; code != 0 {
@@ -132,15 +134,15 @@ func TestDevnetJoin(t *testing.T) {
 	}
 }
 
-// Ctrl-C leaves nothing: no process and no file.
+// TestDevnetInterrupted checks that an interrupted devnet leaves no process, and no file unless it has failed.
 func TestDevnetInterrupted(t *testing.T) {
-	t.Setenv(nodeEnv, "node")
+	t.Setenv(programEnv, "node")
 	for _, test := range []struct {
 		more, err string
 		code      int
 	}{
 		{"", "", 0},
-		{" --until-finalized 3", "leanspec-node: interrupted before every node had finalized slot 3\n", 1},
+		{" --until-finalized 3", "leanspec-node: interrupted before every node finalized slot 3\n", 1},
 	} {
 		tmp := t.TempDir()
 		t.Setenv("TMPDIR", tmp)
@@ -155,19 +157,19 @@ func TestDevnetInterrupted(t *testing.T) {
 		}
 		var network struct{ Nodes []struct{ PID int } }
 		if err := json.NewDecoder(&out.Buffer).Decode(&network); err != nil || len(network.Nodes) != 2 {
-			t.Fatalf("no network (error %v): %s", err, out.String())
+			t.Fatalf("network (error %v) = %s\nwant two nodes", err, out.String())
 		}
 		for _, node := range network.Nodes {
 			if err := syscall.Kill(node.PID, 0); !errors.Is(err, syscall.ESRCH) {
-				t.Errorf("process %d is still there (%v)", node.PID, err)
+				t.Errorf("signal to process %d: error %v, want ESRCH", node.PID, err)
 			}
 		}
 		entries, err := os.ReadDir(tmp)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if kept := len(entries) > 0; kept != (code != 0) {
-			t.Errorf("exit code %d: the folder is kept: %t", code, kept)
+		if got, want := len(entries) > 0, code != 0; got != want {
+			t.Errorf("exit code %d: folder exists = %t, want %t", code, got, want)
 		}
 	}
 }
@@ -179,19 +181,19 @@ func TestDevnetInterruptedAtKeys(t *testing.T) {
 	cancel()
 	checkFailure(t, ctx, 1, "interrupted, nothing was written: context canceled", strings.Fields("devnet --scheme test")...)
 	if entries, err := os.ReadDir(tmp); err != nil || len(entries) > 0 {
-		t.Errorf("left behind: %v (error %v)", entries, err)
+		t.Errorf("folder = %v (error %v), want it empty", entries, err)
 	}
 }
 
 func TestDevnetDeath(t *testing.T) {
-	t.Setenv(nodeEnv, "die")
+	t.Setenv(programEnv, "die")
 	t.Setenv("TMPDIR", t.TempDir())
 	c := newTestConsole(0)
 	if code := run(t.Context(), &c.console, strings.Fields("devnet --nodes 1 --validators 1 --scheme test --active-slots 16 --until-finalized 3")); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	if !strings.HasSuffix(c.err.String(), "leanspec-node: all nodes are gone\n") {
-		t.Errorf("stderr is\n%s", c.err.String())
+	if got, want := c.err.String(), "leanspec-node: all nodes are gone\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("stderr =\n%s\nwant %q at the end", got, want)
 	}
 	_, got, _ := strings.Cut(c.out.String(), "\n\nnode ")
 	_, got, _ = strings.Cut(got, "\n\n")
@@ -202,7 +204,7 @@ func TestDevnetDeath(t *testing.T) {
 Stopped.
 lean_spec_0 logged errors (1 line):
   03:04:05.678 error chain: no more
-The files and logs are in DIR.
+Files and logs are in DIR.
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -210,7 +212,7 @@ The files and logs are in DIR.
 }
 
 func TestDevnetTable(t *testing.T) {
-	t.Setenv(nodeEnv, "node")
+	t.Setenv(programEnv, "node")
 	t.Setenv("TMPDIR", t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -218,7 +220,7 @@ func TestDevnetTable(t *testing.T) {
 	out := &cancelOn{text: "16Uiu2", cancel: cancel}
 	c.console.out = out
 	if code := run(ctx, &c.console, strings.Fields("devnet --nodes 2 --validators 3 --scheme test --active-slots 16")); code != 0 {
-		t.Fatalf("exit code %d: %s", code, c.err.String())
+		t.Fatalf("exit code %d, want 0: %s", code, c.err.String())
 	}
 	got := out.String()
 	for _, r := range []struct{ pattern, with string }{
@@ -246,20 +248,20 @@ func TestDevnetUsage(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	for want, flags := range map[string]string{
-		"--nodes: 0: want 1 to 1000":                                                                  "--nodes 0",
-		"--validators: 4097: want 1 to 4096":                                                          "--validators 4097",
-		`--scheme: "best": want prod or test`:                                                         "--scheme best",
-		"--active-slots: 257: want 1 to 256, the lifetime of the test scheme":                         "--scheme test --active-slots 257",
-		`--log-level: "loud": want debug, info, warn or error`:                                        "--log-level loud",
-		"--until-finalized: 256: want less than 256, the number of slots for which the keys can sign": "--scheme test --until-finalized 256",
-		"--timeout: needs --until-finalized":                                                          "--timeout 5m",
-		"--timeout: -1s: want more than nothing":                                                      "--until-finalized 3 --timeout=-1s",
-		`"--colour": no such flag; see leanspec-node devnet --help`:                                   "--colour red",
+		"--nodes: 0: want 1 to 1000":                                                             "--nodes 0",
+		"--validators: 4097: want 1 to 4096":                                                     "--validators 4097",
+		`--scheme: "best": want prod or test`:                                                    "--scheme best",
+		"--active-slots: 257: want 1 to 256, the lifetime of the test scheme":                    "--scheme test --active-slots 257",
+		`--log-level: "loud": want debug, info, warn or error`:                                   "--log-level loud",
+		"--until-finalized: 256: want less than 256, the number of slots that the keys can sign": "--scheme test --until-finalized 256",
+		"--timeout: needs --until-finalized":                                                     "--timeout 5m",
+		"--timeout: -1s: want more than 0s":                                                      "--until-finalized 3 --timeout=-1s",
+		`"--colour": no such flag; see leanspec-node devnet --help`:                              "--colour red",
 	} {
 		checkFailure(t, t.Context(), 2, want, append([]string{"devnet"}, strings.Fields(flags)...)...)
 	}
 	if entries, err := os.ReadDir(tmp); err != nil || len(entries) > 0 {
-		t.Errorf("something was written: %v (error %v)", entries, err)
+		t.Errorf("folder = %v (error %v), want it empty", entries, err)
 	}
 }
 
@@ -306,15 +308,15 @@ func TestDevnetEnd(t *testing.T) {
 		want   string
 	}{
 		{devnetResult{OK: true, Slot: &slot, Root: "0xabc", Last: last}, "\nEvery node has finalized slot 20: 0xabc\n"},
-		{devnetResult{OK: true, Last: last, Dir: "net"}, "\nStopped.\nThe files and logs are in net.\n"},
+		{devnetResult{OK: true, Last: last, Dir: "net"}, "\nStopped.\nFiles and logs are in net.\n"},
 		{devnetResult{Slot: &slot, Last: last, Dir: "net", LogErrors: []logErrors{{"lean_spec_10", 4, []string{"one", "two"}}}}, `
-What the nodes saw last, at slot 75:
+Latest status of the nodes, at slot 75:
   lean_spec_0   head 75 1a2b3c4d, justified 0, finalized 0, peers 1
   lean_spec_10  silent (connection refused)
 lean_spec_10 logged errors (4 lines):
   one
   two
-The files and logs are in net.
+Files and logs are in net.
 `},
 	} {
 		c := newTestConsole(0)
@@ -325,7 +327,7 @@ The files and logs are in net.
 	}
 }
 
-// Once those that live are through, a devnet with a dead node need not wait for the time to be up.
+// TestLivingFinalized checks that dead nodes do not count, so that a devnet need not wait for its timeout.
 func TestLivingFinalized(t *testing.T) {
 	dead := devnet.View{State: devnet.Dead}
 	done := devnet.View{State: devnet.Up, Finalized: devnet.Checkpoint{Slot: 3, Root: "0xaa"}}
@@ -340,7 +342,7 @@ func TestLivingFinalized(t *testing.T) {
 		{3, []devnet.View{dead}, false},
 	} {
 		if got := livingFinalized(&devnet.Status{Nodes: test.nodes}, test.slot); got != test.want {
-			t.Errorf("slot %d: got %t, want %t", test.slot, got, test.want)
+			t.Errorf("slot %d, nodes %+v: livingFinalized = %t, want %t", test.slot, test.nodes, got, test.want)
 		}
 	}
 }

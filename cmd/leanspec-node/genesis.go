@@ -19,33 +19,33 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// defaultActiveSlots is four and a half hours of slots, enough for a devnet and made in seconds.
+// defaultActiveSlots is about four and a half hours. Keys of this window are made in seconds.
 const defaultActiveSlots = 4096
 
-// genesisCmd writes all files of a new network.
+// genesisCmd writes the files of a new network.
 type genesisCmd struct {
-	Nodes       int     `required:"" placeholder:"N" help:"Number of nodes, called lean_spec_0 and so on."`
+	Nodes       int     `required:"" placeholder:"N" help:"Number of nodes, named lean_spec_0, lean_spec_1 and so on."`
 	Validators  int     `required:"" placeholder:"V" help:"Number of validators."`
-	Scheme      string  `default:"prod" placeholder:"NAME" help:"XMSS scheme of the keys: prod or test (${default})."`
-	ActiveSlots *uint64 `placeholder:"SLOTS" help:"Number of slots from genesis for which the keys can sign (4096, or the scheme's lifetime where that is less)."`
-	Full        bool    `help:"Make keys with the standard window, whole trees and at least two of them, which takes much longer. Other clients read short keys too; where a key ends, this node signs nothing more and goes on, and ethlambda panics."`
-	GenesisTime string  `default:"+20s" placeholder:"TIME" help:"When slot 0 begins: a time after the keys are ready such as +20s, Unix seconds, or RFC 3339 (${default})."`
-	Dialect     string  `default:"leanspec" placeholder:"NAME" help:"Form of the files: leanspec or quickstart (${default})."`
-	Shuffle     string  `default:"roundrobin" placeholder:"ORDER" help:"How validators are dealt to nodes: roundrobin, or none for a block each (${default})."`
-	IP          string  `default:"127.0.0.1" placeholder:"IP" help:"IPv4 address in the nodes' records (${default})."`
-	Force       bool    `xor:"older" help:"Replace the files of an older network in the folder."`
-	Keep        bool    `xor:"older" help:"Leave an older network in the folder as it is, and be done."`
-	Out         string  `required:"" placeholder:"DIR" help:"Folder to write."`
+	Scheme      string  `default:"prod" placeholder:"NAME" help:"XMSS scheme of the keys: prod or test."`
+	ActiveSlots *uint64 `placeholder:"SLOTS" help:"Number of slots from genesis that the keys can sign (default 4096, or the scheme's lifetime if that is less)."`
+	Full        bool    `help:"Make keys with the standard window: at least two whole bottom trees. This takes much longer. Other clients can read shorter keys too. When a key ends, this node stops signing, and ethlambda panics."`
+	GenesisTime string  `default:"+20s" placeholder:"TIME" help:"Start of slot 0: a delay from the moment when the keys are ready, such as +20s, or a time in Unix seconds or RFC 3339."`
+	Dialect     string  `default:"leanspec" placeholder:"NAME" help:"Dialect of the files: leanspec or quickstart."`
+	Shuffle     string  `default:"roundrobin" placeholder:"ORDER" help:"Assignment of validators to nodes: roundrobin, or none for consecutive blocks."`
+	IP          string  `default:"127.0.0.1" placeholder:"IP" help:"IPv4 address in the node records."`
+	Force       bool    `xor:"older" help:"Replace an existing network in the folder."`
+	Keep        bool    `xor:"older" help:"If the folder already holds a network, write nothing and exit with 0."`
+	Out         string  `required:"" placeholder:"DIR" help:"Folder to write to."`
 }
 
-// Help is shown below the flags.
+// Help returns the text before the flags.
 func (*genesisCmd) Help() string {
-	return "Makes the keys of a new network and writes its files in lean-quickstart's layout: config.yaml, validators.yaml, " +
+	return "Makes the keys of a new network and writes its files in the layout of lean-quickstart: config.yaml, validators.yaml, " +
 		"annotated_validators.yaml, nodes.yaml, validator-config.yaml, <node>.key and hash-sig-keys. " +
-		"The keys are for a devnet: their window is short and the network's secrets are all in one folder."
+		"Use them for a devnet only: the keys can sign few slots, and one folder holds all secrets of the network."
 }
 
-// Run makes the network.
+// Run makes the network and prints how to run its nodes.
 func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 	scheme, err := parseScheme(c.Scheme)
 	if err != nil {
@@ -64,7 +64,7 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 		case err != nil:
 			return badInput(err)
 		case there:
-			fmt.Fprintf(console.out, "There is a network in %s, nothing was written.\n", c.Out)
+			fmt.Fprintf(console.out, "%s already holds a network; nothing was written.\n", c.Out)
 			return nil
 		}
 	}
@@ -101,13 +101,13 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 	return nil
 }
 
-// checkGenesisTime refuses a genesis that is too late, and one so long ago that no key could sign any more.
+// checkGenesisTime rejects a time that is too late, and one after which the keys have already expired.
 func checkGenesisTime(begin uint64, options *config.DevnetOptions, now time.Time) error {
 	if begin > config.LatestGenesisTime {
 		return badInput(fmt.Errorf("--genesis-time: %d: want Unix seconds before the year 10000", begin))
 	}
 	window := options.ActiveSlots
-	if options.Full { // whole trees, two at least
+	if options.Full { // whole bottom trees, at least two
 		tree := options.Scheme.LeavesPerBottomTree()
 		window = max((window+tree-1)/tree, 2) * tree
 	}
@@ -115,21 +115,25 @@ func checkGenesisTime(begin uint64, options *config.DevnetOptions, now time.Time
 	if end.After(now) {
 		return nil
 	}
-	return badInput(fmt.Errorf("--genesis-time: %d (%s): the keys sign for %d slots and would have expired at %s; want a later time, or more --active-slots",
-		begin, time.Unix(int64(begin), 0).UTC().Format(time.RFC3339), window, end.Format(time.RFC3339)))
+	advice := "want a later time"
+	if slotStart(begin, options.Scheme.Lifetime()).After(now) {
+		advice += " or more --active-slots"
+	}
+	return badInput(fmt.Errorf("--genesis-time: %d (%s): keys for %d slots expired at %s; %s",
+		begin, slotStart(begin, 0).Format(time.RFC3339), window, end.Format(time.RFC3339), advice))
 }
 
-// slotStart returns when a slot begins. A time.Duration is too short for the genesis times and the slots that there are.
+// slotStart returns the start of a slot. It avoids [time.Duration], which overflows for distant slots.
 func slotStart(genesisTime, slot uint64) time.Time {
 	return time.Unix(int64(genesisTime+slot*lstar.SecondsPerSlot), 0).UTC()
 }
 
-// howSoon says how long it is until a time, in a form for reading.
+// howSoon describes the time from now until at.
 func howSoon(at, now time.Time) string {
 	const day = 24 * 60 * 60
 	switch seconds := at.Unix() - now.Unix(); {
 	case seconds < 0:
-		return "already past"
+		return "in the past"
 	case seconds >= 2*365*day:
 		return fmt.Sprintf("in about %d years", seconds/(365.2425*day))
 	case seconds >= 2*day:
@@ -139,7 +143,7 @@ func howSoon(at, now time.Time) string {
 	}
 }
 
-// printDevnet tells a person what was written and what to do next.
+// printDevnet prints what was written and how to run the nodes.
 func printDevnet(console *console, devnet *config.Devnet, scheme *xmss.Scheme) {
 	begin, end := slotStart(devnet.GenesisTime, 0), slotStart(devnet.GenesisTime, devnet.ActiveSlots)
 	validators := 0
@@ -166,12 +170,12 @@ func printDevnet(console *console, devnet *config.Devnet, scheme *xmss.Scheme) {
 
 	fmt.Fprintf(console.out, "\nRun the first node:\n\n  %s\n", runCommand(devnet, scheme))
 	if len(devnet.Nodes) > 1 {
-		fmt.Fprintf(console.out, "\nThe others take their own names, files and ports, --bootnode with the first line of\n%s, and no --is-aggregator.\n",
+		fmt.Fprintf(console.out, "\nRun each other node with its own name, files and ports, with the first record of\n%s as --bootnode, and without --is-aggregator.\n",
 			filepath.Join(devnet.Dir, "nodes.yaml"))
 	}
 }
 
-// runCommand is the command line of the first node, the aggregator.
+// runCommand returns the command line of the first node, which is the aggregator.
 func runCommand(devnet *config.Devnet, scheme *xmss.Scheme) string {
 	node := devnet.Nodes[0]
 	words := []string{
@@ -193,7 +197,7 @@ func runCommand(devnet *config.Devnet, scheme *xmss.Scheme) string {
 	return strings.Join(words, " ")
 }
 
-// shellWord quotes a word for a POSIX shell where it needs it.
+// shellWord quotes a word for a POSIX shell if necessary.
 func shellWord(word string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=,@+", r)
@@ -204,7 +208,7 @@ func shellWord(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// ranges shows ascending indices: neighbours as 0-3, the first few of many.
+// ranges formats ascending indices, such as 0-3,7. It shortens long lists.
 func ranges(indices []uint64) string {
 	const shown = 6
 	if len(indices) == 0 {
@@ -230,10 +234,10 @@ func ranges(indices []uint64) string {
 	return strings.Join(parts, ",")
 }
 
-// parseGenesisTime reads the time of --genesis-time. The result turns the time at which the keys are ready into
-// Unix seconds.
+// parseGenesisTime parses --genesis-time. The returned function takes the time at which the keys are ready, and returns
+// the genesis time in Unix seconds.
 func parseGenesisTime(text string) (func(now time.Time) uint64, error) {
-	failure := badInput(fmt.Errorf("--genesis-time: %.64q: want a time from now such as +20s, Unix seconds, or RFC 3339", text))
+	failure := badInput(fmt.Errorf("--genesis-time: %.64q: want a delay such as +20s, Unix seconds, or RFC 3339", text))
 	if delay, relative := strings.CutPrefix(text, "+"); relative {
 		d, err := time.ParseDuration(delay)
 		if err != nil || d < 0 {
@@ -241,7 +245,7 @@ func parseGenesisTime(text string) (func(now time.Time) uint64, error) {
 		}
 		return func(now time.Time) uint64 {
 			at := now.Add(d)
-			if at.Nanosecond() > 0 { // never sooner than asked for
+			if at.Nanosecond() > 0 { // round up: genesis is at least d from now
 				at = at.Add(time.Second)
 			}
 			return uint64(max(at.Unix(), 0))
@@ -256,7 +260,7 @@ func parseGenesisTime(text string) (func(now time.Time) uint64, error) {
 	return nil, failure
 }
 
-// parseScheme reads the name of --scheme.
+// parseScheme parses --scheme. Its error names LEAN_ENV if the value comes from there.
 func parseScheme(name string) (*xmss.Scheme, error) {
 	scheme, err := xmss.ParseScheme(name)
 	if err != nil {
@@ -273,7 +277,7 @@ func parseScheme(name string) (*xmss.Scheme, error) {
 	return scheme, nil
 }
 
-// asUsage names the flag of an option that config refuses.
+// asUsage adds the dashes of a flag to an error of config about an option.
 func asUsage(err error) error {
 	var refused *config.Error
 	if errors.As(err, &refused) && refused.File == "" && refused.Field != "" {
@@ -282,8 +286,8 @@ func asUsage(err error) error {
 	return badInput(err)
 }
 
-// explain tells apart the failures of writing files: an interrupt, files that are in the way, a place that cannot be
-// written, and the rest.
+// explain rewrites an error of writing files: existing files and unusable folders are mistakes in the input, an interrupt
+// is not.
 func explain(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -15,28 +15,29 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
-// healthCmd asks a running node how it is, for a container without a shell.
+// healthCmd requests a health endpoint of a running node, for containers without a shell.
 type healthCmd struct {
-	MetricsPort int           `default:"8008" placeholder:"PORT" help:"The node's --metrics-port (${default})."`
-	RPCPort     int           `name:"rpc-port" placeholder:"PORT" help:"The node's --rpc-port, which is asked if --metrics-port is 0."`
-	URL         string        `name:"url" placeholder:"URL" help:"Ask here, http://127.0.0.1:8008/livez for example, and not at a port."`
-	Ready       bool          `help:"Ask /readyz. The same as --path /readyz."`
-	Path        string        `placeholder:"PATH" help:"What to ask: /livez, /readyz or /health (/livez)."`
-	Timeout     time.Duration `default:"3s" placeholder:"TIME" help:"How long to wait for the answer (${default})."`
+	MetricsPort int           `default:"8008" placeholder:"PORT" help:"The --metrics-port of the node."`
+	RPCPort     int           `name:"rpc-port" placeholder:"PORT" help:"The --rpc-port of the node, used if --metrics-port is 0."`
+	URL         string        `name:"url" placeholder:"URL" help:"URL to request instead of a port, such as http://192.0.2.1:8008/livez."`
+	Ready       bool          `help:"Request /readyz. The same as --path /readyz."`
+	Path        string        `placeholder:"PATH" help:"Endpoint to request: /livez, /readyz or /health. Without it, /livez."`
+	Timeout     time.Duration `default:"3s" placeholder:"TIME" help:"Time limit of the request."`
 }
 
-// Help is shown before the flags.
+// Help returns the text before the flags.
 func (*healthCmd) Help() string {
-	return `Prints one line with the answer, and ends with 0 if it is good, 1 if it is bad or none, 2 if the flags are wrong.
+	return `Prints the answer of the node in one line. The exit code is 0 if the node passes the check, 1 if it fails or does not
+answer, and 2 if a flag is wrong.
 
-The ports may come from LEANSPEC_METRICS_PORT and LEANSPEC_RPC_PORT, as the node's own do: in the node's container the
-command needs no flags.
+LEANSPEC_METRICS_PORT and LEANSPEC_RPC_PORT set the ports, as they do for the node. In the container of the node the
+command therefore needs no flags.
 
-The default is /livez, which a node that syncs passes: it does what it should, and whoever restarts containers that are
-unhealthy must let it. /readyz asks whether the node is of use to others by now.`
+/livez fails only if restarting the node may help, so a node that is syncing passes it. /readyz passes once the node is
+synced and can serve others.`
 }
 
-// Run asks.
+// Run requests the endpoint and prints its answer.
 func (c *healthCmd) Run(ctx context.Context, console *console) error {
 	target, err := c.target()
 	if err != nil {
@@ -48,7 +49,7 @@ func (c *healthCmd) Run(ctx context.Context, console *console) error {
 	if err != nil {
 		return badInput(&config.Error{File: "--url", Value: strconv.Quote(c.URL), Problem: err.Error(), Err: err})
 	}
-	// No proxy stands between the node and itself, and no redirect is an answer.
+	// The transport ignores the proxy variables of the environment. A redirect counts as a failure.
 	client := http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -62,23 +63,23 @@ func (c *healthCmd) Run(ctx context.Context, console *console) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", target, c.explain(err))
 	}
-	said := summary(string(body))
+	answer := summary(string(body))
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %d: %s", target, response.StatusCode, said)
+		return fmt.Errorf("%s: %d: %s", target, response.StatusCode, answer)
 	}
-	fmt.Fprintf(console.out, "%s: %s\n", target, said)
+	fmt.Fprintf(console.out, "%s: %s\n", target, answer)
 	return nil
 }
 
-// target returns what to ask.
+// target returns the URL to request.
 func (c *healthCmd) target() (*url.URL, error) {
 	if c.Timeout <= 0 {
-		return nil, &config.Error{File: "--timeout", Value: strconv.Quote(c.Timeout.String()), Problem: "want more than nothing"}
+		return nil, &config.Error{File: "--timeout", Value: strconv.Quote(c.Timeout.String()), Problem: "want more than 0s"}
 	}
 	path := c.Path
 	switch {
 	case c.Ready && path != "" && path != "/readyz":
-		return nil, &config.Error{File: "--ready", Problem: "asks /readyz, and --path something else: give one of them"}
+		return nil, &config.Error{File: "--path", Value: strconv.Quote(path), Problem: "cannot be used together with --ready, which requests /readyz"}
 	case c.Ready:
 		path = "/readyz"
 	case path == "" && c.URL == "":
@@ -87,7 +88,7 @@ func (c *healthCmd) target() (*url.URL, error) {
 	if path != "" && !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
-	if base := path; base != "" && base != "/livez" && base != "/readyz" && base != "/health" {
+	if path != "" && path != "/livez" && path != "/readyz" && path != "/health" {
 		return nil, &config.Error{File: "--path", Value: strconv.Quote(c.Path), Problem: "want /livez, /readyz or /health"}
 	}
 	if c.URL != "" {
@@ -96,10 +97,10 @@ func (c *healthCmd) target() (*url.URL, error) {
 			return nil, &config.Error{File: "--url", Value: strconv.Quote(c.URL), Problem: "want http://HOST:PORT/PATH"}
 		}
 		if u.User != nil {
-			return nil, &config.Error{File: "--url", Problem: "want no user and no password in it"}
+			return nil, &config.Error{File: "--url", Problem: "want a URL without user and password"}
 		}
 		if path != "" && u.Path != "" && u.Path != "/" && u.Path != path {
-			return nil, &config.Error{File: "--url", Value: strconv.Quote(c.URL), Problem: "has another path than " + path}
+			return nil, &config.Error{File: "--url", Value: strconv.Quote(c.URL), Problem: "want the path " + path + ", or none"}
 		}
 		switch {
 		case path != "":
@@ -109,12 +110,9 @@ func (c *healthCmd) target() (*url.URL, error) {
 		}
 		return u, nil
 	}
-	for _, p := range []struct {
-		flag string
-		port int
-	}{{"--metrics-port", c.MetricsPort}, {"--rpc-port", c.RPCPort}} {
-		if p.port < 0 || p.port > 65535 {
-			return nil, &config.Error{File: p.flag, Value: strconv.Itoa(p.port), Problem: "want a port, 1 to 65535, or 0 for none"}
+	for _, p := range []portFlag{{"--metrics-port", c.MetricsPort}, {"--rpc-port", c.RPCPort}} {
+		if err := p.check(); err != nil {
+			return nil, err
 		}
 	}
 	port := c.MetricsPort
@@ -122,28 +120,28 @@ func (c *healthCmd) target() (*url.URL, error) {
 		port = c.RPCPort
 	}
 	if port == 0 {
-		return nil, &config.Error{File: "--metrics-port", Value: "0", Problem: "then give --rpc-port, the node's other port that can be asked, or --url"}
+		return nil, &config.Error{File: "--metrics-port", Value: "0", Problem: "want the port of the node, or --rpc-port or --url instead"}
 	}
 	return &url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Path: path}, nil
 }
 
-// explain says what the absence of an answer means.
+// explain shortens an error of the HTTP client.
 func (c *healthCmd) explain(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer within %s", c.Timeout)
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {
-		return op.Err // without the URL and the address, which are said already
+		return op.Err // without the URL and the address, which the caller adds
 	}
-	var asked *url.Error
-	if errors.As(err, &asked) {
-		return asked.Err
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		return failed.Err
 	}
 	return err
 }
 
-// summary makes one line of an answer. Of a probe's list it takes what failed.
+// summary joins the lines of an answer into one. If the answer lists checks, it returns only those that failed.
 func summary(body string) string {
 	var failed, all []string
 	for line := range strings.Lines(body) {
@@ -162,7 +160,7 @@ func summary(body string) string {
 	return strings.Join(all, " ")
 }
 
-// printable lets nothing reach a terminal that is not text.
+// printable replaces a character that must not reach a terminal with a space.
 func printable(r rune) rune {
 	if r != '\t' && !strconv.IsPrint(r) {
 		return ' '

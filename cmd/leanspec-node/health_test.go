@@ -12,7 +12,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/porttest"
 )
 
-// TestHealth asks a server that answers as a node does.
+// TestHealth runs the command against a server that answers like a node.
 func TestHealth(t *testing.T) {
 	release := make(chan struct{})
 	mux := http.NewServeMux()
@@ -37,7 +37,7 @@ func TestHealth(t *testing.T) {
 		env  map[string]string
 		args []string
 		code int
-		want string // of stdout for code 0, of stderr else
+		want string // part of stdout if code is 0, otherwise of stderr
 	}{
 		"live, by a flag":       {nil, []string{"--metrics-port", port}, 0, "/livez: ok\n"},
 		"live, by the metrics":  {map[string]string{"LEANSPEC_METRICS_PORT": port}, nil, 0, "/livez: ok\n"},
@@ -49,20 +49,20 @@ func TestHealth(t *testing.T) {
 		"health":                {nil, []string{"--metrics-port", port, "--path", "/health"}, 0, `/health: {"status":"ok","slot":12,"synced":true}` + "\n"},
 		"not ready": {nil, []string{"--metrics-port", port, "--ready"}, 1,
 			"/readyz: 503: network failed: not [31m started; synced failed: stale_head: head slot 3\n"},
-		"nobody there": {nil, []string{"--metrics-port", closed}, 1, "connection refused\n"},
-		"no answer":    {nil, []string{"--url", server.URL + "/other/livez", "--timeout", "50ms"}, 1, "/other/livez: no answer within 50ms\n"},
+		"no server": {nil, []string{"--metrics-port", closed}, 1, "connection refused\n"},
+		"no answer": {nil, []string{"--url", server.URL + "/other/livez", "--timeout", "50ms"}, 1, "/other/livez: no answer within 50ms\n"},
 		"other variables do not count": {map[string]string{"LEANSPEC_METRICS_PORT": port, "LEANSPEC_READY": "true", "LEANSPEC_PATH": "/readyz", "LEANSPEC_URL": "http://x", "LEANSPEC_TIMEOUT": "1ns"},
 			nil, 0, "/livez: ok\n"},
 
-		"no port":         {map[string]string{"LEANSPEC_METRICS_PORT": "0"}, nil, 2, "--metrics-port: 0: then give --rpc-port"},
-		"no such port":    {nil, []string{"--metrics-port", "70000"}, 2, "--metrics-port: 70000: want a port"},
-		"port no number":  {map[string]string{"LEANSPEC_METRICS_PORT": "eight"}, nil, 2, "eight"},
-		"unknown path":    {nil, []string{"--path", "/metrics"}, 2, `--path: "/metrics": want /livez, /readyz or /health`},
-		"two paths":       {nil, []string{"--ready", "--path", "/livez"}, 2, "--ready: "},
-		"two other paths": {nil, []string{"--ready", "--url", server.URL + "/health"}, 2, "has another path than /readyz"},
-		"no URL":          {nil, []string{"--url", "localhost:8008"}, 2, `--url: "localhost:8008": want http`},
-		"a password":      {nil, []string{"--url", "http://me:secret@host/"}, 2, "--url: want no user"},
-		"no time":         {nil, []string{"--timeout", "0s"}, 2, `--timeout: "0s": `},
+		"no port":           {map[string]string{"LEANSPEC_METRICS_PORT": "0"}, nil, 2, "--metrics-port: 0: want the port of the node"},
+		"no such port":      {nil, []string{"--metrics-port", "70000"}, 2, "--metrics-port: 70000: want a port"},
+		"port not a number": {map[string]string{"LEANSPEC_METRICS_PORT": "eight"}, nil, 2, "eight"},
+		"unknown path":      {nil, []string{"--path", "/metrics"}, 2, `--path: "/metrics": want /livez, /readyz or /health`},
+		"two paths":         {nil, []string{"--ready", "--path", "/livez"}, 2, `--path: "/livez": cannot be used together with --ready`},
+		"two other paths":   {nil, []string{"--ready", "--url", server.URL + "/health"}, 2, "want the path /readyz, or none"},
+		"not a URL":         {nil, []string{"--url", "localhost:8008"}, 2, `--url: "localhost:8008": want http`},
+		"a password":        {nil, []string{"--url", "http://me:secret@host/"}, 2, "--url: want a URL without user and password"},
+		"no time":           {nil, []string{"--timeout", "0s"}, 2, `--timeout: "0s": `},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for key, value := range test.env {
@@ -75,10 +75,10 @@ func TestHealth(t *testing.T) {
 				got = c.err.String()
 			}
 			if code != test.code || !strings.Contains(got, test.want) || strings.Count(c.out.String()+c.err.String(), "\n") != 1 {
-				t.Errorf("exit code %d, stdout %q, stderr %q, want %d and one line with %q", code, c.out.String(), c.err.String(), test.code, test.want)
+				t.Errorf("exit code %d, stdout %q, stderr %q; want %d and one line with %q", code, c.out.String(), c.err.String(), test.code, test.want)
 			}
 			if strings.Contains(got, "secret") {
-				t.Errorf("the line has the password: %q", got)
+				t.Errorf("output = %q, want no password", got)
 			}
 		})
 	}
@@ -92,11 +92,11 @@ func TestLogLevelFlag(t *testing.T) {
 	checkFailure(t, t.Context(), 2, `--log-level: unknown log level "loud", want debug, info, warn or error`, "--genesis", "x")
 }
 
-// TestVerbose: -v shows what the node does at debug, and not how libp2p puts itself together.
+// TestVerbose checks that -v shows debug lines of the node, but not those of libp2p.
 func TestVerbose(t *testing.T) {
 	_, levels, err := (&runCmd{LogLevel: "warn", LogFormat: "text", Verbose: true}).logger(&console{err: io.Discard})
 	if err != nil || levels.LogLevel() != "debug,libp2p=info" {
-		t.Errorf("got %s, %v, want debug,libp2p=info", levels.LogLevel(), err)
+		t.Errorf("levels = %s (error %v), want debug,libp2p=info", levels.LogLevel(), err)
 	}
 }
 

@@ -10,22 +10,22 @@ import (
 
 // keygenCmd writes the keys of one validator.
 type keygenCmd struct {
-	Scheme         string  `default:"prod" placeholder:"NAME" help:"XMSS scheme of the keys: prod or test (${default})."`
-	ActivationSlot uint64  `default:"0" placeholder:"SLOT" help:"First slot for which the keys can sign (${default})."`
-	ActiveSlots    *uint64 `placeholder:"SLOTS" help:"Number of slots for which they can (4096, or what is left of the scheme's lifetime)."`
-	Full           bool    `help:"Make keys with the standard window, whole trees and at least two of them, which takes much longer. Other clients read short keys too; where a key ends, this node signs nothing more and goes on, and ethlambda panics."`
-	Name           string  `default:"validator_0" placeholder:"NAME" help:"Start of the file names (${default})."`
-	Force          bool    `help:"Replace keys of that name in the folder."`
-	Out            string  `required:"" placeholder:"DIR" help:"Folder to write."`
+	Scheme         string  `default:"prod" placeholder:"NAME" help:"XMSS scheme of the keys: prod or test."`
+	ActivationSlot uint64  `default:"0" placeholder:"SLOT" help:"First slot that the keys can sign."`
+	ActiveSlots    *uint64 `placeholder:"SLOTS" help:"Number of slots that the keys can sign (default 4096, or the rest of the scheme's lifetime if that is less)."`
+	Full           bool    `help:"Make keys with the standard window: at least two whole bottom trees. This takes much longer. Other clients can read shorter keys too. When a key ends, this node stops signing, and ethlambda panics."`
+	Name           string  `default:"validator_0" placeholder:"NAME" help:"Prefix of the file names."`
+	Force          bool    `help:"Replace the keys of this name in the folder."`
+	Out            string  `required:"" placeholder:"DIR" help:"Folder to write to."`
 }
 
-// Help is shown below the flags.
+// Help returns the text before the flags.
 func (*keygenCmd) Help() string {
-	return "Makes the two keys of one validator, for attestations and for proposals, and writes each as SSZ, secret and public: " +
+	return "Makes the attestation key and the proposal key of one validator, and writes the secret and the public part of each as SSZ: " +
 		"NAME_attester_key_sk.ssz, NAME_attester_key_pk.ssz, NAME_proposer_key_sk.ssz and NAME_proposer_key_pk.ssz."
 }
 
-// Run makes the keys.
+// Run makes the keys and prints the public ones.
 func (c *keygenCmd) Run(ctx context.Context, console *console) error {
 	scheme, err := parseScheme(c.Scheme)
 	if err != nil {

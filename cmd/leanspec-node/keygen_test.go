@@ -11,7 +11,7 @@ func TestKeygen(t *testing.T) {
 	t.Chdir(t.TempDir())
 	c := newTestConsole(0)
 	if code := run(t.Context(), &c.console, strings.Fields("keygen --scheme test --activation-slot 100 --active-slots 20 --name validator_7 --out keys")); code != 0 {
-		t.Fatalf("exit code %d: %s", code, c.err.String())
+		t.Fatalf("exit code %d, want 0: %s", code, c.err.String())
 	}
 	public := make(map[string]string)
 	for _, role := range []string{"attester", "proposer"} {
@@ -37,7 +37,7 @@ files                   keys/validator_7_attester_key_sk.ssz
 	for _, flags := range []string{"--name validator_7 --force", "--activation-slot 250", "--name full --full --active-slots 1"} {
 		c = newTestConsole(0)
 		if code := run(t.Context(), &c.console, strings.Fields("keygen --scheme test --out keys "+flags)); code != 0 {
-			t.Errorf("%s: exit code %d: %s", flags, code, c.err.String())
+			t.Errorf("%s: exit code %d, want 0: %s", flags, code, c.err.String())
 		}
 	}
 }
@@ -45,7 +45,7 @@ files                   keys/validator_7_attester_key_sk.ssz
 func TestKeygenUsage(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for want, flags := range map[string]string{
-		"want --out DIR; see leanspec-node keygen --help":                               "",
+		"missing --out DIR; see leanspec-node keygen --help":                            "",
 		`--scheme: "x": want prod or test`:                                              "--out k --scheme x",
 		`--name: "a/b": want the start of a file name`:                                  "--out k --name a/b",
 		"--activation-slot: 256: want less than 256, the lifetime of the test scheme":   "--out k --scheme test --activation-slot 256",
@@ -56,6 +56,6 @@ func TestKeygenUsage(t *testing.T) {
 		checkFailure(t, t.Context(), 2, want, append([]string{"keygen"}, strings.Fields(flags)...)...)
 	}
 	if entries, err := os.ReadDir("."); err != nil || len(entries) > 0 {
-		t.Errorf("something was written: %v (error %v)", entries, err)
+		t.Errorf("folder = %v (error %v), want it empty", entries, err)
 	}
 }

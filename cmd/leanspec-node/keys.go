@@ -23,22 +23,22 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// keysCmd is about the validators' one-time keys and what they have signed.
+// keysCmd reads and changes the signing records of the validators' keys.
 type keysCmd struct {
-	Status keysStatusCmd `cmd:"" help:"Show what each key has signed, and when it runs out."`
-	Export keysExportCmd `cmd:"" help:"Write what the keys have signed, to move the validators to another machine."`
-	Import keysImportCmd `cmd:"" help:"Take over what the keys have signed on another machine."`
+	Status keysStatusCmd `cmd:"" help:"Show what each key has signed, and when it expires."`
+	Export keysExportCmd `cmd:"" help:"Write the signing records to a file, to move the validators to another machine."`
+	Import keysImportCmd `cmd:"" help:"Take over the signing records of another machine."`
 }
 
-// keyFlags say which keys are meant, with the node's own flags.
+// keyFlags select the keys. They have the names and meanings of the flags of run.
 type keyFlags struct {
-	Genesis       string `required:"" placeholder:"FILE" help:"The network's genesis, config.yaml."`
-	ValidatorKeys string `required:"" placeholder:"DIR" help:"Folder with validators.yaml and the keys."`
-	DataDir       string `placeholder:"DIR" help:"The node's data folder, if it runs with one."`
-	Scheme        string `default:"prod" placeholder:"NAME" help:"XMSS scheme of the keys: prod or test (${default})."`
+	Genesis       string `required:"" placeholder:"FILE" help:"Genesis file of the network, config.yaml."`
+	ValidatorKeys string `required:"" placeholder:"DIR" help:"Folder that holds validators.yaml and the keys."`
+	DataDir       string `placeholder:"DIR" help:"Data folder of the node, if it has one."`
+	Scheme        string `default:"prod" placeholder:"NAME" help:"XMSS scheme of the keys: prod or test."`
 }
 
-// load reads the keys of a node, or of all nodes without a name.
+// load reads the genesis file and the keys of the named node, or of all nodes if the name is empty.
 func (c *keyFlags) load(node string) (*config.Genesis, []config.ValidatorKeys, error) {
 	scheme, err := parseScheme(c.Scheme)
 	if err != nil {
@@ -63,13 +63,13 @@ func (c *keyFlags) load(node string) (*config.Genesis, []config.ValidatorKeys, e
 		keys = append(keys, some...)
 	}
 	if len(keys) == 0 && node != "" {
-		return nil, nil, &config.Error{File: "--node-id", Value: strconv.Quote(node), Problem: "no validators are assigned to it in " + c.ValidatorKeys}
+		return nil, nil, &config.Error{File: "--node-id", Value: strconv.Quote(node), Problem: "no validators are assigned to this node in " + c.ValidatorKeys}
 	}
 	slices.SortFunc(keys, func(a, b config.ValidatorKeys) int { return cmp.Compare(a.Index, b.Index) })
 	return genesis, keys, nil
 }
 
-// open takes the guard of the keys, which no running node can have then.
+// open locks the keys and opens their signing records. It fails while a node uses the keys.
 func (c *keyFlags) open(console *console, genesis *config.Genesis, keys []config.ValidatorKeys) (*guard.Guard, error) {
 	log, _ := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelWarn, Writer: console.err})
 	slots := clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis.GenesisTime}}
@@ -82,15 +82,15 @@ func (c *keyFlags) open(console *console, genesis *config.Genesis, keys []config
 	})
 }
 
-// reportMissing says which keys the guard has closed because they had no record.
+// reportMissing warns about keys that the guard has closed because they had no signing record.
 func (c *keyFlags) reportMissing(console *console, missing guard.Missing) {
 	if len(missing.Keys) > 0 {
-		fmt.Fprintf(console.err, "leanspec-node: no record found of %d keys in %s: they are closed up to slot %d, because they may have signed\n",
-			len(missing.Keys), c.places(missing.Keys), missing.Closed)
+		fmt.Fprintf(console.err, "leanspec-node: no signing record for %s in %s: closed up to slot %d, because the keys may have signed\n",
+			count(len(missing.Keys), "key"), c.places(missing.Keys), missing.Closed)
 	}
 }
 
-// places lists the folders in which the records of keys are looked for.
+// places lists the folders that may hold the signing records of keys.
 func (c *keyFlags) places(keys []guard.KeyFile) string {
 	var folders []string
 	for _, k := range keys {
@@ -100,10 +100,10 @@ func (c *keyFlags) places(keys []guard.KeyFile) string {
 	return strings.Join(slices.Compact(folders), " and ")
 }
 
-// keysStatusCmd shows the records. It changes nothing, so the node may run.
+// keysStatusCmd shows the signing records. It changes nothing, so it can be used while the node runs.
 type keysStatusCmd struct {
 	keyFlags
-	NodeID string `name:"node-id" placeholder:"NAME" help:"Only the keys of the validators that validators.yaml assigns to this node."`
+	NodeID string `name:"node-id" placeholder:"NAME" help:"Show only the keys of this node in validators.yaml."`
 	JSON   bool   `name:"json" help:"Write a JSON object."`
 }
 
@@ -115,10 +115,10 @@ type keyStatus struct {
 	File      string `json:"file"`
 	FirstSlot uint64 `json:"first_slot"`
 	LastSlot  uint64 `json:"last_slot"`
-	// Recorded says whether there is a record of the key.
+	// Recorded reports whether the key has a signing record.
 	Recorded bool `json:"recorded"`
-	// SignedSlot is the latest slot that was signed, or is closed for another
-	// reason; Message is what was signed for it, if that is known.
+	// SignedSlot is the latest slot that the key has signed, or up to which it is closed. Message is the message that it
+	// signed for this slot, or nil if the slot is closed.
 	SignedSlot *uint64 `json:"signed_slot"`
 	Message    *string `json:"message"`
 	SlotsLeft  uint64  `json:"slots_left"`
@@ -126,7 +126,7 @@ type keyStatus struct {
 	RunsOut time.Time `json:"runs_out"`
 }
 
-// Run shows the keys.
+// Run prints the status of the keys.
 func (c *keysStatusCmd) Run(console *console) error {
 	genesis, keys, err := c.load(c.NodeID)
 	if err != nil {
@@ -167,7 +167,7 @@ func (c *keysStatusCmd) Run(console *console) error {
 		if c.DataDir == "" {
 			advice = "; if the node has a data folder, set --data-dir (LEANSPEC_DATA_DIR) to it"
 		}
-		fmt.Fprintf(console.err, "leanspec-node: no record found of %d keys in %s%s\n", len(missing), c.places(missing), advice)
+		fmt.Fprintf(console.err, "leanspec-node: no signing record for %s in %s%s\n", count(len(missing), "key"), c.places(missing), advice)
 	}
 	if c.JSON {
 		encoder := json.NewEncoder(console.out)
@@ -192,9 +192,10 @@ func (c *keysStatusCmd) Run(console *console) error {
 	return table.Flush()
 }
 
-// slotWindow is what a key can sign, from start up to but not including end.
+// slotWindow is the range of slots that a key can sign: start up to but not including end.
 type slotWindow struct{ start, end uint64 }
 
+// keyWindows returns the windows of all keys.
 func keyWindows(keys []config.ValidatorKeys) map[guard.PublicKey]slotWindow {
 	windows := make(map[guard.PublicKey]slotWindow)
 	for _, k := range keys {
@@ -206,20 +207,20 @@ func keyWindows(keys []config.ValidatorKeys) map[guard.PublicKey]slotWindow {
 	return windows
 }
 
-// keysExportCmd writes the records of a node that does not run.
+// keysExportCmd writes the signing records of a stopped node to a file.
 type keysExportCmd struct {
 	keyFlags
-	NodeID string `name:"node-id" default:"lean_spec_0" placeholder:"NAME" help:"Node whose keys are meant (${default})."`
+	NodeID string `name:"node-id" default:"lean_spec_0" placeholder:"NAME" help:"Name of the node in validators.yaml."`
 	Out    string `required:"" placeholder:"FILE" help:"File to write, for keys import."`
 }
 
-// Help is shown below the flags.
+// Help returns the text before the flags.
 func (*keysExportCmd) Help() string {
-	return "To move validators: stop the node, export, copy the keys and the file to the new machine, import there, and start the new node. " +
-		"Never start the old node again: keys that sign in two places are given away."
+	return "To move validators, stop the node, export the records, copy the keys and the file to the new machine, import the file there, and start the new node. " +
+		"Never start the old node again: two signatures for one slot reveal the key."
 }
 
-// Run writes the file.
+// Run writes the file, which must not exist.
 func (c *keysExportCmd) Run(console *console) error {
 	genesis, keys, err := c.load(c.NodeID)
 	if err != nil {
@@ -234,7 +235,7 @@ func (c *keysExportCmd) Run(console *console) error {
 	windows := keyWindows(keys)
 	for _, file := range guard.KeyFiles(keys) {
 		record := g.Key(file.PublicKey).Record()
-		if record.Kind == guard.Closed { // by the clock, which goes on when the key has run out
+		if record.Kind == guard.Closed { // the clock closes slots beyond the window of the key
 			record.Slot = min(record.Slot, windows[file.PublicKey].end-1)
 		}
 		transfer.Keys = append(transfer.Keys, guard.TransferKey{
@@ -246,15 +247,15 @@ func (c *keysExportCmd) Run(console *console) error {
 	}
 	fmt.Fprintf(console.out, "Wrote the records of %d keys to %s.\n", len(transfer.Keys), c.Out)
 	c.reportMissing(console, g.Missing())
-	fmt.Fprintf(console.err, "leanspec-node: do not start node %s here again: keys that sign in two places are given away\n", c.NodeID)
+	fmt.Fprintf(console.err, "leanspec-node: do not start node %s here again: two signatures for one slot reveal the key\n", c.NodeID)
 	return nil
 }
 
-// writeNew writes a file that is not there yet, durably.
+// writeNew creates a file, writes it and syncs it. It fails if the file exists.
 func writeNew(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return &config.Error{File: path, Problem: "already there", Err: err}
+		return &config.Error{File: path, Problem: "already exists", Err: err}
 	}
 	if err == nil {
 		_, err = f.Write(data)
@@ -266,7 +267,7 @@ func writeNew(path string, data []byte) error {
 	return nil
 }
 
-// pathProblem is an error of the file system without the path.
+// pathProblem returns the text of a file system error without the path.
 func pathProblem(err error) string {
 	var pathError *fs.PathError
 	if errors.As(err, &pathError) {
@@ -275,14 +276,14 @@ func pathProblem(err error) string {
 	return err.Error()
 }
 
-// keysImportCmd takes over records. It only ever raises them.
+// keysImportCmd merges the records of a file into the signing records of a node. It never lowers a record.
 type keysImportCmd struct {
 	keyFlags
-	NodeID string `name:"node-id" default:"lean_spec_0" placeholder:"NAME" help:"Node whose keys are meant (${default})."`
+	NodeID string `name:"node-id" default:"lean_spec_0" placeholder:"NAME" help:"Name of the node in validators.yaml."`
 	File   string `arg:"" placeholder:"FILE" help:"File that keys export wrote."`
 }
 
-// Run takes over all records of the file, or none if one of them is refused.
+// Run imports all records of the file, or none if one of them is invalid.
 func (c *keysImportCmd) Run(console *console) error {
 	genesis, keys, err := c.load(c.NodeID)
 	if err != nil {
@@ -303,7 +304,7 @@ func (c *keysImportCmd) Run(console *console) error {
 	for i, key := range transfer.Keys {
 		if record := g.Key(key.PublicKey).Record(); record.Conflicts(key.Record) {
 			return badInput(&config.Error{File: c.File, Field: guard.Field(i, "message"), Value: fmt.Sprintf("0x%x", key.Record.Message),
-				Problem: fmt.Sprintf("another message is on record here for slot %d, 0x%x: the key may be given away", record.Slot, record.Message)})
+				Problem: fmt.Sprintf("this machine has signed another message for slot %d, 0x%x: the key may be revealed", record.Slot, record.Message)})
 		}
 	}
 	raised := 0
@@ -317,47 +318,47 @@ func (c *keysImportCmd) Run(console *console) error {
 			raised++
 		}
 	}
-	fmt.Fprintf(console.out, "Raised the records of %d keys; %d were as high already.\n", raised, len(transfer.Keys)-raised)
+	fmt.Fprintf(console.out, "Raised %s; %d already covered the file.\n", count(raised, "record"), len(transfer.Keys)-raised)
 	c.reportMissing(console, g.Missing())
 	if missing := 2*len(keys) - len(transfer.Keys); missing > 0 {
-		fmt.Fprintf(console.err, "leanspec-node: %s says nothing of %d keys of node %s\n", c.File, missing, c.NodeID)
+		fmt.Fprintf(console.err, "leanspec-node: %s has no records of %s of node %s\n", c.File, count(missing, "key"), c.NodeID)
 	}
 	return nil
 }
 
-// check makes sure that the file is about these keys of this network.
+// check rejects a file about another network or about keys that this node does not have.
 func (c *keysImportCmd) check(t *guard.Transfer, genesis *config.Genesis, keys []config.ValidatorKeys) error {
 	refuse := func(field, value, format string, args ...any) error {
 		return &config.Error{File: c.File, Field: field, Value: value, Problem: fmt.Sprintf(format, args...)}
 	}
 	if t.GenesisTime != genesis.GenesisTime {
-		return refuse("genesis_time", fmt.Sprint(t.GenesisTime), "of another network: in %s it is %d", genesis.Path, genesis.GenesisTime)
+		return refuse("genesis_time", fmt.Sprint(t.GenesisTime), "want %d, as in %s: the file is of another network", genesis.GenesisTime, genesis.Path)
 	}
 	if t.Scheme != c.Scheme {
-		return refuse("scheme", strconv.Quote(t.Scheme), "the keys here are of the %s scheme", c.Scheme)
+		return refuse("scheme", strconv.Quote(t.Scheme), "want %s, the scheme of the keys here", c.Scheme)
 	}
 	windows := keyWindows(keys)
 	for i, key := range t.Keys {
 		if key.Validator >= uint64(len(genesis.Validators)) {
-			return refuse(guard.Field(i, "validator"), fmt.Sprint(key.Validator), "not in %s, which has %d validators", genesis.Path, len(genesis.Validators))
+			return refuse(guard.Field(i, "validator"), fmt.Sprint(key.Validator), "want less than %d, the number of validators in %s", len(genesis.Validators), genesis.Path)
 		}
 		public := fmt.Sprintf("0x%x…", key.PublicKey[:8])
 		if genesis.Validators[key.Validator].PublicKey(key.Role) != key.PublicKey {
 			return refuse(guard.Field(i, "public_key"), public, "not the %s key of validator %d in %s", key.Role, key.Validator, genesis.Path)
 		}
-		window, ours := windows[key.PublicKey]
-		if !ours {
+		window, found := windows[key.PublicKey]
+		if !found {
 			return refuse(guard.Field(i, "public_key"), public, "not a key of node %s in %s", c.NodeID, c.ValidatorKeys)
 		}
 		slot := key.Record.Slot
 		if key.Record.Kind != guard.Unused && slot >= window.end || key.Record.Kind == guard.Signed && slot < window.start {
-			return refuse(guard.Field(i, "slot"), fmt.Sprint(slot), "the key signs for slots %d to %d", window.start, window.end-1)
+			return refuse(guard.Field(i, "slot"), fmt.Sprint(slot), "want %d to %d, the slots that the key can sign", window.start, window.end-1)
 		}
 	}
 	return nil
 }
 
-// maxTransferSize is more than twice the file of a full registry.
+// maxTransferSize is more than twice the size of a file for a full registry, in bytes.
 const maxTransferSize = 8 << 20
 
 func readTransfer(path string) (*guard.Transfer, error) {

@@ -16,20 +16,20 @@ import (
 
 // commands are the subcommands of the program.
 type commands struct {
-	Run     runCmd     `cmd:"" default:"withargs" help:"Run a node. This is what happens without a command."`
+	Run     runCmd     `cmd:"" default:"withargs" help:"Run a node (the default command)."`
 	Devnet  devnetCmd  `cmd:"" help:"Run a network of nodes on this machine."`
-	Genesis genesisCmd `cmd:"" help:"Make a new network: its genesis, its nodes and all keys."`
+	Genesis genesisCmd `cmd:"" help:"Make the files of a new network: genesis, nodes and keys."`
 	Keygen  keygenCmd  `cmd:"" help:"Make the keys of one validator."`
-	Keys    keysCmd    `cmd:"" help:"Show what the validators' keys have signed, and move validators."`
-	Health  healthCmd  `cmd:"" help:"Ask the node on this machine whether it is well."`
-	Version versionCmd `cmd:"" help:"Show what this program is."`
+	Keys    keysCmd    `cmd:"" help:"Show what validator keys have signed, and move validators."`
+	Health  healthCmd  `cmd:"" help:"Check the health of the node on this machine."`
+	Version versionCmd `cmd:"" help:"Show the version of this program."`
 }
 
 func main() {
-	// Without this, the first write to stdout or stderr after its reader has gone would end the process.
+	// By default, a write to stdout or stderr after its reader has exited ends the process.
 	signal.Ignore(syscall.SIGPIPE)
 	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // as nohup leaves it
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
 		stops = append(stops, syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), stops...)
@@ -40,7 +40,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run carries out a command line and returns the exit code.
+// run executes a command line and returns the exit code: 0, 2 for a mistake in the input, or 1 for any other failure.
 func run(ctx context.Context, console *console, args []string) int {
 	fail := func(err error, code int) int {
 		fmt.Fprintf(console.err, "leanspec-node: %s\n", strings.Join(strings.Fields(err.Error()), " "))
@@ -64,7 +64,7 @@ func run(ctx context.Context, console *console, args []string) int {
 	}
 	switch {
 	case len(args) == 1 && (args[0] == "--help" || args[0] == "-h" || args[0] == "help"):
-		args = []string{"run", "--help"} // what most people want to know
+		args = []string{"run", "--help"} // its text lists the other commands
 	case len(args) > 1 && args[0] == "help":
 		args = append(args[1:len(args):len(args)], "--help")
 	case len(args) == 1 && args[0] == "--version":
@@ -72,7 +72,7 @@ func run(ctx context.Context, console *console, args []string) int {
 	}
 	command, err := parser.Parse(args)
 	switch {
-	case exited >= 0: // help was asked for and shown
+	case exited >= 0: // kong has printed the help
 		return exited
 	case readerGone(err):
 		return 0
@@ -85,8 +85,8 @@ func run(ctx context.Context, console *console, args []string) int {
 	return 0
 }
 
-// readerGone reports whether err says that the reader of stdout has ended, as head does. That is not a failure: the
-// command did its work, and the reader had seen enough of the result.
+// readerGone reports whether err means that the reader of stdout, such as head, has exited. This is not a failure: the
+// reader has read as much of the result as it needs.
 func readerGone(err error) bool {
 	var file *fs.PathError
 	return errors.As(err, &file) && file.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE)

@@ -14,20 +14,20 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
-// console is the world around a command, so that a test can be that world.
+// console is the terminal and the clock of a command. Tests replace both.
 type console struct {
 	out io.Writer // results
 	err io.Writer // progress and failures
 	now func() time.Time
-	// width is the number of columns of the terminal that err is, 0 where it is none.
+	// width returns the number of columns of the terminal behind err, or 0 if err is not a terminal.
 	width func() int
 }
 
-// flushTimeout is how long a command waits for the readers of stdout and stderr before it goes on without them.
+// flushTimeout limits how long a command waits for the readers of stdout and stderr.
 const flushTimeout = time.Second
 
-// newConsole returns the console of the process. A blocked or closed stderr never holds up a command, while a
-// command that only prints its result waits for the reader of stdout.
+// newConsole returns the console of the process. Writing to stderr never blocks a command. Writing to stdout blocks until
+// its reader reads.
 func newConsole() *console {
 	return &console{
 		out: os.Stdout,
@@ -46,7 +46,7 @@ func newConsole() *console {
 	}
 }
 
-// flush waits until what was written to stderr has come out, so that what is written to stdout next comes after it.
+// flush waits until everything written to stderr has been output, so that later output on stdout follows it.
 func (c *console) flush() {
 	if sink, ok := c.err.(*telemetry.Sink); ok {
 		sink.Flush(flushTimeout)
@@ -60,24 +60,23 @@ func (c *console) withOut(out io.Writer) *console {
 	return &with
 }
 
-// redrawEvery is how often the bar is drawn; the eye needs no more.
+// redrawEvery is the shortest time between two drawings of the bar.
 const redrawEvery = 100 * time.Millisecond
 
-// keyProgress shows how far the making of keys is: on a terminal as a bar that is drawn over and over,
-// elsewhere as one line a key.
+// keyProgress shows the progress of key generation: as a bar on a terminal, otherwise as one line for each key.
 type keyProgress struct {
 	console *console
 	started time.Time
 
 	mu    sync.Mutex
-	drawn time.Time // when the bar was last drawn; zero if never
+	drawn time.Time // when the bar was last drawn, or zero
 }
 
 func newKeyProgress(c *console) *keyProgress {
 	return &keyProgress{console: c, started: c.now()}
 }
 
-// report takes one step of config.WriteDevnet or config.WriteKeyPair. It can be called from several goroutines.
+// report shows a step of config.WriteDevnet or config.WriteKeyPair. It is safe for concurrent use.
 func (p *keyProgress) report(k config.KeyProgress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,7 +101,7 @@ func (p *keyProgress) report(k config.KeyProgress) {
 	}
 }
 
-// finish leaves the line of the bar. It is called once, after the last report.
+// finish ends the line of the bar. The caller calls it once, after the last report.
 func (p *keyProgress) finish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,10 +111,10 @@ func (p *keyProgress) finish() {
 	p.console.flush()
 }
 
-// left estimates the time that is left from the time that part of the work has taken.
+// left estimates the remaining time from the time that the finished part of the work took.
 func (p *keyProgress) left(now time.Time, part float64) string {
 	elapsed := now.Sub(p.started)
-	// The first second says little: the estimate would jump.
+	// An estimate from less than a second would be unstable.
 	if part <= 0 || part >= 1 || elapsed < time.Second {
 		return ""
 	}
@@ -123,7 +122,7 @@ func (p *keyProgress) left(now time.Time, part float64) string {
 	return "about " + left.Round(time.Second).String() + " left"
 }
 
-// bar is a line of at most width columns.
+// bar returns a line of at most width columns.
 func bar(k config.KeyProgress, part float64, left string, width int) string {
 	const cells = 20
 	filled := int(part * cells)

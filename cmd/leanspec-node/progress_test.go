@@ -16,7 +16,7 @@ func TestProgressOnTerminal(t *testing.T) {
 	}
 	step(0, 0, false)
 	c.clock = c.clock.Add(redrawEvery - 1)
-	step(0, 3, false) // too soon to be drawn
+	step(0, 3, false) // not drawn: too soon
 	c.clock = c.clock.Add(1)
 	step(0, 4, false)
 	step(1, 0, true) // always drawn
@@ -54,7 +54,7 @@ func TestProgressElsewhere(t *testing.T) {
 	}
 }
 
-// The bar stays on one line, however narrow the terminal is, and makes sense of whatever it is told.
+// TestBarWidth checks that the bar fits into one line of any terminal.
 func TestBarWidth(t *testing.T) {
 	for width := range 100 {
 		for _, k := range []config.KeyProgress{{TotalKeys: 1}, {Keys: 8191, TotalKeys: 8192, Name: strings.Repeat("v", 50), Total: 1, Done: 7}} {
@@ -64,7 +64,7 @@ func TestBarWidth(t *testing.T) {
 			p.report(k)
 			line := strings.TrimSuffix(strings.TrimPrefix(c.err.String(), "\r"), "\x1b[K")
 			if len(line) > max(width-1, 0) {
-				t.Errorf("width %d: %d columns: %q", width, len(line), line)
+				t.Errorf("width %d: bar of %d columns, want at most %d: %q", width, len(line), max(width-1, 0), line)
 			}
 		}
 	}

@@ -24,57 +24,58 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
-// processStart is close enough to when the process began.
+// processStart approximates the start of the process.
 var processStart = time.Now()
 
-// runCmd runs a node. Names, defaults and meaning of the flags are leanSpec's.
+// runCmd runs a node. The flags have the names, defaults and meanings of leanSpec's node.
 //
 // leanSpec: cli/args.py, cli/bootstrap.py
 type runCmd struct {
-	Genesis           string   `required:"" placeholder:"FILE" group:"Chain" help:"The network's genesis, config.yaml."`
-	ValidatorKeys     string   `placeholder:"DIR" group:"Chain" help:"Folder with validators.yaml and the keys. Without it the node follows the chain and does no duties."`
-	NodeID            string   `name:"node-id" default:"lean_spec_0" placeholder:"NAME" group:"Chain" help:"Name under which validators.yaml assigns validators to this node (${default})."`
+	Genesis           string   `required:"" placeholder:"FILE" group:"Chain" help:"Genesis file of the network, config.yaml."`
+	ValidatorKeys     string   `placeholder:"DIR" group:"Chain" help:"Folder that holds validators.yaml and the keys. Without it the node follows the chain and performs no duties."`
+	NodeID            string   `name:"node-id" default:"lean_spec_0" placeholder:"NAME" group:"Chain" help:"Name of this node in validators.yaml, which assigns its validators."`
 	IsAggregator      bool     `group:"Chain" help:"Aggregate votes. Needs --validator-keys."`
-	AggregateSubnets  string   `name:"aggregate-subnet-ids" placeholder:"IDS" group:"Chain" help:"More subnets to aggregate, such as 0,1,2. Needs --is-aggregator."`
-	Scheme            string   `default:"prod" placeholder:"NAME" group:"Chain" help:"XMSS signature scheme, prod or test (${default}). LEAN_ENV=test selects test too."`
-	ProofScheme       string   `default:"siglist" placeholder:"NAME" group:"Chain" help:"Aggregation proofs: siglist (${default})."`
-	APIPort           int      `name:"api-port" default:"5052" placeholder:"PORT" group:"Ports" help:"HTTP API, with /metrics beside it; 0 turns it off (${default})."`
-	MetricsPort       int      `default:"8008" placeholder:"PORT" group:"Ports" help:"/metrics, /health, /livez and /readyz; 0 turns them off (${default}). Where the default is in use, the next free port."`
-	RPCPort           int      `name:"rpc-port" placeholder:"PORT" group:"Ports" help:"A port for /health, /livez and /readyz alone; off unless set."`
-	LogLevel          string   `default:"info" placeholder:"LEVEL" group:"Logs" help:"debug, info, warn or error (${default}), and levels for components: info,p2p=debug,libp2p=error. The API changes it at run time."`
-	LogFormat         string   `default:"text" placeholder:"FORMAT" group:"Logs" help:"text or json (${default})."`
+	AggregateSubnets  string   `name:"aggregate-subnet-ids" placeholder:"IDS" group:"Chain" help:"Additional subnets to aggregate, such as 0,1,2. Needs --is-aggregator."`
+	Scheme            string   `default:"prod" placeholder:"NAME" group:"Chain" help:"XMSS signature scheme, prod or test; LEAN_ENV=test also selects test."`
+	ProofScheme       string   `default:"siglist" placeholder:"NAME" group:"Chain" help:"Scheme of the aggregation proofs; only siglist exists."`
+	APIPort           int      `name:"api-port" default:"5052" placeholder:"PORT" group:"Ports" help:"Port of the HTTP API, which also serves /metrics; 0 disables it."`
+	MetricsPort       int      `default:"8008" placeholder:"PORT" group:"Ports" help:"Port of /metrics, /health, /livez and /readyz; 0 disables it. If the flag is not set and the default port is in use, the node takes the next free port."`
+	RPCPort           int      `name:"rpc-port" placeholder:"PORT" group:"Ports" help:"Additional port of /health, /livez and /readyz. Disabled unless set."`
+	LogLevel          string   `default:"info" placeholder:"LEVEL" group:"Logs" help:"Level of the log: debug, info, warn or error. Components can have levels of their own: info,p2p=debug,libp2p=error. The API can change the levels at run time."`
+	LogFormat         string   `default:"text" placeholder:"FORMAT" group:"Logs" help:"Format of the log: text or json."`
 	Verbose           bool     `short:"v" group:"Logs" help:"The same as --log-level debug,libp2p=info."`
-	NoColor           bool     `group:"Logs" help:"No colors in text logs."`
-	Bootnode          []string `sep:"none" placeholder:"ADDR" aliases:"bootnodes" group:"Network" help:"Node to connect to, a multiaddr or an ENR; can be repeated, and take several, separated by commas or blanks."`
-	Listen            string   `default:"/ip4/0.0.0.0/udp/9001/quic-v1" placeholder:"ADDR" group:"Network" help:"Multiaddr to listen on; empty to only dial (${default})."`
-	NodeKey           string   `placeholder:"FILE" group:"Network" help:"The node's identity, a secp256k1 key in hex. Without it the one in --data-dir, or a new one."`
-	NetworkName       string   `default:"12345678" placeholder:"NAME" group:"Network" help:"Name of the network in gossip topics (${default})."`
-	CheckpointSyncURL string   `name:"checkpoint-sync-url" placeholder:"URL" group:"Network" help:"Start from the finalized state of the node with this API, such as http://192.0.2.1:5052. Put a URL with a password into the environment: other users of the machine can see flags."`
-	CommitteeCount    *uint64  `name:"attestation-committee-count" placeholder:"N" group:"Network" help:"Number of attestation subnets. Default: what config.yaml says, or 1."`
-	DataDir           string   `placeholder:"DIR" group:"Network" help:"Folder for what the node keeps: its identity, the chain, and a copy of what was signed. Without it the chain is in memory, and gone with the process."`
+	NoColor           bool     `group:"Logs" help:"Do not color text logs."`
+	Bootnode          []string `sep:"none" placeholder:"ADDR" aliases:"bootnodes" group:"Network" help:"Multiaddr or ENR of a node to connect to. Repeat the flag, or separate addresses with commas or spaces, to give several."`
+	Listen            string   `default:"/ip4/0.0.0.0/udp/9001/quic-v1" placeholder:"ADDR" group:"Network" help:"Multiaddr to listen on. If it is empty, the node only dials."`
+	NodeKey           string   `placeholder:"FILE" group:"Network" help:"File with the identity of the node, a secp256k1 key in hex. Without it the node uses the key in --data-dir, or makes a new one."`
+	NetworkName       string   `default:"12345678" placeholder:"NAME" group:"Network" help:"Name of the network in gossip topics."`
+	CheckpointSyncURL string   `name:"checkpoint-sync-url" placeholder:"URL" group:"Network" help:"Start from the finalized state that the API at this URL serves, such as http://192.0.2.1:5052. Set a URL that holds a password in the environment: other users of the machine can read flags."`
+	CommitteeCount    *uint64  `name:"attestation-committee-count" placeholder:"N" group:"Network" help:"Number of attestation subnets. Without it the value in config.yaml applies, or 1."`
+	DataDir           string   `placeholder:"DIR" group:"Network" help:"Folder for the identity of the node, the chain, and a copy of the signing records. Without it the node keeps the chain in memory and loses it when it stops."`
 }
 
-// Help is shown before the flags.
+// Help returns the text before the flags.
 func (*runCmd) Help() string {
-	return `The command name may be left out: leanspec-node --genesis FILE runs a node.
+	return `The command name can be omitted: leanspec-node --genesis FILE runs a node.
 
-Other commands, each with a --help of its own:
+Other commands, each with its own --help:
   leanspec-node devnet     run a network of nodes on this machine
-  leanspec-node genesis    make a new network: its genesis, its nodes and all keys
+  leanspec-node genesis    make the files of a new network
   leanspec-node keygen     make the keys of one validator
-  leanspec-node keys       show what the keys have signed, and move validators
-  leanspec-node health     ask the node on this machine whether it is well
-  leanspec-node version    show what this program is
+  leanspec-node keys       show what keys have signed, and move validators
+  leanspec-node health     check the health of the node on this machine
+  leanspec-node version    show the version of this program
 
-A network of one node:
+To run a network of one node:
   leanspec-node genesis --nodes 1 --validators 4 --out net
-  leanspec-node --genesis net/config.yaml --validator-keys net --is-aggregator --data-dir data
+  leanspec-node --genesis net/config.yaml --validator-keys net \
+      --is-aggregator --data-dir data
 
-Then http://localhost:8008/health says whether the node is synced, http://localhost:8008/metrics has its metrics,
-and http://localhost:5052/lean/v0/fork_choice its view of the chain.`
+http://localhost:8008/health then reports whether the node is synced, http://localhost:8008/metrics serves its metrics,
+and http://localhost:5052/lean/v0/fork_choice shows its block tree.`
 }
 
-// Run validates everything before it starts anything.
+// Run validates all flags and files before it starts the node.
 func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, command *kong.Context) error {
 	log, levels, err := c.logger(console)
 	if err != nil {
@@ -82,7 +83,7 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	}
 	if unknown := flags.unknownVariables(os.Environ(), command.Selected()); len(unknown) > 0 {
 		log.Warn("unknown environment variables", "unknown", unknown,
-			telemetry.Advice("These variables have no effect. Correct the name of a variable that is meant to set a flag, and remove the others."))
+			telemetry.Advice("These variables have no effect. Correct the names of those that are meant to set flags, and remove the others."))
 	}
 	cfg, err := c.resolve()
 	if err != nil {
@@ -91,18 +92,18 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	cfg.Log, cfg.LogLevels = log, levels
 	if unknown := cfg.Genesis.UnknownKeys; len(unknown) > 0 {
 		log.Warn("unknown keys in the genesis file", "file", c.Genesis, "unknown", unknown,
-			telemetry.Advice("These keys have no effect. Correct a key that is misspelt; ignore one that belongs to another client."))
+			telemetry.Advice("These keys have no effect. Correct a misspelt key; ignore the keys of other clients."))
 	}
 	if c.ValidatorKeys != "" && len(cfg.Keys) == 0 {
 		log.Warn("no validators are assigned to this node", "node", c.NodeID, "folder", c.ValidatorKeys,
-			telemetry.Advice("If this node has duties, correct its entry in validators.yaml, then restart it; otherwise leave out --validator-keys."))
+			telemetry.Advice("If this node has duties, correct its entry in validators.yaml, then restart it; otherwise remove --validator-keys."))
 	}
-	if cfg.PeerNames, err = config.LoadPeerNames(filepath.Dir(c.Genesis)); err != nil { // other tools' file
+	if cfg.PeerNames, err = config.LoadPeerNames(filepath.Dir(c.Genesis)); err != nil { // the file belongs to other tools
 		log.Warn("peers have no names in metrics", telemetry.Err(err))
 	}
 	for _, exposed := range config.FindExposed(c.secretFiles(cfg)) {
 		log.Warn("secret keys can be read by other users", "file", exposed.File, "mode", fmt.Sprintf("%04o", exposed.Mode), "files", exposed.Count,
-			telemetry.Advice("Anyone who can read a secret key can sign with it. Run chmod 600 on the files of this folder; docs/keys.md says what is possible with Kubernetes."))
+			telemetry.Advice("Anyone who can read a secret key can sign with it. Run chmod 600 on the files of this folder; for Kubernetes see docs/keys.md."))
 	}
 	cfg.AnyMetricsPort = !isSet(command, "metrics-port")
 	n, err := node.New(ctx, *cfg)
@@ -110,7 +111,7 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	case err != nil && ctx.Err() != nil:
 		return nil // stopped while it started
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO) || errors.Is(err, syncer.ErrUnavailable):
-		return err // of the machine or of another node, not of the operator
+		return err // the fault is in this machine or in another node
 	case err != nil:
 		return badInput(err)
 	}
@@ -135,7 +136,7 @@ func (c *runCmd) logger(console *console) (*slog.Logger, *telemetry.LogControl, 
 	return log, control, nil
 }
 
-// resolve reads the files and applies the rules between flags.
+// resolve checks the flags, alone and together, reads the files that they name and returns the configuration.
 //
 // leanSpec: cli/bootstrap.py, NodeBootstrap.from_cli_args
 func (c *runCmd) resolve() (*node.Config, error) {
@@ -150,7 +151,7 @@ func (c *runCmd) resolve() (*node.Config, error) {
 		return nil, err
 	}
 	if c.IsAggregator && c.ValidatorKeys == "" {
-		return nil, &config.Error{File: "--is-aggregator", Problem: "needs --validator-keys: an aggregator without validators has no role in the network"}
+		return nil, &config.Error{File: "--is-aggregator", Problem: "needs --validator-keys: a node without validators cannot aggregate"}
 	}
 	subnets, err := c.subnets()
 	if err != nil {
@@ -173,6 +174,9 @@ func (c *runCmd) resolve() (*node.Config, error) {
 			return nil, &config.Error{File: "--checkpoint-sync-url", Value: strconv.Quote(telemetry.RedactURL(c.CheckpointSyncURL)), Problem: err.Error()}
 		}
 	}
+	if c.Genesis == "" {
+		return nil, &config.Error{File: "--genesis", Value: `""`, Problem: "want a file"}
+	}
 	genesis, err := config.LoadGenesis(c.Genesis)
 	if err != nil {
 		return nil, err
@@ -189,7 +193,7 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	}
 	if c.IsAggregator && len(keys) == 0 {
 		return nil, &config.Error{File: "--is-aggregator", Problem: fmt.Sprintf(
-			"no validators are assigned to node %q in %s: check validators.yaml or --node-id", c.NodeID, c.ValidatorKeys)}
+			"no validators are assigned to node %q in %s; check validators.yaml and --node-id", c.NodeID, c.ValidatorKeys)}
 	}
 	nodeKey, err := c.identity()
 	if err != nil {
@@ -211,38 +215,48 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	}, nil
 }
 
-// bootnodes returns the addresses of all --bootnode. Neither form of an address has a comma or a blank in it, so each
-// value may have several: LEANSPEC_BOOTNODE is one value.
+// bootnodes returns the addresses of all --bootnode flags. A value may hold several addresses, because LEANSPEC_BOOTNODE
+// is a single value and no address contains a comma or a space.
 func (c *runCmd) bootnodes() (all []string) {
 	for _, value := range c.Bootnode {
 		addresses := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 		if len(addresses) == 0 {
-			addresses = []string{value} // which is refused
+			addresses = []string{value} // resolve rejects it
 		}
 		all = append(all, addresses...)
 	}
 	return all
 }
 
-// checkPorts refuses ports that are none, or the same.
+// checkPorts rejects ports that do not exist, and two flags with the same port.
 func (c *runCmd) checkPorts() error {
 	taken := make(map[int]string)
-	for _, p := range []struct {
-		flag string
-		port int
-	}{{"--api-port", c.APIPort}, {"--metrics-port", c.MetricsPort}, {"--rpc-port", c.RPCPort}} {
-		if p.port < 0 || p.port > 65535 {
-			return &config.Error{File: p.flag, Value: strconv.Itoa(p.port), Problem: "want a port, 1 to 65535, or 0 for none"}
+	for _, p := range []portFlag{{"--api-port", c.APIPort}, {"--metrics-port", c.MetricsPort}, {"--rpc-port", c.RPCPort}} {
+		if err := p.check(); err != nil {
+			return err
 		}
 		if other, ok := taken[p.port]; ok && p.port != 0 {
-			return &config.Error{File: p.flag, Value: strconv.Itoa(p.port), Problem: "the same as " + other}
+			return &config.Error{File: p.flag, Value: strconv.Itoa(p.port), Problem: "the same port as " + other}
 		}
 		taken[p.port] = p.flag
 	}
 	return nil
 }
 
-// subnets reads the list of subnets, which only an aggregator can have.
+// portFlag is a flag that sets a TCP port.
+type portFlag struct {
+	flag string
+	port int
+}
+
+func (p portFlag) check() error {
+	if p.port < 0 || p.port > 65535 {
+		return &config.Error{File: p.flag, Value: strconv.Itoa(p.port), Problem: "want a port from 1 to 65535, or 0 for no port"}
+	}
+	return nil
+}
+
+// subnets parses --aggregate-subnet-ids.
 func (c *runCmd) subnets() (ids []uint64, err error) {
 	if c.AggregateSubnets == "" {
 		return nil, nil
@@ -256,15 +270,14 @@ func (c *runCmd) subnets() (ids []uint64, err error) {
 		}
 		id, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			return nil, &config.Error{File: "--aggregate-subnet-ids", Value: strconv.Quote(c.AggregateSubnets), Problem: "want integers with commas between them"}
+			return nil, &config.Error{File: "--aggregate-subnet-ids", Value: strconv.Quote(c.AggregateSubnets), Problem: "want whole numbers, separated by commas"}
 		}
 		ids = append(ids, id)
 	}
 	return ids, nil
 }
 
-// nodeKeyFile returns the file with the identity of the node, or nothing where it
-// has none.
+// nodeKeyFile returns the file that holds the identity of the node, or "" if the identity is not stored.
 func (c *runCmd) nodeKeyFile() string {
 	if c.NodeKey == "" && c.DataDir != "" {
 		return filepath.Join(c.DataDir, "node.key")
@@ -272,7 +285,7 @@ func (c *runCmd) nodeKeyFile() string {
 	return c.NodeKey
 }
 
-// secretFiles lists the files that nobody but the node should be able to read.
+// secretFiles lists the files that only the user of the node should be able to read.
 func (c *runCmd) secretFiles(cfg *node.Config) []string {
 	var files []string
 	for _, k := range cfg.Keys {
@@ -284,8 +297,7 @@ func (c *runCmd) secretFiles(cfg *node.Config) []string {
 	return files
 }
 
-// identity returns the key that names the node: the one that was given, the one
-// of the data folder, or a new one.
+// identity returns the key of the node: that of --node-key, that of the data folder, or a new one.
 func (c *runCmd) identity() (*config.NodeKey, error) {
 	if c.NodeKey != "" {
 		return config.LoadNodeKey(c.NodeKey)
@@ -296,12 +308,12 @@ func (c *runCmd) identity() (*config.NodeKey, error) {
 	return config.LoadOrMakeNodeKey(c.nodeKeyFile())
 }
 
-// inputError is a mistake of the operator: it ends the process with code 2.
+// inputError is a mistake in the flags, the environment or the files of the operator.
 type inputError struct{ error }
 
 func badInput(err error) error { return inputError{err} }
 
 func (e inputError) Unwrap() error { return e.error }
 
-// ExitCode is the code that the process ends with.
+// ExitCode returns the exit code of the process.
 func (inputError) ExitCode() int { return 2 }

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// startNode runs a node of the network that newKeys makes, without ports, until it has started. It returns what the
-// node writes to stderr.
+// startNode runs a node of the network in the folder net until it has started, without ports unless args sets them. It
+// returns the log of the node.
 func startNode(t *testing.T, args string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -31,7 +31,7 @@ func startNode(t *testing.T, args string) string {
 	return log.String()
 }
 
-// lockedCancel is a cancelOn for the goroutines of a node.
+// lockedCancel is a cancelOn that is safe for concurrent use.
 type lockedCancel struct {
 	mu sync.Mutex
 	cancelOn
@@ -49,7 +49,7 @@ func (w *lockedCancel) String() string {
 	return w.cancelOn.String()
 }
 
-// warnings returns the lines of a log whose level is warn or above, and that have a text.
+// warnings returns the warnings of a log that contain a text, and its lines that are not JSON.
 func warnings(log, text string) (lines []string) {
 	for line := range strings.Lines(log) {
 		if strings.Contains(line, text) && (strings.Contains(line, `"level":"WARN"`) || strings.Contains(line, `"level":"warn"`) ||
@@ -72,7 +72,7 @@ func appendTo(t *testing.T, path, text string) {
 	}
 }
 
-// A key of config.yaml that has no effect is worth one warning.
+// TestUnknownGenesisKeys checks that one warning names the keys of config.yaml that have no effect.
 func TestUnknownGenesisKeys(t *testing.T) {
 	newKeys(t)
 	if got := warnings(startNode(t, ""), "unknown keys"); len(got) != 0 {
@@ -85,7 +85,7 @@ func TestUnknownGenesisKeys(t *testing.T) {
 	}
 }
 
-// Secret keys that others can read are worth a warning for each folder.
+// TestExposedKeys checks that there is one warning for each folder with secret keys that other users can read.
 func TestExposedKeys(t *testing.T) {
 	t.Chdir(t.TempDir())
 	mustRun(t, newTestConsole(0), fmt.Sprintf("genesis --nodes 1 --validators 2 --scheme test --genesis-time %d --out net", time.Now().Unix()+3600))
@@ -108,8 +108,8 @@ func TestExposedKeys(t *testing.T) {
 	}
 }
 
-// A start after genesis without records is an error in the log, and the next one,
-// which finds the records, is not. Before genesis nothing is missing.
+// TestMissingRecordsAreLogged checks that a start after genesis without signing records logs one error, and that a start
+// before genesis or with records logs none.
 func TestMissingRecordsAreLogged(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, test := range []struct {
@@ -121,10 +121,10 @@ func TestMissingRecordsAreLogged(t *testing.T) {
 		for i, want := range test.want {
 			log := startNode(t, "--validator-keys net")
 			if got := strings.Count(log, `"level":"error","msg":"signing records are missing"`); got != want {
-				t.Errorf("genesis %s from now, start %d: %d errors, want %d:\n%s", test.genesis, i, got, want, log)
+				t.Errorf("genesis %s from now, start %d: %d errors about missing records, want %d:\n%s", test.genesis, i, got, want, log)
 			}
 			if want == 1 && !strings.Contains(log, `"keys":4`) {
-				t.Errorf("the log does not say that 4 keys have no record:\n%s", log)
+				t.Errorf("log =\n%s\nwant an error with keys = 4", log)
 			}
 		}
 	}

@@ -16,20 +16,18 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
-// This file is between the command line and kong: flags that come from the environment, and errors in our words.
+// This file adapts kong: it sets flags from environment variables, and rewrites kong's errors.
 
-// variablePrefix begins the names of all variables that set flags.
+// variablePrefix is the prefix of the environment variables that set flags.
 const variablePrefix = "LEANSPEC_"
 
-// flags are the flags of all commands, with where their values come from.
+// flags sets the flags of all commands from environment variables. A flag on the command line takes precedence.
 type flags struct {
-	// variables are the environment variables that set flags. A flag on the command line wins.
-	variables map[*kong.Flag]string
-	// from has the variables that did.
-	from map[*kong.Flag]string
+	variables map[*kong.Flag]string // the variable that can set each flag
+	from      map[*kong.Flag]string // the variable that has set each flag
 }
 
-// options let kong use the flags.
+// options returns the options that make kong use f.
 func (f *flags) options() []kong.Option {
 	return []kong.Option{
 		kong.PostBuild(f.build),
@@ -39,16 +37,15 @@ func (f *flags) options() []kong.Option {
 	}
 }
 
-// build finds the variable of each flag, LEANSPEC_LOG_LEVEL for --log-level. All flags of run have one. So have those of
-// health that say where the node is, and those of the commands about keys that run has too: they find the node and the
-// records of the same environment. Flags of other commands cannot come from there: a forgotten LEANSPEC_FORCE must not
-// cost anybody their keys.
+// build names the variable of each flag: LEANSPEC_LOG_LEVEL for --log-level. All flags of run have a variable. So do the
+// ports of health, and the flags that the keys commands share with run, so that these commands work in the environment of
+// the node. No other flag has one: a forgotten LEANSPEC_FORCE must not overwrite keys.
 func (f *flags) build(k *kong.Kong) error {
 	f.variables, f.from = make(map[*kong.Flag]string), make(map[*kong.Flag]string)
-	ofNode := make(map[string]bool) // names of the flags of run
+	runFlags := make(map[string]bool)
 	for _, command := range k.Model.Children {
 		for _, flag := range command.Flags {
-			ofNode[flag.Name] = ofNode[flag.Name] || command.Name == "run"
+			runFlags[flag.Name] = runFlags[flag.Name] || command.Name == "run"
 		}
 	}
 	return kong.Visit(k.Model.Node, func(visited kong.Visitable, next kong.Next) error {
@@ -57,12 +54,12 @@ func (f *flags) build(k *kong.Kong) error {
 			return next(nil)
 		}
 		for _, argument := range node.Positional {
-			argument.Mapper = plainMapper{argument.Mapper, f}
+			argument.Mapper = valueMapper{argument.Mapper, f}
 		}
 		for _, flag := range node.Flags {
-			flag.Mapper = plainMapper{flag.Mapper, f}
+			flag.Mapper = valueMapper{flag.Mapper, f}
 			if node.Name == "run" || node.Name == "health" && (flag.Name == "metrics-port" || flag.Name == "rpc-port") ||
-				node.Parent != nil && node.Parent.Name == "keys" && ofNode[flag.Name] {
+				node.Parent != nil && node.Parent.Name == "keys" && runFlags[flag.Name] {
 				f.variables[flag] = variablePrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
 			}
 		}
@@ -70,7 +67,7 @@ func (f *flags) build(k *kong.Kong) error {
 	})
 }
 
-// resolve returns the value of a flag that is not on the command line, or nil. A variable that is empty is not set.
+// resolve returns the value of a flag that is not on the command line, or nil. An empty variable counts as unset.
 func (f *flags) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	if name, ok := f.variables[flag]; ok {
 		if value := os.Getenv(name); value != "" && !isServiceVariable(name, value) {
@@ -86,34 +83,41 @@ func (f *flags) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, er
 	return nil, nil
 }
 
-// isSet reports whether a flag has a value from the command line or the environment, and not only its default.
+// isSet reports whether the command line or the environment sets a flag.
 func isSet(command *kong.Context, name string) bool {
 	return slices.ContainsFunc(command.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == name })
 }
 
-// help adds the variable to the description of a flag.
+// help returns the description of a flag with its default value and its variable.
 func (f *flags) help(value *kong.Value) string {
-	if name, ok := f.variables[value.Flag]; ok {
-		return strings.TrimSuffix(value.Help, ".") + " ($" + name + ")."
+	var notes []string
+	if value.HasDefault {
+		notes = append(notes, "default "+value.Default)
 	}
-	return value.Help
+	if name, ok := f.variables[value.Flag]; ok {
+		notes = append(notes, "$"+name)
+	}
+	if len(notes) == 0 {
+		return value.Help
+	}
+	return strings.TrimSuffix(value.Help, ".") + " (" + strings.Join(notes, ", ") + ")."
 }
 
-// serviceVariable matches what Kubernetes sets in every container for each service of the namespace, here for services
-// whose names begin with leanspec: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+// serviceVariable matches the variables that Kubernetes sets in every container for a service whose name begins with
+// leanspec: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 var serviceVariable = regexp.MustCompile(`^LEANSPEC_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
-// isServiceVariable reports whether a variable is one of Kubernetes. That of a service called leanspec-api has the name
-// LEANSPEC_API_PORT, and a URL as its value.
+// isServiceVariable reports whether Kubernetes has set a variable. For a service named leanspec-api it sets
+// LEANSPEC_API_PORT, the variable of --api-port, to a URL.
 func isServiceVariable(name, value string) bool {
 	return serviceVariable.MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
 }
 
-// testVariables are those of the tests of this repository.
+// testVariables matches the variables that the tests of this repository read.
 var testVariables = regexp.MustCompile(`^LEANSPEC_(VECTORS|CRASHES|MEMORY_SLOTS|TEST_\w+)$`)
 
-// unknownVariables returns the variables of an environment that look like flags of the running command and are not,
-// each with the nearest one that is. Variables that are empty do not count.
+// unknownVariables returns the variables of an environment that have the prefix but set no flag of the command, each
+// with the most similar name that does. It skips empty variables.
 func (f *flags) unknownVariables(environ []string, command *kong.Node) []string {
 	var known, unknown []string
 	for _, flag := range command.Flags {
@@ -123,8 +127,8 @@ func (f *flags) unknownVariables(environ []string, command *kong.Node) []string 
 	}
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
-		plain := strings.Map(visible, name)
-		if value == "" || !strings.HasPrefix(strings.ToUpper(plain), variablePrefix) || slices.Contains(known, name) {
+		visible := strings.Map(dropInvisible, name)
+		if value == "" || !strings.HasPrefix(strings.ToUpper(visible), variablePrefix) || slices.Contains(known, name) {
 			continue
 		}
 		if !isServiceVariable(name, value) && !testVariables.MatchString(name) {
@@ -134,28 +138,28 @@ func (f *flags) unknownVariables(environ []string, command *kong.Node) []string 
 	return unknown
 }
 
-// visible drops a character that cannot be seen.
-func visible(r rune) rune {
+// dropInvisible is a mapping for [strings.Map] that removes characters which cannot be printed.
+func dropInvisible(r rune) rune {
 	if !strconv.IsPrint(r) {
 		return -1
 	}
 	return r
 }
 
-// plainMapper reads a value as kong does, and says in our words what is wrong with it.
-type plainMapper struct {
+// valueMapper parses a value as kong does. Its errors name the flag or variable and the value, and say what is expected.
+type valueMapper struct {
 	kong.Mapper
 	flags *flags
 }
 
-// IsBool reports whether the flag needs no value.
-func (m plainMapper) IsBool() bool {
+// IsBool implements [kong.BoolMapper].
+func (m valueMapper) IsBool() bool {
 	b, ok := m.Mapper.(kong.BoolMapper)
 	return ok && b.IsBool()
 }
 
 // Decode implements [kong.Mapper].
-func (m plainMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+func (m valueMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 	token := ctx.Scan.Peek()
 	err := m.Mapper.Decode(ctx, target)
 	if err == nil {
@@ -169,21 +173,21 @@ func (m plainMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error
 	negative := len(text) > 1 && text[0] == '-' && text[1] >= '0' && text[1] <= '9'
 	switch {
 	case ok && (token.Type == kong.FlagValueToken || token.IsValue() || negative):
-		failure.Value, failure.Problem = fmt.Sprintf("%.64q", text), want(target)
+		failure.Value, failure.Problem = fmt.Sprintf("%.64q", text), expectedValue(target)
 	case ok && strings.HasPrefix(text, "-"):
 		failure.Problem = fmt.Sprintf("want a value, got the flag %.64q", text)
 	}
 	return failure
 }
 
-// want says what values a variable can have.
-func want(target reflect.Value) string {
+// expectedValue describes the values that can be assigned to target.
+func expectedValue(target reflect.Value) string {
 	if target.Kind() == reflect.Pointer {
 		target = reflect.New(target.Type().Elem()).Elem()
 	}
 	switch target.Interface().(type) {
 	case time.Duration:
-		return "want a time such as 30s or 5m"
+		return "want a duration such as 30s or 5m"
 	case bool:
 		return "want true or false"
 	case int:
@@ -191,11 +195,11 @@ func want(target reflect.Value) string {
 	case uint64:
 		return "want a whole number, 0 or more"
 	default:
-		return "a value that begins with - needs = before it, as in --flag=-1"
+		return "write a value that begins with - after =, as in --flag=-1"
 	}
 }
 
-// The texts of kong that a command line can lead to, other than those about a value.
+// The errors of kong about a command line, apart from those about values.
 var (
 	unknownFlag  = regexp.MustCompile(`^unknown flag (\S+?)(?:, did you mean (?:one of )?(.+)\?)?$`)
 	strayFlag    = regexp.MustCompile(`^flag (\S+) applies to the default command .* not "(.*)"$`)
@@ -205,7 +209,7 @@ var (
 	expected     = regexp.MustCompile(`^expected (?:one of )?(.*)$`)
 )
 
-// explainUsage says in our words what is wrong with a command line, and where to read on.
+// explainUsage turns an error of kong into one that says what is expected, and which --help to read.
 func explainUsage(err error, args []string) error {
 	var value *config.Error
 	if errors.As(err, &value) {
@@ -223,16 +227,24 @@ func explainUsage(err error, args []string) error {
 	}
 	text := err.Error()
 	see := "; see " + command + " --help"
+	alternatives := func(names string) string { return strings.ReplaceAll(strings.ReplaceAll(names, `"`, ""), ", ", " or ") }
 	suggest := func(names string) string {
 		if names == "" {
 			return ""
 		}
-		return "; perhaps " + strings.ReplaceAll(strings.ReplaceAll(names, `"`, ""), ", ", " or ")
+		return " (did you mean " + alternatives(names) + "?)"
+	}
+	noCommand := func(name string, siblings []*kong.Node) error {
+		var names []string
+		for _, sibling := range siblings {
+			names = append(names, sibling.Name)
+		}
+		return badInput(fmt.Errorf("%.64q: no such command; want one of %s%s", name, strings.Join(names, ", "), see))
 	}
 	refuse := func(format string, args ...any) error { return badInput(fmt.Errorf(format, args...)) }
 	if m := unknownFlag.FindStringSubmatch(text); m != nil {
 		if len(m[1]) <= len("-x") {
-			m[2] = "" // all flags of one letter are alike
+			m[2] = "" // kong suggests any other flag of one letter
 		}
 		return refuse("%.64q: no such flag%s%s", m[1], suggest(m[2]), see)
 	}
@@ -241,17 +253,16 @@ func explainUsage(err error, args []string) error {
 	}
 	if m := missingFlags.FindStringSubmatch(text); m != nil {
 		if len(args) == 0 {
-			return refuse("%s", welcome)
+			return refuse("%s", firstSteps)
 		}
-		return refuse("want %s%s", strings.ReplaceAll(m[1], "=", " "), see)
+		return refuse("missing %s%s", strings.ReplaceAll(m[1], "=", " "), see)
 	}
 	if m := unexpected.FindStringSubmatch(text); m != nil {
 		if command == "leanspec-node" && len(args) > 0 && args[0] == m[1] {
-			var commands []string
-			for _, child := range failed.Context.Model.Children {
-				commands = append(commands, child.Name)
-			}
-			return refuse("%.64q: no such command; want one of %s%s", m[1], strings.Join(commands, ", "), see)
+			return noCommand(m[1], failed.Context.Model.Children)
+		}
+		if selected := failed.Context.Selected(); selected != nil && len(selected.Children) > 0 {
+			return noCommand(m[1], selected.Children)
 		}
 		return refuse("%.64q: unexpected argument%s%s", m[1], suggest(m[2]), see)
 	}
@@ -259,12 +270,11 @@ func explainUsage(err error, args []string) error {
 		return refuse("%s and %s cannot be used together", m[1], m[2])
 	}
 	if m := expected.FindStringSubmatch(text); m != nil {
-		return refuse("%s: want %s after it%s", strings.TrimPrefix(command, "leanspec-node "),
-			strings.ReplaceAll(strings.ReplaceAll(m[1], `"`, ""), ", ", " or "), see)
+		return refuse("%s: missing %s%s", strings.TrimPrefix(command, "leanspec-node "), alternatives(m[1]), see)
 	}
 	return badInput(err)
 }
 
-// welcome is the answer to a command line without anything.
-const welcome = "want --genesis FILE to run a node, or a command; leanspec-node --help shows all flags and commands, " +
-	"leanspec-node devnet runs a network on this machine, and the README explains both: https://github.com/leanEthereum/leanspec-node"
+// firstSteps is the error for a command line without arguments.
+const firstSteps = "want --genesis FILE to run a node, or a command: leanspec-node devnet runs a network on this machine, " +
+	"leanspec-node --help lists all commands and flags; see also https://github.com/leanEthereum/leanspec-node"

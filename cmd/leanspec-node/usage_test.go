@@ -9,65 +9,70 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// A wrong command line is answered in one line of our words, which names the flag, the value and what is wanted.
+// TestUsage checks that a wrong command line causes one line that names the flag and the value and says what is expected.
 func TestUsage(t *testing.T) {
 	for command, want := range map[string]string{
-		"": "want --genesis FILE to run a node, or a command; leanspec-node --help shows all flags and commands, " +
-			"leanspec-node devnet runs a network on this machine, and the README explains both: https://github.com/leanEthereum/leanspec-node",
-		"run":                         "want --genesis FILE; see leanspec-node --help",
+		"": "want --genesis FILE to run a node, or a command: leanspec-node devnet runs a network on this machine, " +
+			"leanspec-node --help lists all commands and flags; see also https://github.com/leanEthereum/leanspec-node",
+		"run":                         "missing --genesis FILE; see leanspec-node --help",
 		"--genesis":                   "--genesis: want a value",
 		"--genesis --verbose":         `--genesis: want a value, got the flag "--verbose"`,
-		"--genesis=":                  `"": file not found`,
+		"--genesis=":                  `--genesis: "": want a file`,
 		"--genesis x --api-port":      "--api-port: want a value",
 		"--genesis x --api-port abc":  `--api-port: "abc": want a whole number`,
 		"--genesis x --api-port=":     `--api-port: "": want a whole number`,
 		"--genesis x --verbose=maybe": `--verbose: "maybe": want true or false`,
-		"--genesiss x":                `"--genesiss": no such flag; perhaps --genesis; see leanspec-node --help`,
+		"--genesiss x":                `"--genesiss": no such flag (did you mean --genesis?); see leanspec-node --help`,
 		"--nope":                      `"--nope": no such flag; see leanspec-node --help`,
 		"-x":                          `"-x": no such flag; see leanspec-node --help`,
 		"run nope":                    `"nope": unexpected argument; see leanspec-node --help`,
 		"devnet --genesis x":          `"--genesis": no such flag; see leanspec-node devnet --help`,
 		"--genesis x devnet":          "--genesis: not a flag of devnet; see leanspec-node devnet --help",
-		"devnet --timeout 5":          `--timeout: "5": want a time such as 30s or 5m`,
-		"genesis --genesis-time -5s":  `--genesis-time: "-5s": a value that begins with - needs = before it, as in --flag=-1`,
+		"devnet --timeout 5":          `--timeout: "5": want a duration such as 30s or 5m`,
+		"genesis --genesis-time -5s":  `--genesis-time: "-5s": write a value that begins with - after =, as in --flag=-1`,
 		"genesis --validators -1":     `--validators: "-1": want a whole number`,
-		"keys":                        "keys: want status or export or import after it; see leanspec-node keys --help",
-		"keys stat":                   `"stat": unexpected argument; perhaps status; see leanspec-node keys --help`,
-		"keys status":                 "want --genesis FILE, --validator-keys DIR; see leanspec-node keys status --help",
-		"keys import --genesis x --validator-keys y":          "keys import: want <file> after it; see leanspec-node keys import --help",
+		"keys":                        "keys: missing status or export or import; see leanspec-node keys --help",
+		"keys stat":                   `"stat": no such command; want one of status, export, import; see leanspec-node keys --help`,
+		"keys status":                 "missing --genesis FILE, --validator-keys DIR; see leanspec-node keys status --help",
+		"keys import --genesis x --validator-keys y":          "keys import: missing <file>; see leanspec-node keys import --help",
 		"--genesis x --attestation-committee-count 0":         "--attestation-committee-count: 0: want 1 to 4096",
 		"--genesis x --attestation-committee-count -1":        `--attestation-committee-count: "-1": want a whole number, 0 or more`,
 		"--genesis x --bootnode /ip4/1.2.3.4/udp/1/quic-v1,y": `--bootnode: "y": want a multiaddr or an ENR, such as /ip4/192.0.2.1/udp/9001/quic-v1`,
-		"--genesis x --bootnode /ip4/1.2.3.4/tcp/1":           "x: file not found", // such a bootnode is skipped
+		"--genesis x --bootnode /ip4/1.2.3.4/tcp/1":           "x: file not found", // the node skips this bootnode
 	} {
 		checkFailure(t, t.Context(), 2, want, strings.Fields(command)...)
 	}
 	checkFailure(t, t.Context(), 2, `--network-name: "": want a name`, "--genesis", "x", "--network-name", "")
 	checkFailure(t, t.Context(), 2, `--bootnode: "": want a multiaddr or an ENR, such as /ip4/192.0.2.1/udp/9001/quic-v1`, "--genesis", "x", "--bootnode", "")
-	for _, command := range []string{"--version", "help", "help devnet", "--help", "keys --help"} {
+	for _, command := range []string{"--version", "help", "help devnet", "--help", "genesis -h", "keygen -h", "keys --help", "keys status -h", "keys export -h", "keys import -h", "health -h"} {
 		c := newTestConsole(0)
 		if code := run(t.Context(), &c.console, strings.Fields(command)); code != 0 || c.out.Len() == 0 || c.err.Len() > 0 {
-			t.Errorf("%s: exit code %d, stdout %q, stderr %q; want 0 and a text on stdout", command, code, c.out.String(), c.err.String())
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q; want 0, text on stdout and nothing on stderr", command, code, c.out.String(), c.err.String())
+		}
+		for line := range strings.Lines(c.out.String()) {
+			if width := len(strings.TrimSpace(line)); width > 80 && !strings.HasPrefix(line, "Usage: ") && command != "--version" {
+				t.Errorf("%s: line of %d columns, want at most 80: %s", command, width, line)
+			}
 		}
 	}
 }
 
-// The environment sets flags, an empty variable does not, and errors name the variable.
+// TestEnvironment checks that variables set flags unless they are empty, and that errors name the variable.
 func TestEnvironment(t *testing.T) {
 	for _, test := range []struct{ environment, command, want string }{
 		{"LEANSPEC_GENESIS=x", "", "x: file not found"},
 		{"LEANSPEC_GENESIS=x", "--genesis y", "y: file not found"},
-		{"LEANSPEC_GENESIS=", "run", "want --genesis FILE; see leanspec-node --help"},
+		{"LEANSPEC_GENESIS=", "run", "missing --genesis FILE; see leanspec-node --help"},
 		{"LEANSPEC_API_PORT=abc", "--genesis x", `LEANSPEC_API_PORT: "abc": want a whole number`},
 		{"LEANSPEC_API_PORT=abc", "--genesis x --api-port 1", "x: file not found"},
 		{"LEANSPEC_IS_AGGREGATOR=maybe", "--genesis x", `LEANSPEC_IS_AGGREGATOR: "maybe": want true or false`},
-		{"LEANSPEC_IS_AGGREGATOR=true", "--genesis x", "--is-aggregator: needs --validator-keys: an aggregator without validators has no role in the network"},
+		{"LEANSPEC_IS_AGGREGATOR=true", "--genesis x", "--is-aggregator: needs --validator-keys: a node without validators cannot aggregate"},
 		{"LEANSPEC_METRICS_PORT=x", "health", `LEANSPEC_METRICS_PORT: "x": want a whole number`},
 		{"LEANSPEC_BOOTNODE=/ip4/1.2.3.4/udp/1/quic-v1,/ip4/1.2.3.4/udp/2/quic-v1  z", "--genesis x",
 			`--bootnode: "z": want a multiaddr or an ENR, such as /ip4/192.0.2.1/udp/9001/quic-v1`},
 		{"LEANSPEC_BOOTNODE=/ip4/1.2.3.4/udp/1/quic-v1\n/ip4/1.2.3.4/udp/2/quic-v1\n", "--genesis x", "x: file not found"},
-		{"LEANSPEC_FORCE=true", "genesis", "want --nodes N, --out DIR, --validators V; see leanspec-node genesis --help"},
-		// Of a Kubernetes service called leanspec-api.
+		{"LEANSPEC_FORCE=true", "genesis", "missing --nodes N, --out DIR, --validators V; see leanspec-node genesis --help"},
+		// Kubernetes sets this for a service named leanspec-api.
 		{"LEANSPEC_API_PORT=tcp://10.0.0.1:5052", "--genesis x", "x: file not found"},
 		{"LEAN_ENV=TEST", "--genesis x", "x: file not found"},
 		{"LEAN_ENV=both", "--genesis x", `LEAN_ENV: "both": want prod or test`},
@@ -88,14 +93,14 @@ func TestEnvironment(t *testing.T) {
 			t.Setenv(name, "")
 		}
 		if len(f.variables) < 20 {
-			t.Errorf("%d flags have variables, want all of run", len(f.variables))
+			t.Errorf("%d flags have variables, want at least 20", len(f.variables))
 		}
 		t.Setenv("LEAN_ENV", "")
 		checkFailure(t, t.Context(), 2, "x: file not found", "--genesis", "x")
 	})
 }
 
-// LEAN_ENV selects the scheme, as it does for leanSpec's node, unless a flag or our own variable does.
+// TestLeanEnv checks that LEAN_ENV selects the scheme, as for leanSpec's node, unless --scheme is set.
 func TestLeanEnv(t *testing.T) {
 	newKeys(t)
 	t.Setenv("LEAN_ENV", "test")
@@ -129,7 +134,7 @@ func TestUnknownVariables(t *testing.T) {
 	}
 }
 
-// The node says once which variables have no effect.
+// TestUnknownVariablesAreLogged checks that one warning names the variables that have no effect.
 func TestUnknownVariablesAreLogged(t *testing.T) {
 	for _, variable := range os.Environ() {
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, variablePrefix) {
@@ -146,7 +151,7 @@ func TestUnknownVariablesAreLogged(t *testing.T) {
 	}
 }
 
-// A value of a flag counts as asked for wherever it comes from, but for the default.
+// TestIsSet checks that a value from the command line or from a variable sets a flag, and its default does not.
 func TestIsSet(t *testing.T) {
 	f := new(flags)
 	parser, err := kong.New(&commands{}, f.options()...)

@@ -10,20 +10,20 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
-// leanSpecPin is the commit of leanEthereum/leanSpec that this node follows, and leanSpecFork its fork.
+// leanSpecPin is the commit of leanEthereum/leanSpec that this node implements, and leanSpecFork the fork.
 const (
 	leanSpecPin  = "43246bd6"
 	leanSpecFork = "lstar"
 )
 
-// version and revision are set by builds that are not made in a checkout, such as that of the container image
-// (go build -ldflags "-X main.version=…"). Where they are empty the Go toolchain knows more.
+// version and revision are set by builds outside a checkout, such as that of the container image
+// (go build -ldflags "-X main.version=…"). If they are empty, the values that the Go toolchain records apply.
 var version, revision string
 
-// versionCmd says what this program is.
+// versionCmd prints the version of the program.
 type versionCmd struct{}
 
-// Run prints it.
+// Run prints the versions of the program, of Go, of leanSpec and of the XMSS schemes.
 func (*versionCmd) Run(console *console) error {
 	var schemes []string
 	for _, scheme := range config.Schemes() {
@@ -40,8 +40,8 @@ func (*versionCmd) Run(console *console) error {
 	return table.Flush()
 }
 
-// buildVersion returns the version and the commit that the program was built with, or else those that the Go
-// toolchain recorded, which is nothing where it built from a folder that is not a checkout.
+// buildVersion returns the version and the commit of the program, "unknown" if neither the linker flags nor the Go
+// toolchain recorded them.
 func buildVersion(build *debug.BuildInfo) (name, commit string) {
 	name, commit = recordedVersion(build)
 	if version != "" {

@@ -9,7 +9,7 @@ import (
 func TestVersion(t *testing.T) {
 	c := newTestConsole(0)
 	if code := run(t.Context(), &c.console, []string{"version"}); code != 0 {
-		t.Fatalf("exit code %d: %s", code, c.err.String())
+		t.Fatalf("exit code %d, want 0: %s", code, c.err.String())
 	}
 	want := regexp.MustCompile(`^leanspec-node  \S+
 commit         .+
@@ -37,16 +37,16 @@ func TestBuildVersion(t *testing.T) {
 			"unknown", "abc with local changes"},
 	} {
 		if version, commit := buildVersion(test.build); version != test.version || commit != test.commit {
-			t.Errorf("%s: %q and %q, want %q and %q", name, version, commit, test.version, test.commit)
+			t.Errorf("%s: version %q and commit %q, want %q and %q", name, version, commit, test.version, test.commit)
 		}
 	}
 }
 
-// What a build was told goes before what the toolchain recorded.
+// TestBuildVersionGiven checks that linker flags take precedence over the values that the toolchain recorded.
 func TestBuildVersionGiven(t *testing.T) {
 	t.Cleanup(func() { version, revision = "", "" })
 	version, revision = "v9", "fed"
 	if name, commit := buildVersion(&debug.BuildInfo{Main: debug.Module{Version: "v1"}}); name != "v9" || commit != "fed" {
-		t.Errorf("%q and %q, want v9 and fed", name, commit)
+		t.Errorf("version %q and commit %q, want v9 and fed", name, commit)
 	}
 }
