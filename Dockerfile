@@ -1,29 +1,27 @@
-# The image of leanspec-node. Stages: builder, test, development, and node, which comes last so that it is what
-# "docker build ." makes. It builds with BuildKit and with Docker's older builder.
+# The image of leanspec-node. Stages: builder, test, development and node. node is the last one, so "docker build ." builds
+# it. BuildKit and Docker's older builder both work.
 
-# What it is built from: VERSION and REVISION end up in "leanspec-node version" and in the image's labels. They are
-# arguments because .git is not sent to the builder; "make image" sets them. The same commit with the same two
-# arguments gives the same binary, byte for byte.
+# VERSION and REVISION appear in "leanspec-node version" and in the image's labels. "make image" sets them, because .git is
+# not sent to the builder. The same commit and the same two arguments give the same binary, byte for byte.
 ARG VERSION=unknown
 ARG REVISION=unknown
 
-# The Go toolchain runs on the machine that builds, for whatever machine the image is for. The older builder does
-# not set BUILDPLATFORM; "linux" alone means that machine.
+# The Go toolchain runs on the building machine and cross-compiles. The older builder does not set BUILDPLATFORM; "linux"
+# alone means the building machine.
 FROM --platform=${BUILDPLATFORM:-linux} golang:1.26-bookworm AS builder
 WORKDIR /src
 
-# Go's own settings, for those who need others.
+# Settings of Go, for builds that need other ones.
 ARG GOPROXY GOFLAGS
 
-# The modules change rarely; this way they are a layer of their own.
+# The modules change rarely, so they have their own layer.
 COPY go.mod go.sum ./
 RUN go mod download
 
 COPY . .
 
-# TARGETOS and TARGETARCH are set by BuildKit, or empty, which is the machine that builds. /app/data is for the genesis
-# and the keys, /data for what the node keeps. Everybody may write there: whoever runs the container with --user, to read
-# key files of their own, gets a volume with these permissions.
+# BuildKit sets TARGETOS and TARGETARCH; empty values mean the building machine. /app/data is for the genesis and the keys,
+# /data for the node's data. All users may write to both, so a container that runs with --user can write to its volume.
 ARG TARGETOS TARGETARCH VERSION REVISION
 RUN make image-binary OUT=/out/usr/local/bin/leanspec-node \
         GOOS="$TARGETOS" GOARCH="$TARGETARCH" VERSION="$VERSION" REVISION="$REVISION" && \
@@ -37,7 +35,7 @@ CMD ["sh", "-c", "make check && go test -short ./..."]
 # ---- development: docker run -it -v "$PWD:/src" leanspec-node:dev
 FROM builder AS development
 
-# ---- node: the binary, the certificates for checkpoint sync by https, and nothing else
+# ---- node: the binary and the certificates for checkpoint sync over HTTPS
 FROM scratch AS node
 ARG VERSION REVISION
 LABEL org.opencontainers.image.title="leanspec-node" \
@@ -47,15 +45,14 @@ LABEL org.opencontainers.image.title="leanspec-node" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 
-# One step, as the older builder can lose a layer between two of them.
+# One step, because the older builder can lose a layer between two of them.
 COPY --from=builder /out /
 
-# The user of the Python image, so that folders which were made for that one fit. A number, as Kubernetes wants it
-# to see that it is not root.
+# The user of the Python image, so its folders work here. It is a number because Kubernetes must see that it is not root.
 USER 1000:1000
 WORKDIR /app
 
-# The record of what the validators signed needs a place that can be written even where the keys cannot.
+# The signing records need a writable place even if the folder of the keys is read-only.
 ENV LEANSPEC_LOG_FORMAT=json \
     LEANSPEC_DATA_DIR=/data
 VOLUME /data

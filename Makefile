@@ -1,4 +1,4 @@
-# The Go toolchain builds all tools that the targets need from go.mod.
+# go.mod names all tools that the targets need; the Go toolchain builds them.
 
 GO      ?= go
 BIN     := build/leanspec-node
@@ -8,7 +8,7 @@ FUZZTIME ?= 60s
 
 export CGO_ENABLED = 0
 
-# Version and commit in the image's binary. The version is the tag of the commit, or else its date and hash.
+# Version and commit in the image's binary. The version is the tag of the commit, or its date and hash.
 VERSION  ?= $(shell git describe --tags --exact-match --dirty 2>/dev/null || git log -1 --date=format:%Y%m%d --format=v0.0.0-%cd-%h --abbrev=12 2>/dev/null || echo unknown)
 REVISION ?= $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null || echo unknown)
 IMAGE    ?= leanspec-node
@@ -22,8 +22,8 @@ build:
 devnet: build
 	$(BIN) devnet --nodes 4 --validators 8
 
-# Builds the container image, as "docker build ." does, with the version and the commit. "images" also builds the images for
-# tests and development.
+# Builds the container image as "docker build ." does, with version and commit. "images" also builds the images for tests and
+# development.
 docker-build = docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) $(DOCKER_BUILD_FLAGS)
 
 image:
@@ -33,16 +33,16 @@ images: image
 	$(docker-build) --target test -t $(IMAGE):test .
 	$(docker-build) --target development -t $(IMAGE):dev .
 
-# Builds the image's binary. It does not depend on the machine, the folder or the time: the same source, VERSION, REVISION
-# and Go give the same bytes.
+# Builds the image's binary. The same source, VERSION, REVISION and Go give the same bytes on any machine, in any folder, at
+# any time.
 OUT ?= build/image/leanspec-node
 
 image-binary:
 	GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -trimpath -buildvcs=false \
 	  -ldflags "-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)" -o $(OUT) ./cmd/leanspec-node
 
-# Builds the image's binary twice, in two folders and without a common cache, and compares the bytes. Changes that are not
-# committed are left out.
+# Builds the image's binary twice, in two folders and without a common cache, and compares the bytes. Only committed changes
+# count.
 reproduce:
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	for folder in one another; do \
@@ -52,18 +52,18 @@ reproduce:
 	sha256sum "$$tmp"/*/leanspec-node; \
 	cmp "$$tmp/one/leanspec-node" "$$tmp/another/leanspec-node"
 
-# Runs all tests, without cached results: the cache does not notice changes of the program that e2e builds and runs.
+# Runs all tests without cached results, because the cache does not notice changes of the program that e2e builds and runs.
 test:
 	$(GO) test -count=1 -timeout 30m $(TESTFLAGS) ./...
-	@cd conformance && $(GO) test # once more, for its table
+	@cd conformance && $(GO) test # again, for its table
 
-# Kills a node of a network CRASHES times at random moments. "make test" does it 20 times.
+# Kills a node of a network CRASHES times at random moments. "make test" does so 20 times.
 CRASHES ?= 200
 
 crashtest:
 	LEANSPEC_CRASHES=$(CRASHES) $(GO) test -count=1 -timeout 60m -v -run '^TestCrash$$' ./e2e
 
-# Pauses and kills nodes of networks without a third node; go test does each once.
+# Pauses and kills nodes of two and three, each RECOVERIES times. "make test" does each once.
 RECOVERIES ?= 10
 
 recoverytest:

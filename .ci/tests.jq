@@ -1,8 +1,8 @@
-# Sums up what "go test -json ./..." wrote: jq -Rrn -f tests.jq FILE. Lines that are not JSON are left out.
+# Summarizes the output of "go test -json ./...": jq -Rrn -f tests.jq FILE. It skips lines that are not JSON.
 [inputs | fromjson? | objects] as $events
 | def name: .Package + " " + (.Test // "");
   def count(action): [$events[] | select(.Action == action and .Test != null)] | length;
-  # The last line that a test printed, without its place in the source.
+  # The last line that each test printed, without file and line.
   ($events | map(select(.Action == "output" and .Test != null and (.Output | test("^ +\\S+\\.go:\\d+: "))))
     | map({key: name, value: (.Output | sub("^ +\\S+\\.go:\\d+: "; "") | rtrimstr("\n"))}) | from_entries) as $said
 | "\(count("pass")) tests passed, \(count("fail")) failed, \(count("skip")) skipped",

@@ -1,13 +1,13 @@
 #!/bin/bash
-# How lean-quickstart starts a leanspec-node: copy this file to its client-cmds/. It is sourced by spin-node.sh, for
-# every node whose name begins with "leanspec_", with these variables set:
+# Starts a leanspec-node in lean-quickstart: copy this file to its client-cmds/. spin-node.sh sources it for each node whose
+# name begins with "leanspec_", with these variables set:
 #   item configDir dataDir scriptDir privKeyPath quicPort metricsPort apiPort httpPort
 #   isAggregator aggregateSubnetIds attestationCommitteeCount checkpoint_sync_url
-# and it sets node_binary, node_docker and node_setup.
+# This file sets node_binary, node_docker and node_setup.
 
-# shellcheck disable=SC2034,SC2154 # those variables are set and read by spin-node.sh
+# shellcheck disable=SC2034,SC2154 # spin-node.sh sets and reads these variables
 
-# The same flags for both, but for the folders.
+# leanspec_flags CONFIG DATA prints the flags for the binary and for the container, which differ only in the folders.
 leanspec_flags() {
     local config=$1 data=$2 enr
     printf ' %s' --genesis "$config/config.yaml" --node-id "$item" \
@@ -21,7 +21,7 @@ leanspec_flags() {
     fi
     if [ "$isAggregator" == "true" ]; then
         printf ' %s' --is-aggregator
-        # An aggregator hears all subnets, if there are several.
+        # If there are several subnets, the aggregator aggregates all of them.
         if [[ "${aggregateSubnetIds:-}" == *,* ]]; then
             printf ' %s' --aggregate-subnet-ids "$aggregateSubnetIds"
         fi
@@ -29,19 +29,19 @@ leanspec_flags() {
     if [ -n "${attestationCommitteeCount:-}" ]; then
         printf ' %s' --attestation-committee-count "$attestationCommitteeCount"
     fi
-    # nodes.yaml is a list of all nodes' records. The node's own is in it too, which it knows.
+    # nodes.yaml lists the ENRs of all nodes. The node skips its own.
     while read -r enr; do
         printf ' %s' --bootnode "$enr"
     done < <(sed -n 's/^ *- *"\{0,1\}\(enr:[^" ]*\).*/\1/p' "$configDir/nodes.yaml")
 }
 
-# Not a flag: other users of the machine can see flags, and the URL may hold a password.
+# A variable, not a flag, because the URL may contain a password and other users of the machine can see flags.
 export LEANSPEC_CHECKPOINT_SYNC_URL="${checkpoint_sync_url:-}"
 
 node_binary="$scriptDir/../leanspec-node/build/leanspec-node$(leanspec_flags "$configDir" "$dataDir/$item") --metrics-port $metricsPort"
 
-# The user who owns the key files, which nobody else may read. The port of the metrics is not a flag, so that the health
-# check of the image knows it.
+# The container runs as the owner of the key files, because they are private. The metrics port is a variable, not a flag, so
+# that the health check of the image finds it.
 node_docker="--user $(id -u) -e LEANSPEC_METRICS_PORT=$metricsPort -e LEANSPEC_CHECKPOINT_SYNC_URL leanspec-node:latest$(leanspec_flags /config /data)"
 
 # choose either binary or docker

@@ -1,22 +1,22 @@
 #!/bin/bash
-# Starts leanspec-node as the lean simulator of hive wants it: API on 5052, QUIC on 9000, metrics on 8080, and all else
-# from HIVE_ variables and from the files that the simulator puts into the container before it starts.
+# Starts leanspec-node for the lean simulator of hive: API on 5052, QUIC on 9000, metrics on 8080. All other settings come
+# from HIVE_ variables and from files that the simulator puts into the container before it starts.
 set -euo pipefail
 
 assets=${HIVE_LEAN_ASSETS:-/tmp/leanspec-node-runtime}
 
-# devnet4 has another format of blocks. Without a label nothing else than ours can be meant.
+# devnet4 has another block format. Without a label, assume devnet5.
 label=${HIVE_LEAN_DEVNET_LABEL:-devnet5}
 if [ "$label" != devnet5 ]; then
-    echo "leanspec-node speaks devnet5, not $label" >&2
+    echo "HIVE_LEAN_DEVNET_LABEL: got $label, want devnet5" >&2
     exit 1
 fi
 if [ ! -f "$assets/config.yaml" ]; then
-    echo "no config.yaml in $assets: the simulator has not made files for this client" >&2
+    echo "$assets/config.yaml: file not found; the simulator must make the files of this client" >&2
     exit 1
 fi
 
-# The simulator's variable goes before its file.
+# The variable of the simulator has precedence over its file.
 key=$assets/node.key
 if [ -n "${HIVE_CLIENT_PRIVATE_KEY:-}" ]; then
     key=/tmp/leanspec-node.key
@@ -34,7 +34,7 @@ flags=(
     --metrics-port 8080
     --log-level debug
 )
-# A client that the simulator gives no validators is in neither of these files.
+# A client without validators is in neither of these files.
 if grep -qsE "^ *['\"]?$node['\"]?:" "$assets/validators.yaml" "$assets/annotated_validators.yaml"; then
     flags+=(--validator-keys "$assets")
 fi
@@ -49,7 +49,7 @@ if [ -n "${HIVE_ATTESTATION_COMMITTEE_COUNT:-}" ]; then
 fi
 export LEANSPEC_CHECKPOINT_SYNC_URL="${HIVE_CHECKPOINT_SYNC_URL:-}"
 
-# Records or multiaddrs with commas between them, or "none".
+# ENRs or multiaddrs, separated by commas, or "none".
 bootnodes=${HIVE_BOOTNODES:-none}
 if [ "$bootnodes" != none ]; then
     IFS=, read -r -a list <<<"$bootnodes"
