@@ -602,7 +602,7 @@ func objectionable(l line) string {
 		return "an error in the log"
 	case l["level"] == "warn" && component == "guard":
 		return "the guard complains"
-	case l["level"] == "warn" && component == "storage" && l["msg"] != "the disk is slow":
+	case l["level"] == "warn" && component == "storage" && l["msg"] != "disk is slow":
 		return "the database complains"
 	}
 	return ""

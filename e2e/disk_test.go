@@ -67,7 +67,7 @@ func TestDiskFull(t *testing.T) {
 	if shown == 0 || said != 1 {
 		t.Errorf("head at slot %d, and %d lines that the disk is full; want a chain, and one", shown, said)
 	}
-	if last := strings.Join(node.bad, "\n"); strings.Count(last, "\n") != 0 || !strings.Contains(last, "make room on the disk") {
+	if last := strings.Join(node.bad, "\n"); strings.Count(last, "\n") != 0 || !strings.Contains(last, "free space on the disk") {
 		t.Errorf("it ended with %q, want one line that says what to do", last)
 	}
 

@@ -8,26 +8,26 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// disk is a file system on which nothing happens any more once a write has failed:
-// the goroutine that wrote waits for ever, and everybody else learns of it from
-// the failure. So pebble, which panics or tries again, never sees such an error,
-// and no later write can make what is on the disk worse.
+// disk is a file system that stops at the first failed write: the goroutine that wrote
+// blocks permanently, and the failure is reported in fail. So pebble, which would panic
+// or try again, never receives the error, and no later write can damage the database
+// further.
 type disk struct {
 	vfs.FS
 	fail *failure
 }
 
-// stopOn keeps the goroutine if err is a failed write. That a file exists, or does
-// not, is no failure.
+// stopOn reports err and blocks the goroutine permanently, unless err is nil or only
+// says that a file exists or does not exist.
 func (f *failure) stopOn(err error, operation, name string) {
 	if err == nil || errors.Is(err, os.ErrExist) || errors.Is(err, os.ErrNotExist) {
 		return
 	}
 	var path *os.PathError
-	if !errors.As(err, &path) { // which says it itself
+	if !errors.As(err, &path) { // a PathError names the operation and the file
 		err = fmt.Errorf("%s %s: %w", operation, name, err)
 	}
-	f.is(err)
+	f.report(err)
 	select {}
 }
 
@@ -77,7 +77,7 @@ func (d disk) MkdirAll(name string, mode os.FileMode) error {
 	return err
 }
 
-// diskFile is a file of a disk.
+// diskFile is a file of a disk. It stops at the first failed write in the same way.
 type diskFile struct {
 	vfs.File
 	fail *failure

@@ -14,55 +14,53 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
-// FolderError is what is wrong with a data folder, and what to do.
+// FolderError is returned for a data folder that cannot be used.
 type FolderError struct {
 	Dir     string
 	Problem string
-	Advice  string
-	Err     error // the cause, or nil
+	Advice  string // what the operator can do
+	Err     error  // the cause, or nil
 }
 
 // Unwrap returns the cause.
 func (e *FolderError) Unwrap() error { return e.Err }
 
+// Error implements error.
 func (e *FolderError) Error() string {
 	return fmt.Sprintf("data folder %s: %s; %s", e.Dir, e.Problem, e.Advice)
 }
 
-// What to do about a folder that cannot be used.
 const (
-	adviceStartAnew = "move it away and start again: the node fetches the chain from its peers, or sooner with --checkpoint-sync-url" +
-		" (keep the folder guard beside it: it says what the validators' keys have signed)"
-	adviceInUse   = "stop the other node, or give this one its own --data-dir"
-	adviceSpace   = "make room on the disk and start again: nothing that was shown is lost"
-	adviceDisk    = "look at the disk, and start again: nothing that was shown is lost"
-	adviceRights  = "give the user that runs the node the right to write there"
-	problemInUse  = "another process has it open"
-	problemFailed = "the disk failed"
+	adviceMoveAway = "move it away and restart the node: it fetches the chain from its peers, or faster with --checkpoint-sync-url" +
+		" (keep the folder guard beside it: it records what the validators' keys have signed)"
+	adviceInUse      = "stop the other node, or set another --data-dir for this one"
+	adviceSpace      = "free space on the disk and restart the node: it loses nothing that it has shown"
+	adviceDisk       = "check the disk and restart the node: it loses nothing that it has shown"
+	advicePermission = "allow the user that runs the node to write there"
+	problemInUse     = "another process has it open"
+	problemFailed    = "the disk failed"
 )
 
-// damagedError is data that does not fit together.
-type damagedError struct{ what string }
+// damagedError describes inconsistent data in the database.
+type damagedError string
 
-func (e *damagedError) Error() string { return e.what }
+func (e damagedError) Error() string { return string(e) }
 
-func damaged(format string, args ...any) error {
-	return &damagedError{fmt.Sprintf(format, args...)}
-}
+func damaged(format string, args ...any) error { return damagedError(fmt.Sprintf(format, args...)) }
 
-// explain makes an error one that the operator can act upon.
+// explain converts an error to a *FolderError with advice for the operator.
 func (d *DB) explain(err error) error {
 	var folder *FolderError
-	var bad *damagedError
+	var bad damagedError
 	switch {
 	case err == nil || errors.As(err, &folder):
 		return err
 	case errors.As(err, &bad) || pebble.IsCorruptionError(err):
-		return &FolderError{d.dir, "it is damaged: " + oneLine(err), adviceStartAnew, err}
+		return &FolderError{d.dir, "it is damaged: " + oneLine(err), adviceMoveAway, err}
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return &FolderError{d.dir, "the disk is full: " + oneLine(err), adviceSpace, err}
 	case errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EROFS):
-		return &FolderError{d.dir, oneLine(err), adviceRights, err}
+		return &FolderError{d.dir, oneLine(err), advicePermission, err}
 	case errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "lock held by current process"):
 		return &FolderError{d.dir, problemInUse, adviceInUse, err}
 	}
@@ -71,7 +69,8 @@ func (d *DB) explain(err error) error {
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// failure is the first thing that went wrong with the disk for good.
+// failure is the first permanent failure of the disk. Its channel is closed when it
+// happens.
 type failure struct {
 	once     sync.Once
 	happened chan struct{}
@@ -80,27 +79,27 @@ type failure struct {
 
 func newFailure() *failure { return &failure{happened: make(chan struct{})} }
 
-func (f *failure) is(err error) {
+// report records err if it is the first failure.
+func (f *failure) report(err error) {
 	f.once.Do(func() {
 		f.err = err
 		close(f.happened)
 	})
 }
 
-// commit is a batch on its way to the disk.
+// commit is a batch to write. The result is sent to done, which has room for it.
 type commit struct {
 	batch *pebble.Batch
 	done  chan error
 }
 
-// commit writes a batch and waits until it is on the disk, or never will be.
+// commit writes a batch and waits until it is durable or the disk has failed.
 func (d *DB) commit(b *pebble.Batch) error {
 	select {
 	case <-d.fail.happened:
 		return d.Err()
 	default:
 	}
-	size := uint64(b.Len())
 	c := commit{b, make(chan error, 1)}
 	select {
 	case d.commits <- c:
@@ -110,17 +109,16 @@ func (d *DB) commit(b *pebble.Batch) error {
 	select {
 	case err := <-c.done:
 		if err != nil {
-			d.fail.is(err)
-			return d.explain(err)
+			d.fail.report(err)
 		}
+		return d.explain(err)
 	case <-d.fail.happened:
 		return d.Err()
 	}
-	d.written.Add(size)
-	return nil
 }
 
-// commitAll commits batches, in a goroutine of its own, which a failing disk keeps.
+// commitAll commits batches. It runs in its own goroutine, which blocks permanently if
+// the disk fails.
 func (d *DB) commitAll() {
 	for c := range d.commits {
 		err := c.batch.Commit(pebble.Sync)
@@ -131,7 +129,7 @@ func (d *DB) commitAll() {
 	}
 }
 
-// logger brings pebble's log into ours.
+// logger writes pebble's log to the node's.
 type logger struct {
 	log  *slog.Logger
 	fail *failure
@@ -141,30 +139,30 @@ func (l logger) Infof(format string, args ...any) { l.log.Debug(fmt.Sprintf(form
 
 func (l logger) Errorf(format string, args ...any) { l.log.Warn(fmt.Sprintf(format, args...)) }
 
-// Fatalf is called where pebble cannot go on, with its locks held. It must not
-// return, so it keeps the goroutine: everybody else is told, and the process ends.
+// Fatalf reports the failure and blocks the goroutine permanently. Pebble calls it with
+// its locks held where it cannot continue, so it must not return.
 func (l logger) Fatalf(format string, args ...any) {
 	err := fmt.Errorf(format, args...)
-	for _, a := range args { // pebble's verbs do not wrap
+	for _, a := range args { // pebble's format verbs do not wrap errors
 		if cause, ok := a.(error); ok {
 			err = fmt.Errorf("%s%w", strings.TrimSuffix(err.Error(), cause.Error()), cause)
 		}
 	}
-	l.fail.is(err)
+	l.fail.report(err)
 	select {}
 }
 
-// events are what pebble tells while it works in the background. It would try a
-// flush or a compaction that failed again, and hold up commits meanwhile, maybe
-// for ever. What is acknowledged is safe in its log: stopping is better.
+// events returns the listener for pebble's background work. A failed flush or compaction
+// stops the database, because pebble would try it again and could block commits
+// permanently. Acknowledged batches are safe in pebble's write-ahead log.
 func (d *DB) events() *pebble.EventListener {
 	var slow atomic.Int64
 	return &pebble.EventListener{
-		BackgroundError: d.fail.is,
+		BackgroundError: d.fail.report,
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			if n := slow.Add(1); n&(n-1) == 0 { // 1, 2, 4, 8 …
-				d.log.Warn("the disk is slow", "operation", info.String(), "times", n,
-					telemetry.Advice("the chain waits for it: look for what else writes to that disk, or give --data-dir a faster one"))
+				d.log.Warn("disk is slow", "operation", info.String(), "times", n,
+					telemetry.Advice("Every block waits for this disk. Find out what else writes to it, or put --data-dir on a faster one."))
 			}
 		},
 	}

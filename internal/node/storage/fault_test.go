@@ -14,16 +14,16 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// faultyRun makes a database, fills it with some slots and a flush, and keeps the
-// last view that was acknowledged, and the one that was being written.
+// faultyRun creates a database and fills it with some slots and a flush. It keeps the
+// last view whose write was acknowledged, and the last view whose write was tried.
 type faultyRun struct {
 	acknowledged, tried lstar.View
-	begun               bool // the anchor is acknowledged
+	begun               bool // the write of the anchor was acknowledged
 	err                 error
 }
 
 func (r *faultyRun) run(t *testing.T, fs vfs.FS) {
-	db, err := Open("data/chain", thisChain, hasty(fs))
+	db, err := Open("data/chain", thisChain, shortRetention(fs))
 	if err != nil {
 		r.err = err
 		return
@@ -62,9 +62,9 @@ func (r *faultyRun) run(t *testing.T, fs vfs.FS) {
 	}
 }
 
-// TestFaults lets every operation on the disk fail once, one in each run. The
-// outcome is a run that goes well all the same, or an error and no more writing;
-// and in each case what was acknowledged is there, if the power is cut then.
+// TestFaults lets one operation on the disk fail in each run. It checks that the run
+// succeeds or ends with a FolderError, and that acknowledged writes survive a power cut
+// after it.
 func TestFaults(t *testing.T) {
 	for _, kind := range []struct {
 		name string
@@ -94,7 +94,7 @@ func TestFaults(t *testing.T) {
 					failures++
 					var folder *FolderError
 					if !errors.As(r.err, &folder) {
-						t.Errorf("operation %d: got %v, want a FolderError", n, r.err)
+						t.Errorf("operation %d: error = %v, want a FolderError", n, r.err)
 					}
 				}
 				r.check(t, fmt.Sprintf("operation %d", n), fs.CrashClone(vfs.CrashCloneCfg{}))
@@ -102,29 +102,29 @@ func TestFaults(t *testing.T) {
 					break
 				}
 			}
-			t.Logf("%d runs, %d of them stopped", runs, failures)
+			t.Logf("%d runs, %d of them failed", runs, failures)
 			if failures == 0 {
-				t.Error("no failure stopped a run")
+				t.Error("runs that failed = 0, want some")
 			}
 		})
 	}
 }
 
-// check looks at what a power cut leaves.
+// check restores the database after a power cut and compares it with the run.
 func (r *faultyRun) check(t *testing.T, what string, fs vfs.FS) {
 	t.Helper()
-	db, err := Open("data/chain", thisChain, hasty(fs))
+	db, err := Open("data/chain", thisChain, shortRetention(fs))
 	if err != nil {
-		t.Fatalf("%s: after the power cut: %v", what, err)
+		t.Fatalf("%s: Open after the power cut = %v, want no error", what, err)
 	}
 	defer func() { _ = db.Close() }()
 	store, err := db.Restore(crypto, lstar.NetworkRules)
 	if err != nil {
-		t.Fatalf("%s: after the power cut: %v", what, err)
+		t.Fatalf("%s: Restore after the power cut = %v, want no error", what, err)
 	}
 	if store == nil {
 		if r.begun {
-			t.Fatalf("%s: the chain is gone", what)
+			t.Fatalf("%s: the database is empty, want the chain", what)
 		}
 		return
 	}
@@ -132,27 +132,28 @@ func (r *faultyRun) check(t *testing.T, what string, fs vfs.FS) {
 		return
 	}
 	if head := store.Head(); head != r.acknowledged.Head && head != r.tried.Head {
-		t.Errorf("%s: head %s, want %s, which was acknowledged, or %s, which was being written", what, head, r.acknowledged.Head, r.tried.Head)
+		t.Errorf("%s: head = %s, want %s (acknowledged) or %s (tried)", what, head, r.acknowledged.Head, r.tried.Head)
 	}
 	if f := store.LatestFinalized(); f != r.acknowledged.LatestFinalized && f != r.tried.LatestFinalized {
-		t.Errorf("%s: finalized %s, want %s or %s", what, f, r.acknowledged.LatestFinalized, r.tried.LatestFinalized)
+		t.Errorf("%s: finalized = %s, want %s (acknowledged) or %s (tried)", what, f, r.acknowledged.LatestFinalized, r.tried.LatestFinalized)
 	}
 }
 
-// hungFS does not say how full it is until it is told to.
+// hungFS is a file system whose GetDiskUsage blocks until release is closed. It closes
+// hung when it is called.
 type hungFS struct {
 	vfs.FS
-	hung, goOn chan struct{}
+	hung, release chan struct{}
 }
 
 func (f hungFS) GetDiskUsage(path string) (vfs.DiskUsage, error) {
 	close(f.hung)
-	<-f.goOn
+	<-f.release
 	return f.FS.GetDiskUsage(path)
 }
 
-// TestSpaceOfAFailedDisk: who asks how full the disk is hears of its failure, and does
-// not wait for what never comes.
+// TestSpaceOfAFailedDisk checks that Space returns the failure of the disk and does not
+// wait for a blocked count.
 func TestSpaceOfAFailedDisk(t *testing.T) {
 	db, _ := start(t, vfs.NewMem(), "chain", 1)
 	fs := hungFS{db.fs, make(chan struct{}), make(chan struct{})}
@@ -163,14 +164,14 @@ func TestSpaceOfAFailedDisk(t *testing.T) {
 		failed <- err
 	}()
 	<-fs.hung
-	db.fail.is(errors.New("it burns"))
+	db.fail.report(errors.New("test failure"))
 	select {
 	case err := <-failed:
-		if err == nil || !strings.Contains(err.Error(), "it burns") {
-			t.Errorf("the space of a disk that failed: %v, want what failed", err)
+		if err == nil || !strings.Contains(err.Error(), "test failure") {
+			t.Errorf("Space = %v, want the failure of the disk", err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Error("the space of a disk that failed is waited for")
+		t.Error("Space has not returned for 10 s after the failure of the disk")
 	}
-	close(fs.goOn)
+	close(fs.release)
 }

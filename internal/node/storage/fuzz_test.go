@@ -10,8 +10,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// FuzzValues puts other bytes at the key of a small database, as no checksum of
-// pebble's would let happen. A restart ends in a store or in a FolderError.
+// FuzzValues replaces a value of a small database, which pebble's checksums do not
+// detect. It checks that a restart returns a store or a FolderError.
 func FuzzValues(f *testing.F) {
 	fs := vfs.NewCrashableMem()
 	db, store := start(f, fs, "chain", 4)
@@ -40,7 +40,7 @@ func FuzzValues(f *testing.F) {
 		}
 		var folder *FolderError
 		if err != nil && !errors.As(err, &folder) {
-			t.Errorf("got %v, want a FolderError", err)
+			t.Errorf("error = %v, want a FolderError", err)
 		}
 	})
 }

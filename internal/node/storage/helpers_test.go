@@ -34,8 +34,8 @@ func open(t testing.TB, fs vfs.FS, dir string) *DB {
 	return openWith(t, dir, Options{FS: fs, Log: discard})
 }
 
-// hasty are options with which states and old blocks go in a short test.
-func hasty(fs vfs.FS) Options {
+// shortRetention returns options with which a short test prunes states and blocks.
+func shortRetention(fs vfs.FS) Options {
 	return Options{FS: fs, Log: discard, fullStateSlots: 2, retainedSlots: 3}
 }
 
@@ -48,7 +48,7 @@ func openWith(t testing.TB, dir string, o Options) *DB {
 	return db
 }
 
-// start opens a database and makes a chain at genesis in it.
+// start opens a database and initializes it with genesis.
 func start(t testing.TB, fs vfs.FS, dir string, validators int) (*DB, *lstar.Store) {
 	t.Helper()
 	return startWith(t, dir, Options{FS: fs, Log: discard}, validators)
@@ -76,12 +76,12 @@ func restore(t testing.TB, db *DB) *lstar.Store {
 		t.Fatal(err)
 	}
 	if store == nil {
-		t.Fatal("the database is empty")
+		t.Fatal("Restore = nil, want a store")
 	}
 	return store
 }
 
-// save saves what changed.
+// save writes the changes of the store, if any.
 func save(db *DB, s *lstar.Store) error {
 	if c := s.TakeChanges(); c != nil {
 		return db.Save(c)
@@ -96,7 +96,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// firstN names the first n validators.
+// firstN returns the bits of the first n validators.
 func firstN(t testing.TB, n int) lstar.AggregationBits {
 	t.Helper()
 	indices := make([]lstar.ValidatorIndex, n)
@@ -108,7 +108,7 @@ func firstN(t testing.TB, n int) lstar.AggregationBits {
 	return bits
 }
 
-// buildOn returns the block of a slot on a parent.
+// buildOn returns a block for a slot with the given parent.
 func buildOn(t testing.TB, s *lstar.Store, parent lstar.Root, slot lstar.Slot) *lstar.SignedBlock {
 	t.Helper()
 	state := s.State(parent)
@@ -126,8 +126,8 @@ func buildOn(t testing.TB, s *lstar.Store, parent lstar.Root, slot lstar.Slot) *
 	return b
 }
 
-// runSlot does what a node sees in a slot: a block on its head, and an aggregate of
-// the votes of some validators.
+// runSlot imports a block on the head and an aggregate of votes, as a node does in a
+// slot. It calls keep after each of them.
 func runSlot(t testing.TB, s *lstar.Store, slot lstar.Slot, voters int, keep func() error) {
 	t.Helper()
 	proposer, _ := lstar.ProposerForSlot(slot, s.HeadState().Validators.Len())
@@ -140,7 +140,8 @@ func runSlot(t testing.TB, s *lstar.Store, slot lstar.Slot, voters int, keep fun
 	must(t, keep())
 }
 
-// vote has validators vote for the head, and their votes count.
+// vote adds an aggregate of votes for the head, and runs the store to the interval in
+// which they count.
 func vote(t testing.TB, s *lstar.Store, slot lstar.Slot, voters lstar.AggregationBits) {
 	t.Helper()
 	_, err := s.OnTick(slot.Interval()+1, false, false)
@@ -148,7 +149,7 @@ func vote(t testing.TB, s *lstar.Store, slot lstar.Slot, voters lstar.Aggregatio
 	data, err := s.AttestationData(slot)
 	var rejection *lstar.Rejection
 	if errors.As(err, &rejection) && rejection.Reason == lstar.SourceAfterTarget {
-		return // nobody votes in such a slot
+		return // validators do not vote in such a slot
 	}
 	must(t, err)
 	must(t, s.OnGossipAggregatedAttestation(&lstar.SignedAggregatedAttestation{
@@ -158,7 +159,7 @@ func vote(t testing.TB, s *lstar.Store, slot lstar.Slot, voters lstar.Aggregatio
 	must(t, err)
 }
 
-// sameStore compares what two stores show.
+// sameStore compares the snapshots of two stores.
 func sameStore(t testing.TB, got, want *lstar.Store) {
 	t.Helper()
 	g, w := got.Snapshot(), want.Snapshot()
@@ -170,28 +171,28 @@ func sameStore(t testing.TB, got, want *lstar.Store) {
 		{"justified", g.LatestJustified, w.LatestJustified}, {"finalized", g.LatestFinalized, w.LatestFinalized},
 	} {
 		if c.got != c.want {
-			t.Errorf("%s: got %s, want %s", c.name, c.got, c.want)
+			t.Errorf("%s = %s, want %s", c.name, c.got, c.want)
 		}
 	}
 	if g.HighestSlot != w.HighestSlot {
-		t.Errorf("highest slot: got %d, want %d", g.HighestSlot, w.HighestSlot)
+		t.Errorf("highest slot = %d, want %d", g.HighestSlot, w.HighestSlot)
 	}
 	gotBlocks, wantBlocks := weights(g), weights(w)
 	if len(gotBlocks) != len(wantBlocks) {
-		t.Errorf("%d blocks from finality on, want %d", len(gotBlocks), len(wantBlocks))
+		t.Errorf("blocks after finality = %d, want %d", len(gotBlocks), len(wantBlocks))
 	}
 	for root, weight := range wantBlocks {
 		if gotBlocks[root] != weight {
-			t.Errorf("block %s weighs %d, want %d", root, gotBlocks[root], weight)
+			t.Errorf("weight of block %s = %d, want %d", root, gotBlocks[root], weight)
 		}
 		if g.State(root).Root() != w.State(root).Root() {
-			t.Errorf("another state after block %s", root)
+			t.Errorf("state after block %s = %s, want %s", root, g.State(root).Root(), w.State(root).Root())
 		}
 	}
 }
 
-// weights are those of the blocks that fork choice can still choose: the finalized
-// one and its descendants.
+// weights returns the weights of the blocks that fork choice can still choose: the
+// finalized block and its descendants.
 func weights(s *lstar.Snapshot) map[lstar.Root]int {
 	byRoot := make(map[lstar.Root]int)
 	for _, b := range s.Blocks() {

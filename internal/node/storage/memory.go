@@ -8,12 +8,12 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
-// maxMemoryBytes bounds the blocks that are kept for peers without a disk.
+// maxMemoryBytes bounds the size of the blocks that Memory keeps, as SSZ.
 const maxMemoryBytes = 256 << 20
 
-// Memory is the storage of a node that runs without a data folder. It keeps the
-// blocks that peers may ask for, with their proofs, up to a number of bytes: the
-// oldest slot leaves first.
+// Memory is the storage of a node that runs without a data folder. It keeps the blocks
+// that peers may request, with their proofs. If they take more than 256 MiB, it removes
+// those with the lowest slots. It is safe for concurrent use.
 type Memory struct {
 	maxBytes int
 
@@ -24,35 +24,37 @@ type Memory struct {
 	bytes  int
 
 	anchor  lstar.Checkpoint
-	missing bool // the anchor's block, or its proof
+	missing bool // the anchor has no block or no proof
 }
 
+// archived is a block in the heap.
 type archived struct {
 	slot lstar.Slot
 	root lstar.Root
 	size int
 }
 
-// NewMemory returns a storage that begins with an anchor: its block, which may be
-// nil. One without a proof is not served, because peers would refuse it.
+// NewMemory returns a storage for a chain that starts from the checkpoint at. The block
+// may be nil or without a proof; then it is not served, because peers would reject it,
+// and MissingAnchor returns at.
 func NewMemory(at lstar.Checkpoint, block *lstar.SignedBlock) *Memory {
 	m := &Memory{maxBytes: maxMemoryBytes, byRoot: make(map[lstar.Root]*lstar.SignedBlock), anchor: at, missing: true}
 	if hasProof(block) {
-		_ = m.AddAnchor(block) // which does not fail
+		_ = m.AddAnchor(block) // never fails
 	}
 	return m
 }
 
-// MissingAnchor returns the block that the chain starts from, if it or its proof
-// is not there.
+// MissingAnchor returns the block that the chain starts from, and whether the block or
+// its proof is missing.
 func (m *Memory) MissingAnchor() (at lstar.Checkpoint, missing bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.anchor, m.missing
 }
 
-// AddAnchor adds the block that MissingAnchor returns, with its proof. It does not
-// fail.
+// AddAnchor adds the block that MissingAnchor returns, with its proof. The error is
+// always nil.
 func (m *Memory) AddAnchor(block *lstar.SignedBlock) error {
 	m.add(m.anchor.Root, block)
 	m.mu.Lock()
@@ -61,7 +63,7 @@ func (m *Memory) AddAnchor(block *lstar.SignedBlock) error {
 	return nil
 }
 
-// Save keeps the new blocks. It does not fail.
+// Save keeps the new blocks. The error is always nil.
 func (m *Memory) Save(c *lstar.Changes) error {
 	for i, b := range c.Blocks {
 		m.add(c.Roots[i], b)
@@ -84,14 +86,14 @@ func (m *Memory) add(root lstar.Root, b *lstar.SignedBlock) {
 	}
 }
 
-// Block returns a block, or nil.
+// Block returns a block with its proof, or nil. The error is always nil.
 func (m *Memory) Block(root lstar.Root) (*lstar.SignedBlock, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.byRoot[root], nil
 }
 
-// archiveHeap is a container/heap by slot.
+// archiveHeap implements heap.Interface in the order of slots.
 type archiveHeap []archived
 
 func (h archiveHeap) Len() int           { return len(h) }

@@ -11,7 +11,7 @@ func TestMemory(t *testing.T) {
 	m := NewMemory(lstar.Checkpoint{Root: genesis.Root()}, &lstar.SignedBlock{Block: *genesis})
 	m.maxBytes = 10_000
 	if b, err := m.Block(genesis.Root()); b == nil || err != nil {
-		t.Errorf("genesis: got %v, %v", b, err)
+		t.Errorf("Block(genesis) = %v, %v, want the block", b, err)
 	}
 	block := func(slot lstar.Slot) *lstar.Changes {
 		b := &lstar.SignedBlock{Block: lstar.Block{Slot: slot}, Proof: lstar.MultiMessageAggregate{Proof: make([]byte, 400)}}
@@ -26,32 +26,32 @@ func TestMemory(t *testing.T) {
 		must(t, m.Save(block(slot)))
 	}
 	if m.bytes > 10_000 || has(1) || !has(100) || len(m.byRoot) != len(m.oldest) {
-		t.Errorf("%d blocks of %d bytes, want the newest within 10000", len(m.byRoot), m.bytes)
+		t.Errorf("%d blocks of %d bytes, block 1: %v, block 100: %v; want at most 10000 bytes, and block 100 only", len(m.byRoot), m.bytes, has(1), has(100))
 	}
 	must(t, m.Save(block(100+retainedSlots)))
 	if has(99) || !has(100) {
-		t.Error("want the blocks of the slots that are served, and no others")
+		t.Errorf("block 99: %v, block 100: %v; want only block 100", has(99), has(100))
 	}
 	// The block of a checkpoint has no proof.
 	checkpoint := &lstar.SignedBlock{Block: lstar.Block{Slot: 7}}
 	at := lstar.Checkpoint{Root: checkpoint.Block.Root(), Slot: 7}
-	for name, anchor := range map[string]*lstar.SignedBlock{"nothing": nil, "a block without a proof": checkpoint} {
+	for name, anchor := range map[string]*lstar.SignedBlock{"no block": nil, "a block without a proof": checkpoint} {
 		m = NewMemory(at, anchor)
 		if b, _ := m.Block(at.Root); b != nil {
-			t.Errorf("%s: got %v, want nothing to serve", name, b)
+			t.Errorf("anchor with %s: Block = %v, want nil", name, b)
 		}
 		if got, missing := m.MissingAnchor(); got != at || !missing {
-			t.Errorf("%s: missing anchor %v, %v, want %v", name, got, missing, at)
+			t.Errorf("anchor with %s: MissingAnchor = %v, %v, want %v, true", name, got, missing, at)
 		}
 	}
 	checkpoint.Proof.Proof = []byte{1}
 	must(t, m.AddAnchor(checkpoint))
 	for name, m := range map[string]*Memory{"added later": m, "from the start": NewMemory(at, checkpoint)} {
 		if b, _ := m.Block(at.Root); b != checkpoint {
-			t.Errorf("%s: got %v, want the checkpoint's block", name, b)
+			t.Errorf("anchor %s: Block = %v, want the block of the checkpoint", name, b)
 		}
 		if _, missing := m.MissingAnchor(); missing {
-			t.Errorf("%s: the anchor is missing", name)
+			t.Errorf("anchor %s: MissingAnchor = true, want false", name)
 		}
 	}
 }

@@ -1,14 +1,12 @@
-// Package storage keeps the chain on disk, so that a node can be killed at any
-// instruction and goes on where it was.
+// Package storage keeps the chain on disk, so that a node that was killed at any
+// instruction continues from the last state that it has shown.
 //
-// All that one change of the store brings is one atomic, synced batch of a pebble
-// database, written before anybody is shown the change. What is kept of states is
-// one in full from time to time, and for the others their difference to the
-// parent, which in a chain is the block: restarting replays it, and compares the
-// root of every state with the one that its block holds.
+// Each change of the store is one atomic, synced batch of a pebble database. It is
+// written before the node shows the change to peers, validators or users. The database
+// holds all blocks but only a few full states: a restart replays the blocks after the
+// oldest of them, and compares the root of every state with the one in its block.
 //
-// A store that could not be written is not run on with: after the first failure
-// every Save fails, and the node stops.
+// After the first failure to write, every Save fails and the node stops.
 package storage
 
 import (
@@ -22,7 +20,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -33,13 +30,13 @@ import (
 )
 
 const (
-	// schemaVersion names the layout of the keys below.
+	// schemaVersion is the version of the layout of the keys below.
 	schemaVersion = 1
-	// fullStateSlots is how far finality moves between two states that are kept in
-	// full: a restart replays the blocks since the last one.
+	// fullStateSlots is the number of slots by which finality moves between two states
+	// that are kept in full.
 	fullStateSlots = 1024
-	// retainedSlots is how many slots of blocks are kept behind finality: what peers
-	// may ask for.
+	// retainedSlots is the number of slots behind finality whose blocks are kept, because
+	// peers may request them.
 	retainedSlots = 3600
 
 	cacheBytes    = 16 << 20
@@ -53,14 +50,14 @@ const (
 //	m/identity     Identity as JSON
 //	m/validators   the registry, SSZ, which all states share
 //	m/view         lstar.View, SSZ
-//	m/anchor       key of the block that the chain starts from, while it or its proof is missing
+//	m/anchor       key of the block that the chain starts from, while the block or its proof is missing
 //	b slot root    block without its proof, SSZ
 //	p slot root    proof of the block
 //	r root         slot of the block
 //	f slot root    state after the block, SSZ, with an empty registry
 //	v root         a vote that counts, SSZ: attestation data, validators, no proof
 //
-// Slots are big-endian, so that keys are in the order of slots.
+// Slots are big-endian, so the order of keys is the order of slots.
 var (
 	schemaKey     = []byte("m/schema")
 	identityKey   = []byte("m/identity")
@@ -89,7 +86,7 @@ func slotRootKey(prefix byte, slot lstar.Slot, root lstar.Root) []byte {
 
 func rootKey(prefix byte, root lstar.Root) []byte { return append([]byte{prefix}, root[:]...) }
 
-// parseSlotRoot takes apart what slotRootKey made.
+// parseSlotRoot is the inverse of slotRootKey. ok is false if the length is wrong.
 func parseSlotRoot(key []byte) (slot lstar.Slot, root lstar.Root, ok bool) {
 	if len(key) != slotRootKeySize {
 		return 0, root, false
@@ -97,7 +94,7 @@ func parseSlotRoot(key []byte) (slot lstar.Slot, root lstar.Root, ok bool) {
 	return lstar.Slot(binary.BigEndian.Uint64(key[1:])), lstar.Root(key[9:]), true
 }
 
-// Identity is what a chain is told apart from others by.
+// Identity identifies the chain of a database.
 type Identity struct {
 	GenesisRoot string `json:"genesis_root"` // of the block at slot 0, 0x and hex
 	Network     string `json:"network"`
@@ -108,16 +105,16 @@ func (id Identity) String() string {
 	return fmt.Sprintf("genesis %s, network %q, scheme %s", id.GenesisRoot, id.Network, id.Scheme)
 }
 
-// Options are how to open a database.
+// Options configures Open.
 type Options struct {
-	FS  vfs.FS // the file system of the machine, if nil
+	FS  vfs.FS // the file system of the operating system if nil
 	Log *slog.Logger
 
-	fullStateSlots, retainedSlots lstar.Slot // the constants, if zero
+	fullStateSlots, retainedSlots lstar.Slot // the constants if zero
 }
 
-// DB is an open database. Its methods may be called by any number of goroutines,
-// but for Init, Restore and Save, which belong to the owner of the store.
+// DB is an open database. Its methods are safe for concurrent use, except for Init,
+// Restore and Save, which only the owner of the store may call.
 type DB struct {
 	dir     string
 	fs      vfs.FS
@@ -130,14 +127,13 @@ type DB struct {
 	fullStateSlots, retainedSlots lstar.Slot
 
 	validators *lstar.Validators
-	full       []lstar.Checkpoint // whose states are kept in full, ascending, each on the chain of the next
-	oldest     lstar.Slot         // blocks before it are gone
-	written    atomic.Uint64      // bytes of all batches
+	full       []lstar.Checkpoint // blocks whose states are kept in full, ascending, each an ancestor of the next
+	oldest     lstar.Slot         // of the blocks that are kept
 }
 
-// Open opens or makes the database in a folder. The error says what to do: the
-// folder belongs to another network, another process has it open, or it is
-// damaged.
+// Open opens or creates the database in a folder. The error is a [*FolderError], for
+// example because the folder belongs to another network, is damaged, or is open in
+// another process.
 func Open(dir string, id Identity, o Options) (*DB, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -152,7 +148,7 @@ func Open(dir string, id Identity, o Options) (*DB, error) {
 		Logger:             logger{telemetry.Component(o.Log, "pebble"), d.fail},
 		EventListener:      d.events(),
 	}
-	options.WithFSDefaults() // which watches for a disk that hangs
+	options.WithFSDefaults() // reports slow operations of the disk
 	if err := d.open(options, id); err != nil {
 		return nil, d.explain(err)
 	}
@@ -160,7 +156,7 @@ func Open(dir string, id Identity, o Options) (*DB, error) {
 	return d, nil
 }
 
-// open runs what may meet a failing disk, which keeps the goroutine.
+// open opens the database in its own goroutine, which a failing disk blocks permanently.
 func (d *DB) open(options *pebble.Options, id Identity) error {
 	result := make(chan error, 1)
 	go func() {
@@ -190,7 +186,7 @@ func (d *DB) open(options *pebble.Options, id Identity) error {
 	}
 }
 
-// makeFolder makes a folder that survives a power cut, with the ones above it.
+// makeFolder creates a folder and its missing parents durably.
 func makeFolder(fs vfs.FS, dir string) error {
 	if _, err := fs.Stat(dir); err == nil {
 		return nil
@@ -204,14 +200,15 @@ func makeFolder(fs vfs.FS, dir string) error {
 	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	above, err := fs.OpenDir(parent)
+	opened, err := fs.OpenDir(parent)
 	if err != nil {
 		return err
 	}
-	return errors.Join(above.Sync(), above.Close())
+	return errors.Join(opened.Sync(), opened.Close())
 }
 
-// identify compares the identities, or writes that of a new database.
+// identify compares the schema version and the identity of the database with this
+// node's. It writes them to a new database.
 func (d *DB) identify(id Identity) error {
 	schema, err := d.get(schemaKey)
 	switch {
@@ -220,10 +217,10 @@ func (d *DB) identify(id Identity) error {
 	case schema == nil:
 		return d.create(id)
 	case len(schema) != 4:
-		return damaged("the schema version has %d bytes, want 4", len(schema))
+		return damaged("schema version: got %d bytes, want 4", len(schema))
 	}
 	if v := binary.LittleEndian.Uint32(schema); v != schemaVersion {
-		return &FolderError{d.dir, fmt.Sprintf("its schema version is %d, this program knows %d", v, schemaVersion), adviceStartAnew, nil}
+		return &FolderError{d.dir, fmt.Sprintf("schema version: got %d, want %d", v, schemaVersion), adviceMoveAway, nil}
 	}
 	raw, err := d.get(identityKey)
 	if err != nil {
@@ -234,8 +231,8 @@ func (d *DB) identify(id Identity) error {
 		return damaged("identity: %v", err)
 	}
 	if have != id {
-		return &FolderError{d.dir, fmt.Sprintf("it belongs to another network: it has %s; this node is of %s", have, id),
-			"give another --data-dir, or the genesis that belongs to this one", nil}
+		return &FolderError{d.dir, fmt.Sprintf("it belongs to another network: got %s; want %s", have, id),
+			"set another --data-dir, or use the genesis of this one", nil}
 	}
 	return nil
 }
@@ -251,21 +248,21 @@ func (d *DB) create(id Identity) error {
 	return b.Commit(pebble.Sync)
 }
 
-// scan learns what the database holds of states and old blocks.
+// scan reads the registry, and which states and blocks the database holds.
 func (d *DB) scan() error {
-	for key, err := range d.keys(statePrefix, 0) {
-		if err != nil {
-			return err
+	for key, value := range d.values(statePrefix, 0) {
+		if value.err != nil {
+			return value.err
 		}
 		slot, root, ok := parseSlotRoot(key)
 		if !ok {
-			return damaged("state key of %d bytes", len(key))
+			return damaged("state key: got %d bytes, want %d", len(key), slotRootKeySize)
 		}
 		d.full = append(d.full, lstar.Checkpoint{Root: root, Slot: slot})
 	}
-	for key, err := range d.keys(blockPrefix, 0) {
-		if err != nil {
-			return err
+	for key, value := range d.values(blockPrefix, 0) {
+		if value.err != nil {
+			return value.err
 		}
 		d.oldest, _, _ = parseSlotRoot(key)
 		break
@@ -280,8 +277,9 @@ func (d *DB) scan() error {
 	return nil
 }
 
-// Init puts an anchor into the database in place of everything that it holds: a
-// state and the block that it comes from, which may lack its proof, or be nil.
+// Init replaces the content of the database with an anchor: a state and the block that
+// it is the result of. The block may be nil or without a proof; then MissingAnchor
+// returns it.
 func (d *DB) Init(state *lstar.State, anchor *lstar.SignedBlock) error {
 	at, _ := state.LatestBlock()
 	view := lstar.View{Head: at, SafeTarget: at, LatestJustified: at, LatestFinalized: at, HighestSlot: at.Slot}
@@ -308,24 +306,24 @@ func (d *DB) Init(state *lstar.State, anchor *lstar.SignedBlock) error {
 	return nil
 }
 
-// hasProof reports whether peers can be served a block. Genesis needs no proof.
+// hasProof reports whether a block can be served to peers. Genesis needs no proof.
 func hasProof(b *lstar.SignedBlock) bool {
 	return b != nil && (b.Block.Slot == 0 || len(b.Proof.Proof) > 0)
 }
 
-// MissingAnchor returns the block that the chain starts from, if it or its proof
-// is not there.
+// MissingAnchor returns the block that the chain starts from, and whether the block or
+// its proof is missing.
 func (d *DB) MissingAnchor() (at lstar.Checkpoint, missing bool) {
 	key, err := d.get(anchorKey)
-	if err != nil { // as after any failure, the node stops
-		d.fail.is(err)
+	if err != nil { // like after any failure, the node stops
+		d.fail.report(err)
 		return at, false
 	}
 	at.Slot, at.Root, missing = parseSlotRoot(key)
 	return at, missing
 }
 
-// AddAnchor adds the block that MissingAnchor returns, with its proof.
+// AddAnchor durably adds the block that MissingAnchor returns, with its proof.
 func (d *DB) AddAnchor(anchor *lstar.SignedBlock) error {
 	b := d.db.NewBatch()
 	root := anchor.Block.Root()
@@ -335,6 +333,7 @@ func (d *DB) AddAnchor(anchor *lstar.SignedBlock) error {
 	return d.commit(b)
 }
 
+// list returns the validators of the registry.
 func list(v *lstar.Validators) []lstar.Validator {
 	out := make([]lstar.Validator, v.Len())
 	for i := range out {
@@ -343,7 +342,7 @@ func list(v *lstar.Validators) []lstar.Validator {
 	return out
 }
 
-// bare returns the state without its registry.
+// bare returns a copy of the state without its registry.
 func bare(s *lstar.State) *lstar.State {
 	without := *s
 	without.Validators = lstar.NewValidators(nil)
@@ -359,8 +358,8 @@ func setProof(b *pebble.Batch, root lstar.Root, block *lstar.SignedBlock) {
 	_ = b.Set(slotRootKey(proofPrefix, block.Block.Slot, root), block.Proof.Proof, nil)
 }
 
-// Save writes what changed, all or nothing, and returns once it is on the disk.
-// After an error the database takes no more.
+// Save writes the changes atomically, and returns when they are durable. After an error
+// every further write fails.
 func (d *DB) Save(c *lstar.Changes) error {
 	b := d.db.NewBatch()
 	for i, block := range c.Blocks {
@@ -380,8 +379,9 @@ func (d *DB) Save(c *lstar.Changes) error {
 		_ = b.Set(slotRootKey(statePrefix, finalized.Slot, finalized.Root), bare(c.FinalizedState).Encode(), nil)
 		full = append(slices.Clone(full), finalized)
 		if len(full) > 2 {
-			// The oldest goes, but where a reorganisation left the next one on another
-			// branch that one goes: the oldest is what all blocks are reached from.
+			// Remove the oldest, because a restart needs only one. If a reorganisation left
+			// the next one on another branch, remove that one instead, so that a replay
+			// reaches all blocks.
 			out := 0
 			if c.FinalizedState.HistoricalBlockHash(full[1].Slot) != full[1].Root {
 				out = 1
@@ -389,7 +389,7 @@ func (d *DB) Save(c *lstar.Changes) error {
 			_ = b.Delete(slotRootKey(statePrefix, full[out].Slot, full[out].Root), nil)
 			full = slices.Delete(full, out, out+1)
 		}
-		// A replay needs the blocks from the older state on.
+		// A replay starts from the oldest full state.
 		var err error
 		if oldest, err = d.prune(b, min(full[0].Slot, max(finalized.Slot, d.retainedSlots)-d.retainedSlots)); err != nil {
 			return d.explain(err)
@@ -402,14 +402,14 @@ func (d *DB) Save(c *lstar.Changes) error {
 	return nil
 }
 
-// prune removes the blocks before a slot, and returns the oldest slot that is left.
+// prune removes the blocks before a slot, and returns the oldest slot that is kept.
 func (d *DB) prune(b *pebble.Batch, before lstar.Slot) (lstar.Slot, error) {
 	if before <= d.oldest {
 		return d.oldest, nil
 	}
-	for key, err := range d.keys(blockPrefix, d.oldest) {
-		if err != nil {
-			return 0, err
+	for key, value := range d.values(blockPrefix, d.oldest) {
+		if value.err != nil {
+			return 0, value.err
 		}
 		slot, root, ok := parseSlotRoot(key)
 		if !ok || slot >= before {
@@ -423,7 +423,7 @@ func (d *DB) prune(b *pebble.Batch, before lstar.Slot) (lstar.Slot, error) {
 	return before, nil
 }
 
-// Restore returns the store that was saved, or nil if the database is new.
+// Restore returns the saved store, or nil if the database is new.
 func (d *DB) Restore(crypto lstar.Crypto, rules lstar.Rules) (*lstar.Store, error) {
 	saved, err := d.load()
 	if saved == nil || err != nil {
@@ -466,8 +466,8 @@ func (d *DB) load() (*lstar.Saved, error) {
 	return saved, nil
 }
 
-// loadAnchor loads the oldest state that is kept in full: forks that left the chain
-// since then are restored as well, and a reorganisation that lowers finality.
+// loadAnchor loads the oldest full state. Starting there also restores forks that left
+// the chain after it, and so allows a reorganisation that lowers finality.
 func (d *DB) loadAnchor(saved *lstar.Saved) error {
 	for key, value := range d.values(statePrefix, 0) {
 		if value.err != nil {
@@ -475,7 +475,7 @@ func (d *DB) loadAnchor(saved *lstar.Saved) error {
 		}
 		slot, root, ok := parseSlotRoot(key)
 		if !ok {
-			return damaged("state key of %d bytes", len(key))
+			return damaged("state key: got %d bytes, want %d", len(key), slotRootKeySize)
 		}
 		state, err := lstar.DecodeState(value.bytes)
 		if err != nil {
@@ -487,15 +487,16 @@ func (d *DB) loadAnchor(saved *lstar.Saved) error {
 			return err
 		}
 		if at, missing := d.MissingAnchor(); block == nil && (!missing || at.Root != root) {
-			return damaged("the block %s of the state at slot %d is missing", root, slot)
+			return damaged("block %s of the state at slot %d is missing", root, slot)
 		}
 		saved.Anchor, saved.AnchorState = block, state
 		return nil
 	}
-	return damaged("there is no state")
+	return damaged("no full state found")
 }
 
-// blocksAfter yields the blocks after a slot in the order of their slots.
+// blocksAfter returns an iterator over the blocks after a slot, in the order of slots.
+// It ends at the first error.
 func (d *DB) blocksAfter(slot lstar.Slot) iter.Seq2[*lstar.Block, error] {
 	return func(yield func(*lstar.Block, error) bool) {
 		for key, value := range d.values(blockPrefix, slot+1) {
@@ -521,7 +522,7 @@ func decodeBlock(raw []byte, root lstar.Root) (*lstar.Block, error) {
 		return nil, damaged("block %s: %v", root, err)
 	}
 	if got := block.Root(); got != root {
-		return nil, damaged("block %s: its root is %s", root, got)
+		return nil, damaged("block %s: got root %s", root, got)
 	}
 	return block, nil
 }
@@ -534,12 +535,12 @@ func (d *DB) block(slot lstar.Slot, root lstar.Root) (*lstar.Block, error) {
 	return decodeBlock(raw, root)
 }
 
-// Block returns a block with its proof, or nil if one of them is not there, as of a
-// checkpoint that came without. Genesis, which has no proof, is returned.
+// Block returns a block with its proof, or nil if either is missing. Genesis is returned
+// without a proof. After an error every write fails.
 func (d *DB) Block(root lstar.Root) (*lstar.SignedBlock, error) {
 	block, err := d.signedBlock(root)
 	if err != nil {
-		d.fail.is(err) // a disk that cannot be read is as bad as one that cannot be written
+		d.fail.report(err) // the node stops, as after a failed write
 		return nil, d.explain(err)
 	}
 	return block, nil
@@ -551,7 +552,7 @@ func (d *DB) signedBlock(root lstar.Root) (*lstar.SignedBlock, error) {
 		return nil, err
 	}
 	if len(raw) != 8 {
-		return nil, damaged("the slot of block %s has %d bytes", root, len(raw))
+		return nil, damaged("slot of block %s: got %d bytes, want 8", root, len(raw))
 	}
 	slot := lstar.Slot(binary.BigEndian.Uint64(raw))
 	block, err := d.block(slot, root)
@@ -565,41 +566,35 @@ func (d *DB) signedBlock(root lstar.Root) (*lstar.SignedBlock, error) {
 	return &lstar.SignedBlock{Block: *block, Proof: lstar.MultiMessageAggregate{Proof: proof}}, nil
 }
 
-// Failed returns a channel that is closed when the disk has failed: nothing can be
+// Failed returns a channel that is closed when the disk has failed and nothing can be
 // written any more.
 func (d *DB) Failed() <-chan struct{} { return d.fail.happened }
 
-// Err returns why, once the channel of Failed is closed.
+// Err returns the failure. It may only be called after the channel of Failed is closed.
 func (d *DB) Err() error { return d.explain(d.fail.err) }
 
-// Written returns the number of bytes of all batches so far, and on disk those of
-// the folder as pebble counts them.
-func (d *DB) Written() (batches, disk uint64) {
-	return d.written.Load(), d.db.Metrics().DiskSpaceUsage()
-}
-
-// Space returns the bytes that the folder takes, as pebble counts them, and those
-// that are free on its disk. pebble counts under a lock that it holds while it
-// writes, for ever where that fails, so what counts is given up then.
+// Space returns the size of the folder as pebble counts it, and the free space on its
+// disk, in bytes. It returns with the failure if the disk fails meanwhile, because pebble
+// counts under a lock that a failed write never releases.
 func (d *DB) Space() (used, free uint64, err error) {
 	type space struct {
 		used, free uint64
 		err        error
 	}
-	counted := make(chan space, 1)
+	result := make(chan space, 1)
 	go func() {
 		usage, err := d.fs.GetDiskUsage(d.dir)
-		counted <- space{d.db.Metrics().DiskSpaceUsage(), usage.AvailBytes, err}
+		result <- space{d.db.Metrics().DiskSpaceUsage(), usage.AvailBytes, err}
 	}()
 	select {
-	case s := <-counted:
+	case s := <-result:
 		return s.used, s.free, s.err
 	case <-d.fail.happened:
 		return 0, 0, d.Err()
 	}
 }
 
-// Close closes the database. One whose disk failed, as is known, is left as it is.
+// Close closes the database. If the disk has failed, it does not touch it.
 func (d *DB) Close() (err error) {
 	d.closing.Do(func() {
 		close(d.commits)
@@ -619,7 +614,7 @@ func (d *DB) Close() (err error) {
 	return err
 }
 
-// get returns a value, or nil if there is none.
+// get returns the value of a key, or nil if there is no such key.
 func (d *DB) get(key []byte) ([]byte, error) {
 	value, closer, err := d.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -628,17 +623,18 @@ func (d *DB) get(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := append(make([]byte, 0, len(value)), value...) // not nil, also when empty
+	out := append(make([]byte, 0, len(value)), value...) // not nil if the value is empty
 	return out, closer.Close()
 }
 
+// value is a value of the database, or an error.
 type value struct {
 	bytes []byte
 	err   error
 }
 
-// values yields the keys with a prefix, from a slot on, with their values. An error
-// is the last that is yielded.
+// values returns an iterator over the keys with a prefix from a slot on, with their
+// values. It ends at the first error. A key is valid for one iteration.
 func (d *DB) values(prefix byte, from lstar.Slot) iter.Seq2[[]byte, value] {
 	return func(yield func([]byte, value) bool) {
 		it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: slotKey(prefix, from), UpperBound: []byte{prefix + 1}})
@@ -655,16 +651,6 @@ func (d *DB) values(prefix byte, from lstar.Slot) iter.Seq2[[]byte, value] {
 		}
 		if err := it.Error(); err != nil {
 			yield(nil, value{err: err})
-		}
-	}
-}
-
-func (d *DB) keys(prefix byte, from lstar.Slot) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for key, value := range d.values(prefix, from) {
-			if !yield(key, value.err) {
-				return
-			}
 		}
 	}
 }

@@ -24,7 +24,7 @@ func TestResume(t *testing.T) {
 		roots = append(roots, store.Head().Root)
 	}
 	if store.LatestFinalized().Slot < 8 {
-		t.Fatalf("finalized %s, want more for a test of it", store.LatestFinalized())
+		t.Fatalf("finalized = %s, want at least slot 8 for this test", store.LatestFinalized())
 	}
 	must(t, db.Close())
 
@@ -33,37 +33,37 @@ func TestResume(t *testing.T) {
 	sameStore(t, got, store)
 	got.UpdateHead()
 	if got.Head() != store.Head() {
-		t.Errorf("the votes that are left choose %s, want %s", got.Head(), store.Head())
+		t.Errorf("head after the restored votes = %s, want %s", got.Head(), store.Head())
 	}
 	for i, root := range roots {
 		b, err := db.Block(root)
 		if err != nil || b == nil || b.Block.Root() != root || len(b.Proof.Proof) != 2 || b.Proof.Proof[0] != byte(i+1) {
-			t.Errorf("block of slot %d: got %v, %v", i+1, b, err)
+			t.Errorf("Block of slot %d = %v, %v, want it with its proof", i+1, b, err)
 		}
 	}
 	if b, err := db.Block(genesis); err != nil || b == nil || len(b.Proof.Proof) != 0 {
-		t.Errorf("genesis: got %v, %v, want it without a proof", b, err)
+		t.Errorf("Block of genesis = %v, %v, want it without a proof", b, err)
 	}
 	if b, err := db.Block(lstar.Root{1}); b != nil || err != nil {
-		t.Errorf("unknown block: got %v, %v, want none", b, err)
+		t.Errorf("Block of an unknown root = %v, %v, want nil", b, err)
 	}
-	// It goes on.
+	// The restored store continues to finalize.
 	for slot := lstar.Slot(13); slot <= 16; slot++ {
 		runSlot(t, got, slot, 4, func() error { return save(db, got) })
 	}
 	if got.LatestFinalized().Slot < 12 {
-		t.Errorf("finalized %s after four more slots, want more", got.LatestFinalized())
+		t.Errorf("finalized after four more slots = %s, want at least slot 12", got.LatestFinalized())
 	}
 	must(t, db.Close())
 }
 
-// TestPowerCut drives a store at random, and cuts the power at random moments:
-// what was not synced is gone, or a part of it is. What was shown must be there.
+// TestPowerCut runs a store with random steps and power cuts, which lose some or all of
+// the unsynced data. It checks that the restored store is the one before the cut.
 func TestPowerCut(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		const validators = 4
 		fs := vfs.NewCrashableMem()
-		db, store := startWith(t, "data/chain", hasty(fs), validators)
+		db, store := startWith(t, "data/chain", shortRetention(fs), validators)
 		blocks := []lstar.Root{store.Head().Root}
 		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
 			now := store.Time().Slot()
@@ -102,13 +102,13 @@ func TestPowerCut(t *testing.T) {
 					UnsyncedDataPercent: unsynced, RNG: rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0)),
 				})
 				must(t, db.Close())
-				db = openWith(t, "data/chain", hasty(fs))
+				db = openWith(t, "data/chain", shortRetention(fs))
 				got := restore(t, db)
 				sameStore(rtb{t, rt}, got, store)
 				got.SkipTo(store.Time())
 				got.UpdateHead()
 				if got.Head() != store.Head() {
-					rt.Fatalf("the votes that are left choose %s, want %s", got.Head(), store.Head())
+					rt.Fatalf("head after the restored votes = %s, want %s", got.Head(), store.Head())
 				}
 				store = got
 			}
@@ -118,7 +118,7 @@ func TestPowerCut(t *testing.T) {
 	})
 }
 
-// rtb reports errors to rapid, which then looks for a smaller example.
+// rtb reports errors to rapid, which then searches for a smaller example.
 type rtb struct {
 	testing.TB
 	rt *rapid.T
@@ -132,9 +132,9 @@ func TestAnotherNetwork(t *testing.T) {
 	_, err := Open(dir, otherChain, Options{Log: discard})
 	var folder *FolderError
 	if !errors.As(err, &folder) || !strings.Contains(err.Error(), thisChain.String()) || !strings.Contains(err.Error(), otherChain.String()) {
-		t.Errorf("got %v, want a FolderError with both identities", err)
+		t.Errorf("Open = %v, want a FolderError with both identities", err)
 	}
-	must(t, open(t, nil, dir).Close()) // and it is as it was
+	must(t, open(t, nil, dir).Close()) // the folder is unchanged
 }
 
 func TestInUse(t *testing.T) {
@@ -142,7 +142,7 @@ func TestInUse(t *testing.T) {
 	db := open(t, nil, dir)
 	_, err := Open(dir, thisChain, Options{Log: discard})
 	if err == nil || !strings.Contains(err.Error(), problemInUse) || !strings.Contains(err.Error(), dir) {
-		t.Errorf("second open: got %v, want %q of %s", err, problemInUse, dir)
+		t.Errorf("second Open = %v, want %q for %s", err, problemInUse, dir)
 	}
 	must(t, db.Close())
 	must(t, open(t, nil, dir).Close())
@@ -150,37 +150,37 @@ func TestInUse(t *testing.T) {
 
 func TestNoRights(t *testing.T) {
 	if os.Geteuid() == 0 {
-		// Root may do everything, but not make a folder in a file.
+		// Permissions do not apply to root, but not even root can create a folder in a file.
 		file := filepath.Join(t.TempDir(), "file")
 		must(t, os.WriteFile(file, nil, 0o600))
 		if _, err := Open(filepath.Join(file, "chain"), thisChain, Options{Log: discard}); err == nil || !strings.Contains(err.Error(), file) {
-			t.Errorf("got %v, want an error that names %s", err, file)
+			t.Errorf("Open = %v, want an error that names %s", err, file)
 		}
 		return
 	}
 	dir := t.TempDir()
 	must(t, os.Chmod(dir, 0o500))
-	if _, err := Open(filepath.Join(dir, "chain"), thisChain, Options{Log: discard}); err == nil || !strings.Contains(err.Error(), adviceRights) {
-		t.Errorf("got %v, want %q", err, adviceRights)
+	if _, err := Open(filepath.Join(dir, "chain"), thisChain, Options{Log: discard}); err == nil || !strings.Contains(err.Error(), advicePermission) {
+		t.Errorf("Open = %v, want %q", err, advicePermission)
 	}
 }
 
-// TestDamage flips bits in every file of a database. What comes of it is a
-// FolderError, or the chain as it was: never a panic, never another chain.
+// TestDamage flips bits in every file of a database. It checks that a restart returns a
+// FolderError or a store of the same chain, and does not panic.
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()
 	db, store := start(t, nil, dir, 4)
 	for slot := lstar.Slot(1); slot <= 40; slot++ {
 		runSlot(t, store, slot, 4, func() error { return save(db, store) })
 		if slot == 20 {
-			must(t, db.db.Flush()) // a part is in tables, a part in the log
+			must(t, db.db.Flush()) // so some slots are in tables and some in the log
 		}
 	}
 	must(t, db.Close())
 	entries, err := os.ReadDir(dir)
 	must(t, err)
 	random := rand.New(rand.NewPCG(1, 2))
-	noticed := 0
+	detected := 0
 	for _, entry := range entries {
 		if entry.IsDir() || entry.Name() == "LOCK" {
 			continue
@@ -201,21 +201,21 @@ func TestDamage(t *testing.T) {
 			var folder *FolderError
 			switch {
 			case err == nil && got == nil:
-				t.Errorf("%s, byte %d: an empty database", entry.Name(), at)
+				t.Errorf("%s, byte %d: Restore = nil, want a store or an error", entry.Name(), at)
 			case err == nil:
-				// A log whose end is torn is one that a power cut left.
+				// The damaged end of a log is ignored, as after a power cut.
 				if got.Head().Slot > store.Head().Slot || store.Block(got.Head().Root) == nil {
-					t.Errorf("%s, byte %d: head %s, want one that was reached", entry.Name(), at, got.Head())
+					t.Errorf("%s, byte %d: head = %s, want a block of the chain", entry.Name(), at, got.Head())
 				}
 			case !errors.As(err, &folder):
-				t.Errorf("%s, byte %d: got %v, want a FolderError", entry.Name(), at, err)
+				t.Errorf("%s, byte %d: error = %v, want a FolderError", entry.Name(), at, err)
 			default:
-				noticed++
+				detected++
 			}
 		}
 	}
-	if noticed == 0 {
-		t.Error("no damage was noticed")
+	if detected == 0 {
+		t.Error("detected damages = 0, want some")
 	}
 }
 
@@ -228,7 +228,7 @@ func tryRestore(dir string) (*lstar.Store, error) {
 	return db.Restore(crypto, lstar.NetworkRules)
 }
 
-// TestPruning runs so long that old blocks and states go.
+// TestPruning runs until old blocks and states are removed.
 func TestPruning(t *testing.T) {
 	db, store := start(t, vfs.NewMem(), "chain", 4)
 	genesis := store.Head().Root
@@ -245,36 +245,36 @@ func TestPruning(t *testing.T) {
 	}
 	for name, root := range map[string]lstar.Root{"genesis": genesis, "first": first} {
 		if b, err := db.Block(root); b != nil || err != nil {
-			t.Errorf("%s block: got %v, %v, want that it is gone", name, b, err)
+			t.Errorf("Block(%s) = %v, %v, want nil", name, b, err)
 		}
 	}
 	if b, err := db.Block(kept); b == nil || err != nil {
-		t.Errorf("block within %d slots: got %v, %v", retainedSlots, b, err)
+		t.Errorf("Block within %d slots = %v, %v, want the block", retainedSlots, b, err)
 	}
 	states, blocks, votes := 0, 0, 0
-	for _, err := range db.keys(votePrefix, 0) {
-		must(t, err)
+	for _, value := range db.values(votePrefix, 0) {
+		must(t, value.err)
 		votes++
 	}
 	if known := store.Sizes().Known; votes > known {
-		t.Errorf("%d votes are kept, and %d count", votes, known)
+		t.Errorf("stored votes = %d, want at most %d", votes, known)
 	}
-	for _, err := range db.keys(statePrefix, 0) {
-		must(t, err)
+	for _, value := range db.values(statePrefix, 0) {
+		must(t, value.err)
 		states++
 	}
-	for _, err := range db.keys(blockPrefix, 0) {
-		must(t, err)
+	for _, value := range db.values(blockPrefix, 0) {
+		must(t, value.err)
 		blocks++
 	}
 	if states != 2 || blocks > retainedSlots+2*fullStateSlots {
-		t.Errorf("%d full states and %d blocks, want 2 and at most %d", states, blocks, retainedSlots+2*fullStateSlots)
+		t.Errorf("full states = %d, blocks = %d, want 2 and at most %d", states, blocks, retainedSlots+2*fullStateSlots)
 	}
 	sameStore(t, restore(t, db), store)
 	must(t, db.Close())
 }
 
-// TestCheckpointAnchor starts from a block without a proof, in place of an older chain.
+// TestCheckpointAnchor replaces a chain with a checkpoint whose block has no proof.
 func TestCheckpointAnchor(t *testing.T) {
 	db, old := start(t, vfs.NewMem(), "chain", 4)
 	for slot := lstar.Slot(1); slot <= 8; slot++ {
@@ -282,17 +282,17 @@ func TestCheckpointAnchor(t *testing.T) {
 	}
 	at := old.LatestFinalized()
 	if at.Slot == 0 {
-		t.Fatal("nothing is final")
+		t.Fatal("finalized slot = 0, want a later one for this test")
 	}
 	before := old.Block(at.Root).ParentRoot
 	must(t, db.Init(old.State(at.Root), &lstar.SignedBlock{Block: *old.Block(at.Root)}))
 	store := restore(t, db)
 	if store.Head() != at || store.LatestFinalized() != at {
-		t.Errorf("head %s, finalized %s, want the checkpoint %s", store.Head(), store.LatestFinalized(), at)
+		t.Errorf("head = %s, finalized = %s, want the checkpoint %s", store.Head(), store.LatestFinalized(), at)
 	}
 	for name, root := range map[string]lstar.Root{"checkpoint": at.Root, "older": before} {
 		if b, err := db.Block(root); b != nil || err != nil {
-			t.Errorf("%s block: got %v, %v, want none to serve", name, b, err)
+			t.Errorf("Block(%s) = %v, %v, want nil", name, b, err)
 		}
 	}
 	for slot := at.Slot + 1; slot <= at.Slot+3; slot++ {
@@ -304,37 +304,37 @@ func TestCheckpointAnchor(t *testing.T) {
 	must(t, db.Close())
 }
 
-// TestSafeTargetBehind syncs so fast that full states pass the safe target, which
-// moves with the clock alone.
+// TestSafeTargetBehind imports blocks of the past, so that full states are newer than the
+// safe target, which moves only with the clock.
 func TestSafeTargetBehind(t *testing.T) {
 	source := newChain(t)
-	db, store := startWith(t, "chain", hasty(vfs.NewMem()), 4)
+	db, store := startWith(t, "chain", shortRetention(vfs.NewMem()), 4)
 	store.SkipTo(lstar.Slot(30).Interval())
 	for _, b := range source.run(t, 1, 30) {
 		must(t, store.OnBlock(b))
 		must(t, save(db, store))
 		restored := restore(t, db)
 		if restored.LatestFinalized() != store.LatestFinalized() || restored.Head() != store.Head() {
-			t.Fatalf("after block %d: head %s, finalized %s, want %s, %s", b.Block.Slot, restored.Head(), restored.LatestFinalized(), store.Head(), store.LatestFinalized())
+			t.Fatalf("after block %d: head = %s, finalized = %s, want %s, %s", b.Block.Slot, restored.Head(), restored.LatestFinalized(), store.Head(), store.LatestFinalized())
 		}
 	}
 	if len(db.full) != 2 || db.full[0].Slot == 0 {
-		t.Errorf("full states at %v, want that genesis is gone", db.full)
+		t.Errorf("full states = %v, want two without genesis", db.full)
 	}
 	must(t, db.Close())
 }
 
-// TestFinalityMoves: a chain that finalized gives way to another one that left it
-// before, and finalizes more.
+// TestFinalityMoves checks a reorganisation to a branch that left the chain before its
+// finalized block, and that finalizes more.
 func TestFinalityMoves(t *testing.T) {
 	other := newChain(t).run(t, 7, 40)
-	db, store := startWith(t, "chain", hasty(vfs.NewMem()), 4)
+	db, store := startWith(t, "chain", shortRetention(vfs.NewMem()), 4)
 	for slot := lstar.Slot(1); slot <= 6; slot++ {
 		runSlot(t, store, slot, 4, func() error { return save(db, store) })
 	}
 	left := store.LatestFinalized()
 	if len(db.full) != 2 {
-		t.Fatalf("full states at %v, want a second one for a test of it", db.full)
+		t.Fatalf("full states = %v, want two for this test", db.full)
 	}
 	for _, b := range other {
 		store.SkipTo(b.Block.Slot.Interval())
@@ -345,12 +345,12 @@ func TestFinalityMoves(t *testing.T) {
 		sameStore(t, restore(t, db), store)
 	}
 	if now := store.LatestFinalized(); store.Block(left.Root) != nil && now.Slot < 30 {
-		t.Errorf("finalized %s, want the other chain to have taken over", now)
+		t.Errorf("finalized = %s, want a block of the other branch", now)
 	}
 	must(t, db.Close())
 }
 
-// chainSource makes the blocks of a chain in which everybody votes.
+// chainSource makes the blocks of a chain in which all validators vote.
 type chainSource struct{ store *lstar.Store }
 
 func newChain(t *testing.T) chainSource {
