@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/enr"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire/wiretest"
 )
 
 // networkingCodecFixture is a value with its bytes on the wire, or bytes that
@@ -105,12 +107,13 @@ type varintCodec struct {
 func (c *varintCodec) input() any { return &c.in }
 
 func (c *varintCodec) run(t *testing.T, _ *lstar.RejectionReason) {
-	encoded := wire.AppendVarint(nil, c.in.Value)
+	encoded := binary.AppendUvarint(nil, c.in.Value)
 	checkBytes(t, "encoding", encoded, c.output.Encoded)
-	v, n, err := wire.Varint(encoded)
+	r := bytes.NewReader(encoded)
+	v, err := wire.ReadVarint(r)
 	checkNoError(t, "decoding", err)
 	checkEqual(t, "value", v, c.in.Value)
-	checkEqual(t, "length", n, c.output.ByteLength)
+	checkEqual(t, "length", len(encoded)-r.Len(), c.output.ByteLength)
 }
 
 type gossipTopicCodec struct {
@@ -287,7 +290,7 @@ func (c *requestCodec) input() any { return &c.in }
 func (c *requestCodec) run(t *testing.T, _ *lstar.RejectionReason) {
 	checkBytes(t, "encoding", referencePayload(c.in.SszData), c.output.Encoded)
 	for name, encoded := range map[string][]byte{"the vector": c.output.Encoded, "our encoding": wire.AppendRequest(nil, c.in.SszData)} {
-		payload, err := wire.DecodeRequest(encoded)
+		payload, err := wiretest.Request(encoded)
 		checkNoError(t, "decoding "+name, err)
 		checkBytes(t, "payload of "+name, payload, c.in.SszData)
 	}
@@ -309,10 +312,13 @@ func (c *responseCodec) run(t *testing.T, _ *lstar.RejectionReason) {
 	code := wire.ResponseCode(c.in.ResponseCode)
 	checkBytes(t, "encoding", append([]byte{byte(code)}, referencePayload(c.in.SszData)...), c.output.Encoded)
 	for name, encoded := range map[string][]byte{"the vector": c.output.Encoded, "our encoding": wire.AppendResponse(nil, code, c.in.SszData)} {
-		got, payload, err := wire.DecodeResponse(encoded)
+		parts, err := wiretest.Responses(encoded)
 		checkNoError(t, "decoding "+name, err)
-		checkEqual(t, "code of "+name, got, code)
-		checkBytes(t, "payload of "+name, payload, c.in.SszData)
+		if len(parts) != 1 {
+			t.Fatalf("%s decodes to %d parts, want 1", name, len(parts))
+		}
+		checkEqual(t, "code of "+name, parts[0].Code, code)
+		checkBytes(t, "payload of "+name, parts[0].Payload, c.in.SszData)
 	}
 }
 
@@ -335,7 +341,7 @@ func (c *responseStreamCodec) run(t *testing.T, _ *lstar.RejectionReason) {
 	checkBytes(t, "encoding", reference, c.output.Encoded)
 	checkEqual(t, "number of chunks", len(c.in.Chunks), c.output.ChunkCount)
 	for name, encoded := range map[string][]byte{"the vector": c.output.Encoded, "our encoding": ours} {
-		responses, err := wire.DecodeResponses(encoded)
+		responses, err := wiretest.Responses(encoded)
 		checkNoError(t, "decoding "+name, err)
 		if len(responses) != len(c.in.Chunks) {
 			t.Fatalf("%s decodes to %d chunks, want %d", name, len(responses), len(c.in.Chunks))
@@ -501,8 +507,8 @@ func (c *snappyFrameCodec) input() any { return &c.in }
 func (c *snappyFrameCodec) run(t *testing.T, _ *lstar.RejectionReason) {
 	checkBytes(t, "frames", referenceFrames(c.in.Data), c.output.Framed)
 	checkEqual(t, "length of the frames", len(c.output.Framed), c.output.FramedLength)
-	for name, framed := range map[string][]byte{"the vector": c.output.Framed, "our encoding": wire.CompressFrames(c.in.Data)} {
-		data, err := wire.DecompressFrames(framed, wire.MaxPayloadSize)
+	for name, framed := range map[string][]byte{"the vector": c.output.Framed, "our encoding": wiretest.Frames(c.in.Data)} {
+		data, err := wiretest.Request(append(binary.AppendUvarint(nil, uint64(len(c.in.Data))), framed...))
 		checkNoError(t, "decompressing "+name, err)
 		checkBytes(t, "data of "+name, data, c.in.Data)
 		checkEqual(t, "uncompressed length of "+name, len(data), c.output.UncompressedLength)
@@ -528,15 +534,15 @@ func (c *decodeFailureCodec) run(t *testing.T, reason *lstar.RejectionReason) {
 	invalid := wire.ErrInvalid
 	switch raw := []byte(c.in.RawBytes); c.in.Decoder {
 	case "varint":
-		_, _, err = wire.Varint(raw)
+		_, err = wire.ReadVarint(bytes.NewReader(raw))
 	case "snappy_frame":
-		_, err = wire.DecompressFrames(raw, wire.MaxPayloadSize)
+		_, err = wiretest.Request(append([]byte{1}, raw...)) // a request of one byte, because the node decodes frames in requests only
 	case "snappy_block":
 		_, err = wire.DecompressBlock(raw, wire.MaxPayloadSize)
 	case "reqresp_request":
-		_, err = wire.DecodeRequest(raw)
+		_, err = wiretest.Request(raw)
 	case "reqresp_response":
-		_, _, err = wire.DecodeResponse(raw)
+		_, err = wiretest.Responses(raw)
 	case "enr":
 		_, err = enr.Decode(raw)
 		invalid = enr.ErrInvalid

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"math/bits"
-
-	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
 // A snappy block has many valid encodings. The vectors fix the one that leanSpec's
@@ -31,7 +29,7 @@ const (
 //
 // leanSpec: node/snappy/compress.py, compress
 func referenceBlock(b []byte) []byte {
-	out := wire.AppendVarint(make([]byte, 0, len(b)+len(b)/64+16), uint64(len(b)))
+	out := binary.AppendUvarint(make([]byte, 0, len(b)+len(b)/64+16), uint64(len(b)))
 	// Positions are stored plus one: zero is an empty entry.
 	var table [1 << maxTableBits]int32
 	for len(b) > 0 {
@@ -130,5 +128,5 @@ func referenceFrames(b []byte) []byte {
 //
 // leanSpec: node/networking/reqresp/codec.py, encode_request
 func referencePayload(b []byte) []byte {
-	return append(wire.AppendVarint(nil, uint64(len(b))), referenceFrames(b)...)
+	return append(binary.AppendUvarint(nil, uint64(len(b))), referenceFrames(b)...)
 }

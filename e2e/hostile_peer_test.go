@@ -23,12 +23,14 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire/wiretest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -86,7 +88,7 @@ func (h *peerHost) stream(ctx context.Context, id protocol.ID) (network.Stream, 
 }
 
 // ask sends a request of raw bytes, and returns the parts of the answer.
-func (h *peerHost) ask(ctx context.Context, id protocol.ID, request []byte) ([]wire.Response, error) {
+func (h *peerHost) ask(ctx context.Context, id protocol.ID, request []byte) ([]wiretest.Response, error) {
 	s, err := h.stream(ctx, id)
 	if err != nil {
 		return nil, err
@@ -99,7 +101,7 @@ func (h *peerHost) ask(ctx context.Context, id protocol.ID, request []byte) ([]w
 	if err != nil {
 		return nil, err
 	}
-	return wire.DecodeResponses(answer)
+	return wiretest.Responses(answer)
 }
 
 // tell tells the node a status.
@@ -116,11 +118,11 @@ func (h *peerHost) tell(t *testing.T, s p2p.Status) {
 func rpc(topic string, data []byte, more ...byte) []byte {
 	field := func(b []byte, number byte, content []byte) []byte {
 		b = append(b, number<<3|2)
-		return append(wire.AppendVarint(b, uint64(len(content))), content...)
+		return append(protowire.AppendVarint(b, uint64(len(content))), content...)
 	}
 	message := field(field(nil, 2, data), 4, []byte(topic))
 	content := field(nil, 2, append(message, more...))
-	return append(wire.AppendVarint(nil, uint64(len(content))), content...)
+	return append(protowire.AppendVarint(nil, uint64(len(content))), content...)
 }
 
 // publish writes messages onto a stream of gossip, without a router that may

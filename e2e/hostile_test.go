@@ -13,12 +13,14 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire/wiretest"
 )
 
 // Bounds of a node under attack.
@@ -160,7 +162,7 @@ func (v *victim) slot() lstar.Slot { return v.network.Clock.Slot() }
 
 // snappyBomb declares little and holds much.
 func snappyBomb(declared uint64) []byte {
-	return append(wire.AppendVarint(nil, declared), wire.CompressFrames(make([]byte, 4<<20))...)
+	return append(protowire.AppendVarint(nil, declared), wiretest.Frames(make([]byte, 4<<20))...)
 }
 
 func malformedRequests(t *testing.T, v *victim) {
@@ -194,7 +196,7 @@ func malformedRequests(t *testing.T, v *victim) {
 		{"wrong checksum", wire.StatusProtocol, badCRC},
 		{"oversized frame", wire.StatusProtocol, append(bigFrame, make([]byte, 1<<20)...)},
 		{"frames to skip for ever", wire.StatusProtocol, skipping},
-		{"huge length", wire.StatusProtocol, wire.AppendVarint(nil, math.MaxUint64)},
+		{"huge length", wire.StatusProtocol, protowire.AppendVarint(nil, math.MaxUint64)},
 		{"status bomb", wire.StatusProtocol, snappyBomb(80)},
 		{"root bomb", wire.BlocksByRootProtocol, snappyBomb(wire.MaxRootsSize)},
 		{"oversized roots", wire.BlocksByRootProtocol, snappyBomb(4 << 20)},
@@ -223,7 +225,7 @@ func malformedRequests(t *testing.T, v *victim) {
 
 // decoded is the payload of a request, or nil.
 func decoded(request []byte) []byte {
-	payload, _ := wire.DecodeRequest(request)
+	payload, _ := wiretest.Request(request)
 	return payload
 }
 
@@ -373,7 +375,7 @@ func badAnswers(t *testing.T, v *victim) {
 		"a second block":        func(b *lstar.SignedBlock) []byte { return append(part(b), good...) },
 		"a truncated block":     func(b *lstar.SignedBlock) []byte { return part(b)[:60] },
 		"no success, and a lot": func(*lstar.SignedBlock) []byte { return wire.AppendResponse(nil, wire.ServerError, make([]byte, 4096)) },
-		"a huge length":         func(*lstar.SignedBlock) []byte { return wire.AppendVarint([]byte{0}, wire.MaxPayloadSize+1) },
+		"a huge length":         func(*lstar.SignedBlock) []byte { return protowire.AppendVarint([]byte{0}, wire.MaxPayloadSize+1) },
 		"a bomb":                func(*lstar.SignedBlock) []byte { return append([]byte{0}, snappyBomb(200)...) },
 		"zeros":                 func(*lstar.SignedBlock) []byte { return append([]byte{0}, snappyBomb(4<<20)...) },
 		"blocks without end": func(b *lstar.SignedBlock) []byte {
@@ -425,9 +427,9 @@ func badGossip(t *testing.T, v *victim) {
 			{},
 			randomBytes(200),
 			wire.CompressBlock(randomBytes(200)),
-			append(wire.AppendVarint(nil, math.MaxUint32), randomBytes(100)...),        // a bomb that says so
-			append(wire.AppendVarint(nil, wire.MaxPayloadSize+1), randomBytes(100)...), // and one of the next size
-			wire.CompressBlock(make([]byte, wire.MaxPayloadSize)),                      // and one that keeps its word
+			append(protowire.AppendVarint(nil, math.MaxUint32), randomBytes(100)...),        // a bomb that says so
+			append(protowire.AppendVarint(nil, wire.MaxPayloadSize+1), randomBytes(100)...), // and one of the next size
+			wire.CompressBlock(make([]byte, wire.MaxPayloadSize)),                           // and one that keeps its word
 		}
 		v.gossip(t, h, topic(kind), payloads...)
 		v.log.fault(t, h.ID(), "gossip: bytes that are no "+string(kind), len(payloads))
@@ -442,7 +444,7 @@ func badGossip(t *testing.T, v *victim) {
 
 	// A message that is too long ends its stream.
 	h = newPeer(t, v.Node).connect(t)
-	h.publish(t, wire.AppendVarint(nil, 1<<30))
+	h.publish(t, protowire.AppendVarint(nil, 1<<30))
 	if !eventually(func() bool {
 		_, err := h.gossip.Write(make([]byte, 1<<16))
 		return err != nil

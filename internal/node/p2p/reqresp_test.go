@@ -25,6 +25,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire/wiretest"
 )
 
 func TestRequests(t *testing.T) {
@@ -147,8 +148,8 @@ func ask(t testing.TB, h host.Host, target *testNode, id protocol.ID, request []
 
 // bomb is a request that declares little and holds much.
 func bomb() []byte {
-	b := wire.AppendVarint(nil, statusSize)
-	return append(b, wire.CompressFrames(make([]byte, 1<<20))...)
+	b := binary.AppendUvarint(nil, statusSize)
+	return append(b, wiretest.Frames(make([]byte, 1<<20))...)
 }
 
 func TestBadRequests(t *testing.T) {
@@ -167,7 +168,7 @@ func TestBadRequests(t *testing.T) {
 		"status, truncated":      {wire.StatusProtocol, wire.AppendRequest(nil, status)[:20], false, wire.InvalidRequest, false},
 		"status, no end needed":  {wire.StatusProtocol, wire.AppendRequest(nil, status), true, wire.Success, true},
 		"status, snappy bomb":    {wire.StatusProtocol, bomb(), true, wire.InvalidRequest, false},
-		"status, declares much":  {wire.StatusProtocol, wire.AppendVarint(nil, MaxPayloadSize+1), true, wire.InvalidRequest, false},
+		"status, declares much":  {wire.StatusProtocol, binary.AppendUvarint(nil, MaxPayloadSize+1), true, wire.InvalidRequest, false},
 		"status, endless varint": {wire.StatusProtocol, bytes.Repeat([]byte{0x80}, 11), true, wire.InvalidRequest, false},
 		"status, no snappy":      {wire.StatusProtocol, append([]byte{80}, status...), true, wire.InvalidRequest, false},
 		"status, raw block": {wire.StatusProtocol, append([]byte{80}, wire.CompressBlock(status)...), false,
@@ -190,7 +191,7 @@ func TestBadRequests(t *testing.T) {
 			if err != nil {
 				t.Fatalf("reading the answer: %v", err)
 			}
-			parts, err := wire.DecodeResponses(answer)
+			parts, err := wiretest.Responses(answer)
 			if err != nil || len(parts) != 1 || parts[0].Code != test.code {
 				t.Errorf("answer is %+v (error %v), want one part with %s", parts, err, test.code)
 			}
@@ -223,13 +224,13 @@ func TestNoAnswers(t *testing.T) {
 
 // responses asks for blocks and returns the parts of the answer, which must be
 // complete.
-func responses(t *testing.T, h host.Host, target *testNode, id protocol.ID, payload []byte) []wire.Response {
+func responses(t *testing.T, h host.Host, target *testNode, id protocol.ID, payload []byte) []wiretest.Response {
 	t.Helper()
 	answer, err := ask(t, h, target, id, wire.AppendRequest(nil, payload), true)
 	if err != nil {
 		t.Fatalf("reading the answer: %v", err)
 	}
-	parts, err := wire.DecodeResponses(answer)
+	parts, err := wiretest.Responses(answer)
 	if err != nil {
 		t.Fatalf("the answer of %d bytes is not a whole response: %v", len(answer), err)
 	}
@@ -393,15 +394,15 @@ func TestTooManyRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, text, err := wire.DecodeResponse(answer); err != nil || code != wire.ServerError {
-		t.Errorf("answer is %s %q (error %v), want %s", code, text, err, wire.ServerError)
+	if parts, err := wiretest.Responses(answer); err != nil || len(parts) != 1 || parts[0].Code != wire.ServerError {
+		t.Errorf("the response is %+v, %v, want %s", parts, err, wire.ServerError)
 	}
 	answer, err = ask(t, rawPeer(t, server), server, wire.StatusProtocol, request, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, _, err := wire.DecodeResponse(answer); err != nil || code != wire.Success {
-		t.Errorf("another peer gets %s (error %v), want %s", code, err, wire.Success)
+	if parts, err := wiretest.Responses(answer); err != nil || len(parts) != 1 || parts[0].Code != wire.Success {
+		t.Errorf("the response to another peer is %+v, %v, want %s", parts, err, wire.Success)
 	}
 }
 
@@ -460,7 +461,7 @@ func TestBadResponses(t *testing.T) {
 		"root, truncated":           {root, parts(a, b)[:len(parts(a, b))-1], []lstar.Slot{3}, ErrBadResponse},
 		"root, no SSZ":              {root, wire.AppendResponse(nil, wire.Success, []byte("x")), nil, ErrBadResponse},
 		"root, no code":             {root, []byte{0}, nil, ErrBadResponse},
-		"root, declares too much":   {root, wire.AppendVarint([]byte{0}, MaxPayloadSize+1), nil, ErrBadResponse},
+		"root, declares too much":   {root, binary.AppendUvarint([]byte{0}, MaxPayloadSize+1), nil, ErrBadResponse},
 		"root, bomb":                {root, append([]byte{0}, bomb()...), nil, ErrBadResponse},
 		"root, invalid request":     {root, failed(wire.InvalidRequest), nil, &ResponseError{wire.InvalidRequest, "no"}},
 		"root, server error":        {root, slices.Concat(parts(a), failed(wire.ServerError)), []lstar.Slot{3}, &ResponseError{wire.ServerError, "no"}},

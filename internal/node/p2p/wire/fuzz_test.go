@@ -3,35 +3,39 @@ package wire
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"runtime"
 	"testing"
 )
 
-// checkError holds that bad bytes are blamed on the bytes.
+// checkError checks that errors about the bytes wrap ErrInvalid.
 func checkError(t *testing.T, err error) {
 	t.Helper()
 	if err != nil && !errors.Is(err, ErrInvalid) {
-		t.Errorf("error %v does not wrap %v", err, ErrInvalid)
+		t.Errorf("got error %v, want one that wraps %v", err, ErrInvalid)
 	}
 }
 
-func FuzzVarint(f *testing.F) {
+func FuzzReadVarint(f *testing.F) {
 	for _, v := range []uint64{0, 127, 128, 300, 1<<64 - 1} {
-		f.Add(AppendVarint(nil, v))
+		f.Add(binary.AppendUvarint(nil, v))
 	}
 	f.Add([]byte{0x80})
 	f.Add(bytes.Repeat([]byte{0xff}, 11))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		v, n, err := Varint(b)
-		checkError(t, err)
-		streamed, streamErr := readVarint(bufio.NewReader(bytes.NewReader(b)))
-		if (err == nil) != (streamErr == nil) || err == nil && streamed != v {
-			t.Errorf("from bytes %d (error %v), from a stream %d (error %v)", v, err, streamed, streamErr)
+		r := bytes.NewReader(b)
+		v, err := ReadVarint(r)
+		if len(b) == 0 {
+			if err != io.EOF {
+				t.Errorf("got error %v, want %v", err, io.EOF)
+			}
+			return
 		}
-		if err == nil && (n < 1 || n > 10 || len(AppendVarint(nil, v)) > n) {
-			t.Errorf("%d takes %d bytes", v, n)
+		checkError(t, err)
+		if n := len(b) - r.Len(); err == nil && (n < 1 || n > 10 || len(binary.AppendUvarint(nil, v)) > n) {
+			t.Errorf("%d is read from %d bytes", v, n)
 		}
 	})
 }
@@ -52,67 +56,67 @@ func FuzzDecompressBlock(f *testing.F) {
 	})
 }
 
-func FuzzCompressBlock(f *testing.F) {
+func FuzzCompress(f *testing.F) {
 	f.Add([]byte("some text, some text, some text"))
 	f.Add(make([]byte, 70000))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		again, err := DecompressBlock(CompressBlock(b), len(b))
 		if err != nil || !bytes.Equal(again, b) {
-			t.Errorf("%x becomes %x (error %v)", b, again, err)
+			t.Errorf("as a block, %x becomes %x, %v", b, again, err)
 		}
-		again, err = DecompressFrames(CompressFrames(b), len(b))
+		r := bufio.NewReader(bytes.NewReader(append(appendFrames(nil, b), b...)))
+		again, err = readFrames(r, len(b))
 		if err != nil || !bytes.Equal(again, b) {
-			t.Errorf("%x becomes %x by frames (error %v)", b, again, err)
+			t.Errorf("as frames, %x becomes %x, %v", b, again, err)
+		}
+		if rest, _ := io.ReadAll(r); !bytes.Equal(rest, b) {
+			t.Errorf("the frames are followed by %x, want %x", rest, b)
 		}
 	})
 }
 
-func FuzzDecompressFrames(f *testing.F) {
-	f.Add(CompressFrames([]byte("some text, some text, some text")))
-	f.Add(append(CompressFrames([]byte("x")), 0x80, 1, 0, 0, 0))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		const limit = 1 << 16
-		out, err := DecompressFrames(b, limit)
-		checkError(t, err)
-		if len(out) > limit {
-			t.Errorf("%d bytes, at most %d are allowed", len(out), limit)
-		}
-	})
-}
-
-func FuzzRequest(f *testing.F) {
+func FuzzReadRequest(f *testing.F) {
 	f.Add(AppendRequest(nil, []byte("payload")))
 	f.Add(AppendRequest(nil, nil))
 	f.Add([]byte{0x81, 0x80, 0x80, 0x05})
+	f.Add(append(AppendRequest(nil, []byte("x")), 0x80, 1, 0, 0, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		payload, err := DecodeRequest(b)
+		const limit = 1 << 16
+		payload, err := ReadRequest(bufio.NewReader(bytes.NewReader(b)), limit)
 		checkError(t, err)
+		if len(payload) > limit {
+			t.Errorf("payload of %d bytes, want at most %d", len(payload), limit)
+		}
 		if err != nil {
 			return
 		}
-		again, err := DecodeRequest(AppendRequest(nil, payload))
+		again, err := ReadRequest(bufio.NewReader(bytes.NewReader(AppendRequest(nil, payload))), limit)
 		if err != nil || !bytes.Equal(again, payload) {
-			t.Errorf("payload %x becomes %x (error %v)", payload, again, err)
+			t.Errorf("payload %x becomes %x, %v", payload, again, err)
 		}
 	})
 }
 
-func FuzzResponses(f *testing.F) {
+func FuzzReadResponse(f *testing.F) {
 	f.Add(AppendResponse(AppendResponse(nil, Success, []byte("one")), ResourceUnavailable, []byte("two")))
 	f.Add([]byte{0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		parts, err := DecodeResponses(b)
-		checkError(t, err)
-		for _, p := range parts {
-			if p.Code > ResourceUnavailable {
-				t.Errorf("code %d was not mapped", p.Code)
+		r := bufio.NewReader(bytes.NewReader(b))
+		for {
+			code, payload, err := ReadResponse(r, 1<<16)
+			if err == io.EOF {
+				return
 			}
-			if p.Code != Success && len(p.Payload) > MaxErrorSize {
-				t.Errorf("error text of %d bytes", len(p.Payload))
-			}
-		}
-		if _, _, err := DecodeResponse(b); err != nil {
 			checkError(t, err)
+			if code > ResourceUnavailable {
+				t.Errorf("code %d was not mapped", code)
+			}
+			if code != Success && len(payload) > MaxErrorSize {
+				t.Errorf("error text of %d bytes, want at most %d", len(payload), MaxErrorSize)
+			}
+			if err != nil {
+				return
+			}
 		}
 	})
 }
@@ -153,8 +157,8 @@ func FuzzTopic(f *testing.F) {
 	})
 }
 
-// TestStreamErrorsAreNotInvalid holds that a peer is not blamed for a connection
-// that breaks.
+// TestStreamErrorsAreNotInvalid checks that the bytes are not blamed if the connection
+// fails.
 func TestStreamErrorsAreNotInvalid(t *testing.T) {
 	whole := AppendResponse(nil, Success, bytes.Repeat([]byte("payload"), 20000))
 	broken := errors.New("connection reset")
@@ -166,24 +170,27 @@ func TestStreamErrorsAreNotInvalid(t *testing.T) {
 	}
 }
 
+func readRequest(b []byte) error {
+	_, err := ReadRequest(bufio.NewReader(bytes.NewReader(b)), MaxPayloadSize)
+	return err
+}
+
 type failingReader struct{ err error }
 
 func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 
-// TestBombsCostNoMemory holds that what a peer declares is not allocated.
+// TestBombsCostNoMemory checks that a declared size is not allocated.
 func TestBombsCostNoMemory(t *testing.T) {
 	for name, bomb := range map[string]func() error{
 		"block": func() error {
-			_, err := DecompressBlock(AppendVarint(nil, MaxPayloadSize), MaxPayloadSize)
+			_, err := DecompressBlock(binary.AppendUvarint(nil, MaxPayloadSize), MaxPayloadSize)
 			return err
 		},
 		"request": func() error {
-			_, err := DecodeRequest(append(AppendVarint(nil, MaxPayloadSize), streamIdentifier...))
-			return err
+			return readRequest(append(binary.AppendUvarint(nil, MaxPayloadSize), streamIdentifier...))
 		},
 		"skippable frame": func() error {
-			_, err := DecodeRequest(append(append(AppendVarint(nil, 10), streamIdentifier...), 0x80, 0xff, 0xff, 0xff))
-			return err
+			return readRequest(append(append(binary.AppendUvarint(nil, 10), streamIdentifier...), 0x80, 0xff, 0xff, 0xff))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The parts of a topic that are the same on every network.
+// The parts of a topic that are the same in every network.
 //
 // leanSpec: node/networking/gossipsub/topic.py
 const (
@@ -15,18 +15,19 @@ const (
 	topicEncoding = "ssz_snappy"
 )
 
-// TopicKind says what is gossiped on a topic.
+// TopicKind is the kind of messages on a topic.
 //
 // leanSpec: node/networking/gossipsub/topic.py, TopicKind
 type TopicKind string
 
+// The kinds of topics.
 const (
 	TopicBlock       TopicKind = "block"
 	TopicAttestation TopicKind = "attestation"
 	TopicAggregation TopicKind = "aggregation"
 )
 
-// Topic is a gossip topic of a network. Only attestations have a subnet.
+// Topic is a gossip topic of a network. Only attestation topics have a subnet.
 //
 // leanSpec: node/networking/gossipsub/topic.py, GossipTopic
 type Topic struct {
@@ -35,7 +36,7 @@ type Topic struct {
 	Subnet  uint64
 }
 
-// String returns the topic as it goes over the wire.
+// String returns the name of the topic on the wire.
 func (t Topic) String() string {
 	name := string(t.Kind)
 	if t.Kind == TopicAttestation {
@@ -44,10 +45,10 @@ func (t Topic) String() string {
 	return "/" + topicPrefix + "/" + t.Network + "/" + name + "/" + topicEncoding
 }
 
-// ParseTopic reads a topic. It takes the one spelling that String writes.
+// ParseTopic parses the name of a topic. It accepts only what String returns.
 //
-// leanSpec: node/networking/gossipsub/topic.py, GossipTopic.from_string, which
-// also takes other spellings of numbers.
+// leanSpec: node/networking/gossipsub/topic.py, GossipTopic.from_string, which also
+// accepts other notations of numbers
 func ParseTopic(s string) (Topic, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) != 5 || parts[0] != "" || parts[1] != topicPrefix || parts[4] != topicEncoding {
@@ -58,31 +59,32 @@ func ParseTopic(s string) (Topic, error) {
 		t.Kind = TopicAttestation
 		var err error
 		if t.Subnet, err = strconv.ParseUint(subnet, 10, 64); err != nil {
-			return Topic{}, invalid("topic: no subnet")
+			return Topic{}, invalid("topic: subnet is not a number of 64 bits")
 		}
 	} else if t.Kind != TopicBlock && t.Kind != TopicAggregation {
-		return Topic{}, invalid("topic: unknown name")
+		return Topic{}, invalid("topic: unknown kind")
 	}
 	if t.String() != s {
-		return Topic{}, invalid("topic: not in canonical form")
+		return Topic{}, invalid("topic: not canonical, want %s", t)
 	}
 	return t, nil
 }
 
-// Domain keeps the ids of well-formed messages apart from those of others.
+// Domain separates the ids of messages that decompress from the ids of others.
 //
 // leanSpec: node/networking/config.py, MESSAGE_DOMAIN_VALID_SNAPPY
 type Domain [4]byte
 
+// The domains of message ids.
 var (
 	DomainInvalidSnappy = Domain{0, 0, 0, 0}
 	DomainValidSnappy   = Domain{1, 0, 0, 0}
 )
 
-// MessageIDSize is the length of a message id in bytes.
+// MessageIDSize is the size of a message id, in bytes.
 const MessageIDSize = 20
 
-// MessageID hashes a topic and data into the id of a gossip message.
+// MessageID returns the id of a gossip message: a hash of its topic and data.
 //
 // leanSpec: node/networking/gossipsub/message.py, compute_id
 func MessageID(domain Domain, topic string, data []byte) (id [MessageIDSize]byte) {
@@ -95,9 +97,9 @@ func MessageID(domain Domain, topic string, data []byte) (id [MessageIDSize]byte
 	return id
 }
 
-// GossipLimit is the largest uncompressed size of a message of a kind of topic
-// that can be valid, in bytes, generously. What is larger is not decompressed:
-// the id of a message is made before it is known whether it was seen already.
+// GossipLimit returns an upper bound of the uncompressed size of valid messages on a
+// kind of topic, in bytes. Larger messages are not decompressed. The bound matters
+// because the id of a message is computed before duplicates are detected.
 func GossipLimit(kind TopicKind) int {
 	switch kind {
 	case TopicAttestation:
@@ -110,8 +112,8 @@ func GossipLimit(kind TopicKind) int {
 	return MaxPayloadSize
 }
 
-// GossipID is the id of a message as it goes over the wire: that of its
-// decompressed data, or of its raw bytes where they do not decompress.
+// GossipID returns the id of a message on the wire: that of its decompressed data, or
+// of its raw bytes if they do not decompress.
 func GossipID(topic string, raw []byte) [MessageIDSize]byte {
 	limit := MaxPayloadSize
 	if t, err := ParseTopic(topic); err == nil {

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -17,16 +16,17 @@ const (
 	BlocksByRangeProtocol = "/leanconsensus/req/blocks_by_range/1/ssz_snappy"
 )
 
-// MaxErrorSize bounds the text of an error response, in bytes.
+// MaxErrorSize is the largest size of the text of an error response, in bytes.
 //
 // leanSpec: node/networking/config.py, MAX_ERROR_MESSAGE_SIZE
 const MaxErrorSize = 256
 
-// ResponseCode is the first byte of every part of a response.
+// ResponseCode is the first byte of each part of a response.
 //
 // leanSpec: node/networking/reqresp/codec.py, ResponseCode
 type ResponseCode byte
 
+// The response codes.
 const (
 	Success ResponseCode = iota
 	InvalidRequest
@@ -34,7 +34,7 @@ const (
 	ResourceUnavailable
 )
 
-// String returns the name that leanSpec gives the code.
+// String returns the name of the code in leanSpec.
 func (c ResponseCode) String() string {
 	names := [...]string{"SUCCESS", "INVALID_REQUEST", "SERVER_ERROR", "RESOURCE_UNAVAILABLE"}
 	if int(c) < len(names) {
@@ -43,8 +43,8 @@ func (c ResponseCode) String() string {
 	return fmt.Sprintf("code %d", byte(c))
 }
 
-// responseCode reads a code. Those not yet in use count as SERVER_ERROR, those
-// that never will be as INVALID_REQUEST.
+// responseCode decodes a code. Unassigned codes count as ServerError, and reserved ones
+// as InvalidRequest.
 func responseCode(b byte) ResponseCode {
 	switch {
 	case b <= byte(ResourceUnavailable):
@@ -56,12 +56,12 @@ func responseCode(b byte) ResponseCode {
 	}
 }
 
-// AppendRequest appends a request: the length of the payload, which is SSZ, and
-// its snappy frames.
+// AppendRequest appends a request: the length of the payload, which is SSZ, as a varint,
+// and the payload as snappy frames.
 //
 // leanSpec: node/networking/reqresp/codec.py, encode_request
 func AppendRequest(b, payload []byte) []byte {
-	return appendFrames(AppendVarint(b, uint64(len(payload))), payload)
+	return appendFrames(binary.AppendUvarint(b, uint64(len(payload))), payload)
 }
 
 // AppendResponse appends one part of a response.
@@ -71,24 +71,50 @@ func AppendResponse(b []byte, code ResponseCode, payload []byte) []byte {
 	return AppendRequest(append(b, byte(code)), payload)
 }
 
-// ReadRequest reads a request whose payload has at most limit bytes.
+// ReadVarint reads a LEB128 varint of at most 64 bits. If the stream ends before the
+// first byte, the error is io.EOF.
+//
+// leanSpec: node/networking/varint.py, decode_varint
+func ReadVarint(r io.ByteReader) (uint64, error) {
+	var buf [binary.MaxVarintLen64]byte
+	for i := range buf {
+		b, err := r.ReadByte()
+		switch {
+		case err == io.EOF && i > 0:
+			return 0, invalid("truncated varint")
+		case err != nil:
+			return 0, err
+		}
+		if buf[i] = b; b < 0x80 {
+			if v, n := binary.Uvarint(buf[:i+1]); n > 0 {
+				return v, nil
+			}
+		}
+	}
+	return 0, invalid("varint exceeds 64 bits")
+}
+
+// ReadRequest reads a request with a payload of at most limit bytes.
+//
+// leanSpec: node/networking/reqresp/codec.py, decode_request
 func ReadRequest(r *bufio.Reader, limit int) ([]byte, error) {
-	size, err := readVarint(r)
-	if err == io.EOF {
+	size, err := ReadVarint(r)
+	switch {
+	case err == io.EOF:
 		return nil, invalid("empty")
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
-	}
-	if size > uint64(limit) {
-		return nil, invalid("%d bytes are declared, at most %d are allowed", size, limit)
+	case size > uint64(limit):
+		return nil, invalid("%d bytes are declared, want at most %d", size, limit)
 	}
 	return readFrames(r, int(size))
 }
 
-// ReadResponse reads one part of a response, or io.EOF where the stream ends
-// before it. A payload has at most limit bytes, and that of an error is its text
-// and has at most MaxErrorSize.
+// ReadResponse reads one part of a response. If the stream ends before it, the error is
+// io.EOF. The payload has at most limit bytes. The payload of an error is its text, of at
+// most MaxErrorSize bytes.
+//
+// leanSpec: node/networking/reqresp/codec.py, ResponseCode.decode
 func ReadResponse(r *bufio.Reader, limit int) (ResponseCode, []byte, error) {
 	b, err := r.ReadByte()
 	if err != nil {
@@ -100,40 +126,6 @@ func ReadResponse(r *bufio.Reader, limit int) (ResponseCode, []byte, error) {
 	}
 	payload, err := ReadRequest(r, limit)
 	return code, payload, err
-}
-
-// DecodeRequest decodes exactly the bytes of a request.
-//
-// leanSpec: node/networking/reqresp/codec.py, decode_request
-func DecodeRequest(b []byte) ([]byte, error) {
-	r := bufio.NewReader(bytes.NewReader(b))
-	payload, err := ReadRequest(r, MaxPayloadSize)
-	if err != nil {
-		return nil, err
-	}
-	return payload, atEnd(r)
-}
-
-// DecodeResponse decodes exactly the bytes of one part of a response.
-//
-// leanSpec: node/networking/reqresp/codec.py, ResponseCode.decode
-func DecodeResponse(b []byte) (ResponseCode, []byte, error) {
-	r := bufio.NewReader(bytes.NewReader(b))
-	code, payload, err := ReadResponse(r, MaxPayloadSize)
-	switch {
-	case err == io.EOF:
-		return 0, nil, invalid("empty")
-	case err != nil:
-		return 0, nil, err
-	}
-	return code, payload, atEnd(r)
-}
-
-func atEnd(r *bufio.Reader) error {
-	if _, err := r.ReadByte(); err != io.EOF {
-		return invalid("bytes after the end")
-	}
-	return nil
 }
 
 // MaxRequestBlocks is the largest number of blocks in one request.
@@ -148,8 +140,8 @@ const (
 	BlocksByRangeSize = 16
 )
 
-// EncodeRoots returns the SSZ of a BlocksByRootRequest, a container of one list
-// of roots.
+// EncodeRoots returns the SSZ of a BlocksByRootRequest, a container with one list of
+// roots.
 //
 // leanSpec: node/networking/reqresp/message.py, BlocksByRootRequest
 func EncodeRoots[R ~[32]byte](roots []R) []byte {
@@ -161,18 +153,18 @@ func EncodeRoots[R ~[32]byte](roots []R) []byte {
 	return b
 }
 
-// DecodeRoots decodes the SSZ of a BlocksByRootRequest, of at most
-// MaxRequestBlocks roots.
+// DecodeRoots decodes the SSZ of a BlocksByRootRequest with at most MaxRequestBlocks
+// roots.
 func DecodeRoots[R ~[32]byte](b []byte) ([]R, error) {
 	if len(b) < rootsOffset || binary.LittleEndian.Uint32(b) != rootsOffset {
 		return nil, invalid("BlocksByRootRequest: wrong offset of the roots")
 	}
 	list := b[rootsOffset:]
 	if len(list)%32 != 0 {
-		return nil, invalid("BlocksByRootRequest: %d bytes of roots", len(list))
+		return nil, invalid("BlocksByRootRequest: %d bytes of roots, want a multiple of 32", len(list))
 	}
 	if n := len(list) / 32; n > MaxRequestBlocks {
-		return nil, invalid("BlocksByRootRequest: %d roots, at most %d are allowed", n, MaxRequestBlocks)
+		return nil, invalid("BlocksByRootRequest: %d roots, want at most %d", n, MaxRequestBlocks)
 	}
 	roots := make([]R, len(list)/32)
 	for i := range roots {
@@ -188,31 +180,10 @@ func EncodeRange(start, count uint64) []byte {
 	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, start), count)
 }
 
-// DecodeRange decodes the SSZ of a BlocksByRangeRequest. Any count is valid here.
+// DecodeRange decodes the SSZ of a BlocksByRangeRequest. It accepts any count.
 func DecodeRange(b []byte) (start, count uint64, err error) {
 	if len(b) != BlocksByRangeSize {
 		return 0, 0, invalid("BlocksByRangeRequest: %d bytes, want %d", len(b), BlocksByRangeSize)
 	}
 	return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), nil
-}
-
-// Response is one part of a response.
-type Response struct {
-	Code    ResponseCode
-	Payload []byte
-}
-
-// DecodeResponses decodes exactly the bytes of a whole response, part by part.
-func DecodeResponses(b []byte) (parts []Response, err error) {
-	r := bufio.NewReader(bytes.NewReader(b))
-	for {
-		code, payload, err := ReadResponse(r, MaxPayloadSize)
-		if err == io.EOF {
-			return parts, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, Response{code, payload})
-	}
 }
