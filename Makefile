@@ -88,7 +88,7 @@ bench:
 
 # Generates docs/metrics.md from the definitions in the code.
 docs:
-	$(GO) test -count=1 -run '^TestMetricsDocument$$' ./internal/telemetry -update
+	$(GO) test -count=1 -run '^TestMetricsDocument$$' ./internal/metrics -update
 
 # Runs every fuzz target of every package in turn.
 fuzz:

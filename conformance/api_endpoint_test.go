@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/metrics"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // apiEndpointFixture is a request to a node that has just started, and the
@@ -41,7 +41,7 @@ func (f *apiEndpointFixture) run(t *testing.T, env *environment) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	metrics := telemetry.NewMetrics(telemetry.Info{})
+	metrics := metrics.New(metrics.Info{})
 	backend := &apiBackend{snapshot: store.Snapshot(), isAggregator: f.InitialIsAggregator}
 	handler := api.Handler(backend, metrics.Handler())
 

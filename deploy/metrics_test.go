@@ -12,7 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/metrics"
 )
 
 // exported returns the names of all series that a node exports, as they are
@@ -21,7 +21,7 @@ func exported(t *testing.T) map[string]bool {
 	t.Helper()
 	descs := make(chan *prometheus.Desc)
 	go func() {
-		telemetry.NewMetrics(telemetry.Info{}).Registry().Describe(descs)
+		metrics.New(metrics.Info{}).Registry().Describe(descs)
 		close(descs)
 	}()
 	names := map[string]bool{

@@ -15,12 +15,13 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof"
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
 	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // rival takes the place of a node of a network. It keeps to the protocol but for
@@ -73,7 +74,7 @@ func startRival(t *testing.T, n *devnet.Network, node *devnet.Node) (r *rival, s
 	logFile, err := os.Create(node.LogPath())
 	must(err)
 	t.Cleanup(func() { _ = logFile.Close() })
-	log, _ := telemetry.NewLogger(telemetry.LogOptions{Format: telemetry.FormatJSON, Writer: logFile})
+	log, _ := logging.New(logging.Options{Format: logging.FormatJSON, Writer: logFile})
 
 	list := make([]lstar.Validator, len(genesis.Validators))
 	for i, v := range genesis.Validators {
@@ -92,12 +93,12 @@ func startRival(t *testing.T, n *devnet.Network, node *devnet.Node) (r *rival, s
 	store, err := lstar.NewStore(r.crypto, lstar.NetworkRules, state, anchor)
 	must(err)
 	kept := storage.NewMemory(store.Head(), &lstar.SignedBlock{Block: *anchor})
-	observer := telemetry.NewObserver(nil, log)
+	bus := events.NewBus(logging.Events(log))
 	r.chain = chain.New(chain.Config{
-		Store: store, Storage: kept, Verifier: verifier, Clock: n.Clock, Observer: observer, Log: log,
-		OnSlotEnd: func(telemetry.SlotSummary) {},
+		Store: store, Storage: kept, Verifier: verifier, Clock: n.Clock, Bus: bus, Log: log,
+		OnSlotEnd: func(events.SlotSummary) {},
 	})
-	r.sync = syncer.New(syncer.Config{Chain: r.chain, Blocks: kept, Clock: n.Clock, Observer: observer, Log: log})
+	r.sync = syncer.New(syncer.Config{Chain: r.chain, Blocks: kept, Clock: n.Clock, Bus: bus, Log: log})
 	var bootnodes []string
 	for _, other := range n.Nodes {
 		if other != node {
@@ -107,7 +108,7 @@ func startRival(t *testing.T, n *devnet.Network, node *devnet.Node) (r *rival, s
 	r.network, err = p2p.New(p2p.Config{
 		NodeKey: nodeKey, Listen: "/ip4/127.0.0.1/udp/" + port(node.QUIC) + "/quic-v1", Bootnodes: bootnodes, Subnets: []uint64{0},
 		NetworkName: p2p.DefaultNetworkName,
-		Scheme:      n.Scheme, Handler: r.sync, Observer: observer, Log: log,
+		Scheme:      n.Scheme, Handler: r.sync, Bus: bus, Log: log,
 	})
 	must(err)
 	r.sync.SetNetwork(r.network)
@@ -139,7 +140,7 @@ func (r *rival) run(ctx context.Context) error {
 	do := func(what string, slot lstar.Slot, duty func(context.Context, lstar.Slot) error) {
 		duties.Go(func() {
 			if err := duty(ctx, slot); err != nil && ctx.Err() == nil {
-				r.log.Warn("rival: "+what, telemetry.Slot(uint64(slot)), telemetry.Err(err))
+				r.log.Warn("rival: "+what, logging.Slot(slot), logging.Err(err))
 			}
 		})
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
 // defaultDevnetTimeout limits how long --until-finalized waits, counted from genesis.
@@ -48,7 +48,7 @@ func (c *devnetCmd) options() (*devnet.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := telemetry.ParseLevel(c.LogLevel); err != nil {
+	if _, err := logging.ParseLevel(c.LogLevel); err != nil {
 		return nil, badInput(fmt.Errorf("--log-level: %.64q: want debug, info, warn or error", c.LogLevel))
 	}
 	options := &devnet.Options{
@@ -84,7 +84,7 @@ func (c *devnetCmd) Run(ctx context.Context, console *console) error {
 		return err
 	}
 	// A slow reader of stdout must not delay the network.
-	out := telemetry.NewSink(console.out)
+	out := logging.NewSink(console.out)
 	defer out.Flush(flushTimeout)
 	console = console.withOut(out)
 	temporary := c.Dir == ""

@@ -17,9 +17,9 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/guard"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -71,10 +71,10 @@ func (c *keyFlags) load(node string) (*config.Genesis, []config.ValidatorKeys, e
 
 // open locks the keys and opens their signing records. It fails while a node uses the keys.
 func (c *keyFlags) open(console *console, genesis *config.Genesis, keys []config.ValidatorKeys) (*guard.Guard, error) {
-	log, _ := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelWarn, Writer: console.err})
+	log, _ := logging.New(logging.Options{Level: slog.LevelWarn, Writer: console.err})
 	slots := clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis.GenesisTime}}
 	return guard.Open(guard.Options{
-		Keys: guard.KeyFiles(keys), DataDir: c.DataDir, Log: telemetry.Component(log, "guard"),
+		Keys: guard.KeyFiles(keys), DataDir: c.DataDir, Log: logging.Component(log, "guard"),
 		Now: func() (uint64, bool) {
 			now := console.now()
 			return uint64(slots.CurrentSlot(now.UnixMilli())), !now.Before(slots.StartOf(0))

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
 // console is the terminal and the clock of a command. Tests replace both.
@@ -31,7 +31,7 @@ const flushTimeout = time.Second
 func newConsole() *console {
 	return &console{
 		out: os.Stdout,
-		err: telemetry.NewSink(os.Stderr),
+		err: logging.NewSink(os.Stderr),
 		now: time.Now,
 		width: func() int {
 			fd := int(os.Stderr.Fd())
@@ -48,7 +48,7 @@ func newConsole() *console {
 
 // flush waits until everything written to stderr has been output, so that later output on stdout follows it.
 func (c *console) flush() {
-	if sink, ok := c.err.(*telemetry.Sink); ok {
+	if sink, ok := c.err.(*logging.Sink); ok {
 		sink.Flush(flushTimeout)
 	}
 }

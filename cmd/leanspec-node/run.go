@@ -17,11 +17,11 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // processStart approximates the start of the process.
@@ -83,7 +83,7 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	}
 	if unknown := flags.unknownVariables(os.Environ(), command.Selected()); len(unknown) > 0 {
 		log.Warn("unknown environment variables", "unknown", unknown,
-			telemetry.Advice("These variables have no effect. Correct the names of those that are meant to set flags, and remove the others."))
+			logging.Advice("These variables have no effect. Correct the names of those that are meant to set flags, and remove the others."))
 	}
 	cfg, err := c.resolve()
 	if err != nil {
@@ -92,18 +92,18 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	cfg.Log, cfg.LogLevels = log, levels
 	if unknown := cfg.Genesis.UnknownKeys; len(unknown) > 0 {
 		log.Warn("unknown keys in the genesis file", "file", c.Genesis, "unknown", unknown,
-			telemetry.Advice("These keys have no effect. Correct a misspelt key; ignore the keys of other clients."))
+			logging.Advice("These keys have no effect. Correct a misspelt key; ignore the keys of other clients."))
 	}
 	if c.ValidatorKeys != "" && len(cfg.Keys) == 0 {
 		log.Warn("no validators are assigned to this node", "node", c.NodeID, "folder", c.ValidatorKeys,
-			telemetry.Advice("If this node has duties, correct its entry in validators.yaml, then restart it; otherwise remove --validator-keys."))
+			logging.Advice("If this node has duties, correct its entry in validators.yaml, then restart it; otherwise remove --validator-keys."))
 	}
 	if cfg.PeerNames, err = config.LoadPeerNames(filepath.Dir(c.Genesis)); err != nil { // the file belongs to other tools
-		log.Warn("peers have no names in metrics", telemetry.Err(err))
+		log.Warn("peers have no names in metrics", logging.Err(err))
 	}
 	for _, exposed := range config.FindExposed(c.secretFiles(cfg)) {
 		log.Warn("secret keys can be read by other users", "file", exposed.File, "mode", fmt.Sprintf("%04o", exposed.Mode), "files", exposed.Count,
-			telemetry.Advice("Anyone who can read a secret key can sign with it. Run chmod 600 on the files of this folder; for Kubernetes see docs/keys.md."))
+			logging.Advice("Anyone who can read a secret key can sign with it. Run chmod 600 on the files of this folder; for Kubernetes see docs/keys.md."))
 	}
 	cfg.AnyMetricsPort = !isSet(command, "metrics-port")
 	n, err := node.New(ctx, *cfg)
@@ -118,21 +118,21 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	return n.Run(ctx)
 }
 
-func (c *runCmd) logger(console *console) (*slog.Logger, *telemetry.LogControl, error) {
-	levels, err := telemetry.ParseLevels(c.LogLevel)
+func (c *runCmd) logger(console *console) (*slog.Logger, *logging.Control, error) {
+	levels, err := logging.ParseLevels(c.LogLevel)
 	if err != nil {
 		return nil, nil, badInput(&config.Error{File: "--log-level", Problem: err.Error()})
 	}
 	if c.Verbose {
-		levels = telemetry.LevelSpec{Level: slog.LevelDebug, Components: map[string]slog.Level{"libp2p": slog.LevelInfo}}
+		levels = logging.LevelSpec{Level: slog.LevelDebug, Components: map[string]slog.Level{"libp2p": slog.LevelInfo}}
 	}
-	if c.LogFormat != telemetry.FormatText && c.LogFormat != telemetry.FormatJSON {
+	if c.LogFormat != logging.FormatText && c.LogFormat != logging.FormatJSON {
 		return nil, nil, badInput(&config.Error{File: "--log-format", Value: strconv.Quote(c.LogFormat), Problem: "want text or json"})
 	}
-	log, control := telemetry.NewLogger(telemetry.LogOptions{
+	log, control := logging.New(logging.Options{
 		Format: c.LogFormat, Level: levels.Level, Components: levels.Components, NoColor: c.NoColor, Writer: console.err,
 	})
-	telemetry.RouteStandardLog(log)
+	logging.RouteStandardLog(log)
 	return log, control, nil
 }
 
@@ -171,7 +171,7 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	}
 	if c.CheckpointSyncURL != "" {
 		if _, err := syncer.ParseCheckpointURL(c.CheckpointSyncURL); err != nil {
-			return nil, &config.Error{File: "--checkpoint-sync-url", Value: strconv.Quote(telemetry.RedactURL(c.CheckpointSyncURL)), Problem: err.Error()}
+			return nil, &config.Error{File: "--checkpoint-sync-url", Value: strconv.Quote(logging.RedactURL(c.CheckpointSyncURL)), Problem: err.Error()}
 		}
 	}
 	if c.Genesis == "" {

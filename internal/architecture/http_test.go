@@ -34,8 +34,8 @@ func TestHTTP(t *testing.T) {
 			}
 		}
 		for _, at := range urlInLog.FindAllIndex(source, -1) {
-			if urls++; !strings.HasPrefix(string(source[at[1]:]), "telemetry.RedactURL(") {
-				t.Errorf("%s logs a URL as it is, want telemetry.RedactURL", file)
+			if urls++; !strings.HasPrefix(string(source[at[1]:]), "logging.RedactURL(") {
+				t.Errorf("%s logs a URL as it is, want logging.RedactURL", file)
 			}
 		}
 	}

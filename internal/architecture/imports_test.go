@@ -39,7 +39,8 @@ func deps(t *testing.T, format string, patterns ...string) map[string][]string {
 // TestCoreIsPure holds the core apart from the world.
 func TestCoreIsPure(t *testing.T) {
 	forbidden := []string{
-		"log", "log/slog", "net", "net/http", "os/signal", module + "internal/node", module + "internal/telemetry",
+		"log", "log/slog", "net", "net/http", "os/signal", module + "internal/node", module + "internal/events",
+		module + "internal/logging", module + "internal/metrics",
 		module + "internal/config", module + "cmd", "github.com/prometheus", "github.com/libp2p",
 	}
 	for name, imports := range deps(t, ".Deps", "./internal/core/...", "./xmss") {

@@ -18,20 +18,23 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
-// helpers are functions of internal/telemetry that make a field: what they are
+// ours is the package whose calls are looked at.
+const ours = module + "internal/logging."
+
+// helpers are functions of internal/logging that make a field: what they are
 // for must have their name and form wherever it is logged.
 var helpers = map[string]string{
-	"slot": "telemetry.Slot", "epoch": "telemetry.Slot", "peer_id": "telemetry.Peer", "peer": "telemetry.Peer",
-	"root": "telemetry.Root", "validator": "telemetry.Validator", "reason": "telemetry.Reason",
-	"duration_ms": "telemetry.Duration", "error": "telemetry.Err", "err": "telemetry.Err",
-	"advice": "telemetry.Advice", "component": "telemetry.Component",
+	"slot": "logging.Slot", "epoch": "logging.Slot", "peer_id": "logging.Peer", "peer": "logging.Peer",
+	"root": "logging.Root", "validator": "logging.Validator", "reason": "logging.Reason",
+	"duration_ms": "logging.Duration", "error": "logging.Err", "err": "logging.Err",
+	"advice": "logging.Advice", "component": "logging.Component",
 }
 
 // foreign pass on what libraries log, in the libraries' words.
-var foreign = []string{"internal/node/storage/failure.go", "internal/node/p2p/host.go", "internal/telemetry/stdlog.go"}
+var foreign = []string{"internal/node/storage/failure.go", "internal/node/p2p/host.go", "internal/logging/stdlog.go"}
 
 // aboutNoSlot are lines with a slot in a field that are not about one: they have
 // no slot of their own.
@@ -44,7 +47,7 @@ type logCall struct {
 	message   string
 	constant  bool // the message is
 	keys      []string
-	helpers   []string // of internal/telemetry that are used in it
+	helpers   []string // of internal/logging that are used in it
 	loose     []string // fields that have a helper and do not use it
 	peerValue bool     // a value of libp2p's type for peers is logged
 }
@@ -147,7 +150,7 @@ func (s *scanner) visit(n ast.Node) bool {
 		return true
 	}
 	name := s.callee(call)
-	if name == module+"internal/telemetry.Component" {
+	if name == ours+"Component" {
 		if component, ok := s.text(call.Args[1]); ok {
 			s.components[component] = s.where(call)
 		}
@@ -163,15 +166,15 @@ func (s *scanner) visit(n ast.Node) bool {
 		c.level = strings.ToLower(strings.TrimSuffix(method, "Context"))
 		s.line(&c, call.Args[1], call.Args[2:])
 	case isMethod && (method == "Log" || method == "LogAttrs"):
-		if strings.HasPrefix(c.at, "internal/telemetry/observer.go") { // the function write, whose callers count
+		if strings.HasPrefix(c.at, "internal/logging/events.go") { // the function write, whose callers count
 			return true
 		}
 		c.level = s.level(call.Args[1])
 		s.line(&c, call.Args[2], call.Args[3:])
-	case isMethod && method == "With" && !strings.HasPrefix(c.at, "internal/telemetry/log.go"):
+	case isMethod && method == "With" && !strings.HasPrefix(c.at, "internal/logging/log.go"):
 		s.fields(&c, call.Args)
 		c.message, c.constant = "With", true
-	case name == module+"internal/telemetry.write":
+	case name == ours+"write":
 		c.level = s.level(call.Args[1])
 		s.line(&c, call.Args[2], call.Args[3:])
 	default:
@@ -200,7 +203,7 @@ func (s *scanner) level(e ast.Expr) string {
 
 func (s *scanner) line(c *logCall, message ast.Expr, args []ast.Expr) {
 	c.message, c.constant = s.text(message)
-	if !c.constant && strings.HasPrefix(c.at, "internal/telemetry/") { // one of two constants there
+	if !c.constant && strings.HasPrefix(c.at, "internal/logging/") { // one of two constants there
 		c.constant = true
 	}
 	s.fields(c, args)
@@ -227,10 +230,10 @@ func (s *scanner) fields(c *logCall, args []ast.Expr) {
 				return true
 			}
 			name := s.callee(call)
-			if helper, ok := strings.CutPrefix(name, module+"internal/telemetry."); ok {
+			if helper, ok := strings.CutPrefix(name, ours); ok {
 				c.helpers = append(c.helpers, helper)
 				switch helper { // that take a key
-				case "namedRoot", "namedDuration", "optional":
+				case "namedRoot", "namedDuration", "slotField", "optional":
 					if key, ok := s.text(call.Args[0]); ok {
 						c.key(key)
 					}
@@ -283,26 +286,26 @@ func TestLogLines(t *testing.T) {
 			t.Errorf("%s: field %s", c.at, loose)
 		}
 		if c.peerValue {
-			t.Errorf("%s: a peer is logged, but not by telemetry.Peer", c.at)
+			t.Errorf("%s: a peer is logged, but not by logging.Peer", c.at)
 		}
 		for _, key := range c.keys {
 			if !snakeCase.MatchString(key) {
 				t.Errorf("%s: field %q, want it in snake_case", c.at, key)
 			}
 			if strings.HasSuffix(key, "_slot") && !slices.Contains(c.helpers, "Slot") && !slices.Contains(aboutNoSlot, c.message) {
-				t.Errorf("%s: a line with %q is about a slot: want telemetry.Slot in it, which has slot and epoch", c.at, key)
+				t.Errorf("%s: a line with %q is about a slot: want logging.Slot in it, which has slot and epoch", c.at, key)
 			}
 		}
 		if c.level == "error" && !slices.Contains(c.helpers, "Advice") {
-			t.Errorf("%s: an error without telemetry.Advice: what is the operator to do?", c.at)
+			t.Errorf("%s: an error without logging.Advice: what is the operator to do?", c.at)
 		}
 	}
 	for name, at := range components {
-		if !slices.Contains(telemetry.Components(), name) {
-			t.Errorf("%s: component %q is not in the list of internal/telemetry, so nobody can give it a level", at, name)
+		if !slices.Contains(logging.Components(), name) {
+			t.Errorf("%s: component %q is not in the list of internal/logging, so nobody can give it a level", at, name)
 		}
 	}
-	for _, name := range telemetry.Components() {
+	for _, name := range logging.Components() {
 		if _, used := components[name]; !used && name != "quic" { // which writes to package log
 			t.Errorf("component %q has a level and no lines", name)
 		}
@@ -327,7 +330,7 @@ func TestLogDocs(t *testing.T) {
 			names[key] = c.at
 		}
 	}
-	for _, name := range telemetry.Components() {
+	for _, name := range logging.Components() {
 		names[name] = "levels.go"
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {

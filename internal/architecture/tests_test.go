@@ -20,7 +20,7 @@ var skips = map[string]string{
 	"xmss/vectors_test.go TestSSZVectors":              "a vector of a type that another package has; .ci/run lists them",
 }
 
-// TestTestsCanFail: a test reads metrics with telemetrytest, for which an unknown name is not 0, and under CI it does not
+// TestTestsCanFail: a test reads metrics with metricstest, for which an unknown name is not 0, and under CI it does not
 // skip because something is missing.
 func TestTestsCanFail(t *testing.T) {
 	files, used := 0, make(map[string]bool)
@@ -60,8 +60,8 @@ func TestTestsCanFail(t *testing.T) {
 				}
 				switch at := set.Position(n.Pos()); selector.Sel.Name {
 				case "Gather":
-					if !strings.HasPrefix(name, "internal/telemetry/") {
-						t.Errorf("%s:%d: read metrics with telemetrytest, which fails on unknown names", name, at.Line)
+					if !strings.HasPrefix(name, "internal/metrics/") {
+						t.Errorf("%s:%d: read metrics with metricstest, which fails on unknown names", name, at.Line)
 					}
 				case "Skip", "Skipf", "SkipNow":
 					short := slices.ContainsFunc(stack, func(n ast.Node) bool {

@@ -14,9 +14,9 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -107,7 +107,7 @@ func TestStuckOwner(t *testing.T) {
 	var ahead atomic.Int64 // of the real time, of the pulses' clock
 	start := time.Now()
 	log := &lines{new: make(chan struct{}, 1)}
-	logger, _ := telemetry.NewLogger(telemetry.LogOptions{Writer: log})
+	logger, _ := logging.New(logging.Options{Writer: log})
 	disk := &hungDisk{hanging: make(chan struct{}), goOn: make(chan struct{})}
 	n, err := New(t.Context(), Config{
 		Version: "test", NodeID: "0", Genesis: w.genesis, Keys: w.keys, Scheme: w.scheme, IsAggregator: true,
@@ -216,7 +216,7 @@ func TestWatchdog(t *testing.T) {
 		"a machine that is busy": {[]error{nil, stuck, nil}, []time.Duration{2 * time.Second, 2 * time.Second, 2 * time.Second}, "EI"},
 	} {
 		var out bytes.Buffer
-		logger, _ := telemetry.NewLogger(telemetry.LogOptions{Writer: &out})
+		logger, _ := logging.New(logging.Options{Writer: &out})
 		at := time.Unix(1, 0)
 		var now error
 		w := watchdog{log: logger, live: func() error { return now }, last: at}

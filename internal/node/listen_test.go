@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -29,7 +29,7 @@ func TestMetricsPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := new(bytes.Buffer)
-	log, _ := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelInfo, Writer: lines, Format: telemetry.FormatJSON})
+	log, _ := logging.New(logging.Options{Level: slog.LevelInfo, Writer: lines, Format: logging.FormatJSON})
 	cfg := Config{
 		Version: "test", NodeID: "0", Genesis: w.genesis, Scheme: w.scheme, NodeKey: nodeKey, NetworkName: "test", Committees: 1,
 		Log: log, Time: w.clock, StartTime: time.Now(),

@@ -5,11 +5,12 @@ import (
 	"log/slog"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // publishQueue bounds the aggregates that wait to be published.
@@ -19,7 +20,7 @@ const publishQueue = 64
 type publisher struct {
 	network    *p2p.Network
 	sync       *syncer.Service
-	observer   *telemetry.Observer
+	bus        *events.Bus
 	log        *slog.Logger
 	aggregates chan *lstar.SignedAggregatedAttestation
 	ctx        context.Context // of Run
@@ -42,14 +43,14 @@ func (p *publisher) publishAggregates(made []*lstar.SignedAggregatedAttestation)
 		select {
 		case p.aggregates <- a:
 		default:
-			p.observer.QueueDropped(telemetry.QueueDropped{Queue: telemetry.QueuePublishAggregates})
+			p.bus.Report(events.QueueDropped{Queue: events.QueuePublishAggregates})
 		}
 	}
 }
 
-func (p *publisher) queues() []telemetry.Queue {
-	return []telemetry.Queue{{
-		Name: telemetry.QueuePublishAggregates, Capacity: publishQueue, Length: func() int { return len(p.aggregates) },
+func (p *publisher) queues() []events.Queue {
+	return []events.Queue{{
+		Name: events.QueuePublishAggregates, Capacity: publishQueue, Length: func() int { return len(p.aggregates) },
 	}}
 }
 
@@ -67,8 +68,8 @@ func (p *publisher) run(ctx context.Context) error {
 
 func (p *publisher) report(err error, kind string, slot lstar.Slot) {
 	if err != nil && p.ctx.Err() == nil {
-		p.log.Warn("publishing failed", "kind", kind, telemetry.Slot(uint64(slot)), telemetry.Err(err),
-			telemetry.Advice("peers did not get it from this node; if it goes on, restart the node"))
+		p.log.Warn("publishing failed", "kind", kind, logging.Slot(slot), logging.Err(err),
+			logging.Advice("peers did not get it from this node; if it goes on, restart the node"))
 	}
 }
 
@@ -92,7 +93,7 @@ func anchor(ctx context.Context, cfg *Config, crypto lstar.Crypto, log *slog.Log
 	if block != nil && len(block.Proof.Proof) > 0 {
 		if err := lstar.VerifyBlockProof(crypto, block, validators); err != nil {
 			// Peers would hold a bad proof against this node.
-			log.Info("the checkpoint's block came with a proof that is not valid", telemetry.Slot(uint64(block.Block.Slot)), telemetry.Err(err))
+			log.Info("the checkpoint's block came with a proof that is not valid", logging.Slot(block.Block.Slot), logging.Err(err))
 			block = &lstar.SignedBlock{Block: block.Block}
 		}
 	}

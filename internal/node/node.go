@@ -20,6 +20,9 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
+	"github.com/leanEthereum/leanspec-node/internal/metrics"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
@@ -30,7 +33,6 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
 	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
 	"github.com/leanEthereum/leanspec-node/internal/node/validator"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -62,7 +64,7 @@ type Config struct {
 	AnyMetricsPort bool
 
 	Log       *slog.Logger
-	LogLevels *telemetry.LogControl // of Log; nil turns the route to change them off
+	LogLevels *logging.Control // of Log; nil turns the route to change them off
 	Time      clock.Time
 	StartTime time.Time // of the process
 
@@ -84,8 +86,8 @@ type Node struct {
 	validator *validator.Service
 	guard     *guard.Guard
 	signers   []*xmss.Signer
-	metrics   *telemetry.Metrics
-	observer  *telemetry.Observer
+	metrics   *metrics.Metrics
+	bus       *events.Bus
 	health    *health.Monitor
 	servers   []server
 }
@@ -102,26 +104,28 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{
 		cfg:   cfg,
 		clock: clock.Clock{SlotClock: clock.SlotClock{GenesisTime: cfg.Genesis.GenesisTime}, Time: cfg.Time},
-		metrics: telemetry.NewMetrics(telemetry.Info{
+		metrics: metrics.New(metrics.Info{
 			Name: "leanspec-node", Version: cfg.Version, StartTime: cfg.StartTime, PeerNames: slices.Compact(slices.Sorted(maps.Values(cfg.PeerNames))),
 		}),
 		health: new(health.Monitor),
 	}
 	slot := func() uint64 { return uint64(n.clock.Slot()) }
-	n.metrics.SetClock(slot)
-	n.metrics.SetLog(cfg.LogLevels)
+	n.metrics.SetClock(n.clock.Slot)
+	if cfg.LogLevels != nil {
+		n.metrics.SetLog(cfg.LogLevels)
+	}
 	n.health.SetClock(slot)
-	n.observer = telemetry.NewObserver(n.metrics, cfg.Log)
+	n.bus = events.NewBus(n.metrics.Fold, logging.Events(cfg.Log))
 
 	// The keys before the network: another node with them must not even connect.
 	if n.guard, err = guard.Open(guard.Options{
-		Keys: guard.KeyFiles(cfg.Keys), DataDir: cfg.DataDir, Log: telemetry.Component(cfg.Log, "guard"),
+		Keys: guard.KeyFiles(cfg.Keys), DataDir: cfg.DataDir, Log: logging.Component(cfg.Log, "guard"),
 		Now: func() (uint64, bool) { return slot(), !n.clock.BeforeGenesis() },
 	}); err != nil {
 		return nil, err
 	}
 	if missing := n.guard.Missing(); len(missing.Keys) > 0 {
-		n.observer.SigningRecordsMissing(telemetry.SigningRecordsMissing{
+		n.bus.Report(events.SigningRecordsMissing{
 			Keys: len(missing.Keys), File: missing.Keys[0].Path, Slot: missing.Slot, NextSlot: missing.Closed + 1,
 		})
 	}
@@ -133,7 +137,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 
 	verifier := chain.NewVerifier(cfg.Scheme)
 	crypto := lstar.Crypto{Signatures: cfg.Scheme, Proofs: proof.NewSigList(cfg.Scheme, verifier.Verify)}
-	store, kept, db, err := openChain(ctx, &cfg, crypto, n.clock, telemetry.Component(cfg.Log, "storage"))
+	store, kept, db, err := openChain(ctx, &cfg, crypto, n.clock, logging.Component(cfg.Log, "storage"))
 	if err != nil {
 		return nil, err
 	}
@@ -142,27 +146,27 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		cfg.storage = func(s chain.Storage) chain.Storage { return s }
 	}
 	n.publisher = &publisher{
-		observer:   n.observer,
-		log:        telemetry.Component(cfg.Log, "p2p"),
+		bus:        n.bus,
+		log:        logging.Component(cfg.Log, "p2p"),
 		aggregates: make(chan *lstar.SignedAggregatedAttestation, publishQueue),
 	}
 	n.chain = chain.New(chain.Config{
 		Pulse: n.pulse("chain", stuckAfter),
-		Store: store, Storage: cfg.storage(kept), Verifier: verifier, Clock: n.clock, Observer: n.observer,
-		Log:               telemetry.Component(cfg.Log, "chain"),
+		Store: store, Storage: cfg.storage(kept), Verifier: verifier, Clock: n.clock, Bus: n.bus,
+		Log:               logging.Component(cfg.Log, "chain"),
 		IsAggregator:      cfg.IsAggregator,
 		PublishAggregates: n.publisher.publishAggregates,
 		OnSlotEnd:         n.slotEnds,
 	})
 	n.sync = syncer.New(syncer.Config{
-		Chain: n.chain, Blocks: kept, Clock: n.clock, Observer: n.observer, Log: telemetry.Component(cfg.Log, "sync"),
+		Chain: n.chain, Blocks: kept, Clock: n.clock, Bus: n.bus, Log: logging.Component(cfg.Log, "sync"),
 		VerifyProof: func(b *lstar.SignedBlock) error { return lstar.VerifyBlockProof(crypto, b, registry(cfg.Genesis)) },
 		Pulse:       n.pulse("sync", stuckAfter),
 	})
 	if n.network, err = p2p.New(p2p.Config{
 		NodeKey: cfg.NodeKey, Listen: cfg.Listen, Bootnodes: cfg.Bootnodes, NetworkName: cfg.NetworkName,
 		Committees: cfg.Committees, Subnets: subnets(&cfg), IsAggregator: cfg.IsAggregator, Scheme: cfg.Scheme,
-		Handler: n.sync, Observer: n.observer, Log: cfg.Log, Version: cfg.Version,
+		Handler: n.sync, Bus: n.bus, Log: cfg.Log, Version: cfg.Version,
 		PeerNames: cfg.PeerNames,
 	}); err != nil {
 		return nil, err
@@ -178,8 +182,8 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		keys[i] = validator.Keys{Index: lstar.ValidatorIndex(k.Index), Attestation: n.guarded(k.Attestation), Proposal: n.guarded(k.Proposal)}
 	}
 	n.validator = validator.New(validator.Config{
-		Chain: n.chain, Publisher: n.publisher, Distance: n.sync.Distance, Clock: n.clock, Crypto: crypto, Keys: keys, Observer: n.observer,
-		Log:   telemetry.Component(cfg.Log, "validator"),
+		Chain: n.chain, Publisher: n.publisher, Distance: n.sync.Distance, Clock: n.clock, Crypto: crypto, Keys: keys, Bus: n.bus,
+		Log:   logging.Component(cfg.Log, "validator"),
 		Pulse: n.pulse("validator", dutiesStuckAfter),
 	})
 	n.health.AddReady(health.Check{Name: "network", Run: n.network.Check})
@@ -208,7 +212,7 @@ func registry(g *config.Genesis) *lstar.Validators {
 func (n *Node) listen() error {
 	routes := api.WithIdentity(api.Handler(backend{n.chain, n.sync}, n.metrics.Handler()), n.identity)
 	if n.cfg.LogLevels != nil {
-		routes = api.WithLogLevel(routes, n.cfg.LogLevels, telemetry.Component(n.cfg.Log, "api"))
+		routes = api.WithLogLevel(routes, n.cfg.LogLevels, logging.Component(n.cfg.Log, "api"))
 	}
 	for _, s := range []struct {
 		flag    string
@@ -251,8 +255,8 @@ func (n *Node) listenAfter(taken int, inUse error) (net.Listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		telemetry.Component(n.cfg.Log, "node").Warn("default metrics port in use", "port", taken, telemetry.Err(errors.New(ports.Problem(inUse, "tcp", taken))), "port_used", port,
-			telemetry.Advice("Set --metrics-port to a free port, so that the port is the same after each start."))
+		logging.Component(n.cfg.Log, "node").Warn("default metrics port in use", "port", taken, logging.Err(errors.New(ports.Problem(inUse, "tcp", taken))), "port_used", port,
+			logging.Advice("Set --metrics-port to a free port, so that the port is the same after each start."))
 		return ln, nil
 	}
 	return nil, inUse
@@ -271,8 +275,8 @@ func (n *Node) Close() {
 	}
 	if n.db != nil {
 		if err := n.db.Close(); err != nil {
-			n.cfg.Log.Error("the database did not close", telemetry.Err(err),
-				telemetry.Advice("nothing that was shown is lost; if the next start refuses the folder, do what that says"))
+			n.cfg.Log.Error("the database did not close", logging.Err(err),
+				logging.Advice("nothing that was shown is lost; if the next start refuses the folder, do what that says"))
 		}
 	}
 	n.guard.Close()
@@ -283,7 +287,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	log := telemetry.Component(n.cfg.Log, "node")
+	log := logging.Component(n.cfg.Log, "node")
 	n.logStart(log)
 	n.publisher.ctx = ctx
 
@@ -307,7 +311,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run("watchdog", n.watchLoops)
 	for _, s := range n.servers {
 		run(s.name, func(ctx context.Context) error {
-			return api.Serve(ctx, s.ln, s.handler, telemetry.Component(n.cfg.Log, "http"))
+			return api.Serve(ctx, s.ln, s.handler, logging.Component(n.cfg.Log, "http"))
 		})
 	}
 
@@ -317,8 +321,8 @@ func (n *Node) Run(ctx context.Context) error {
 		cause = nil
 		log.Info("stopping", n.where()...)
 	} else {
-		log.Error("stopping: the node cannot go on", telemetry.Err(cause),
-			telemetry.Advice("mend what the error says, and start again; without a change it will happen again"))
+		log.Error("stopping: the node cannot go on", logging.Err(cause),
+			logging.Advice("mend what the error says, and start again; without a change it will happen again"))
 	}
 	services.Wait()
 	log.Info("stopped", n.where()...)
@@ -328,7 +332,7 @@ func (n *Node) Run(ctx context.Context) error {
 // where says how far the chain is.
 func (n *Node) where() []any {
 	snap := n.chain.Snapshot()
-	return []any{telemetry.Slot(uint64(n.clock.Slot())), "head_slot", uint64(snap.Head.Slot), "finalized_slot", uint64(snap.LatestFinalized.Slot)}
+	return []any{logging.Slot(n.clock.Slot()), "head_slot", uint64(snap.Head.Slot), "finalized_slot", uint64(snap.LatestFinalized.Slot)}
 }
 
 // diskInterval is how often the sizes of the disk are read.
@@ -340,7 +344,7 @@ func (n *Node) watchDisk(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		if used, free, err := n.db.Space(); err == nil {
-			n.observer.Disk(telemetry.Disk{Used: used, Free: free})
+			n.bus.Report(events.Disk{Used: used, Free: free})
 		}
 		select {
 		case <-n.db.Failed():
@@ -368,11 +372,11 @@ func (n *Node) logStart(log *slog.Logger) {
 	}
 	log.Info("started", attrs...)
 	identity := n.identity()
-	log.Info("network", telemetry.Peer(identity.PeerID), "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
+	log.Info("network", logging.Peer(n.network.PeerID()), "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
 		"bootnodes", len(n.cfg.Bootnodes), "subnets", append([]uint64{}, subnets(&n.cfg)...), "enr", identity.ENR)
 	if n.db == nil {
 		log.Warn("no --data-dir: the chain is kept in memory, and starts anew with the next start",
-			telemetry.Advice("give --data-dir a folder that stays, unless this is a trial"))
+			logging.Advice("give --data-dir a folder that stays, unless this is a trial"))
 	}
 	if n.clock.BeforeGenesis() {
 		log.Info("waiting for genesis", "seconds", int(n.clock.StartOf(0).Sub(n.clock.Now()).Seconds()+0.5))
@@ -389,7 +393,7 @@ func (n *Node) watchHealth(ctx context.Context) error {
 			KnownGap: view.Gap, MissingAncestor: view.MissingAncestor, Peers: view.Peers, PeersAgreeNothingNewer: view.Agree,
 		})
 		synced, reason := n.health.Synced()
-		n.observer.SyncState(telemetry.SyncState{Synced: synced, Reason: reason, Distance: view.Distance})
+		n.bus.Report(events.SyncState{Synced: synced, Reason: reason, Distance: view.Distance})
 		select {
 		case <-newer:
 		case <-view.Outdated():
@@ -400,8 +404,8 @@ func (n *Node) watchHealth(ctx context.Context) error {
 }
 
 // slotEnds writes the line of the slot.
-func (n *Node) slotEnds(s telemetry.SlotSummary) {
+func (n *Node) slotEnds(s events.SlotSummary) {
 	s.Synced, _ = n.health.Synced()
 	s.Peers = len(n.network.Peers())
-	n.observer.SlotSummary(s)
+	n.bus.Report(s)
 }

@@ -15,9 +15,10 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
+	"github.com/leanEthereum/leanspec-node/internal/metrics/metricstest"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -80,7 +81,7 @@ func (w *world) start(t testing.TB, keys []config.ValidatorKeys, isAggregator bo
 		t.Fatal(err)
 	}
 	lines := &lines{new: make(chan struct{}, 1)}
-	log, _ := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelInfo, Writer: lines})
+	log, _ := logging.New(logging.Options{Level: slog.LevelInfo, Writer: lines})
 	cfg := Config{
 		Version: "test", NodeID: fmt.Sprint(len(w.nodes)), Genesis: w.genesis, Keys: keys, Scheme: w.scheme, IsAggregator: isAggregator,
 		NodeKey: nodeKey, Listen: "/ip4/127.0.0.1/udp/0/quic-v1", NetworkName: "test", Committees: 1,
@@ -155,7 +156,7 @@ func (w *world) slot(t testing.TB, slot lstar.Slot) {
 	t.Helper()
 	for i := range lstar.Interval(lstar.IntervalsPerSlot) {
 		at := slot.Interval() + i
-		aggregations := telemetrytest.Sum(t, w.nodes[0].metrics, "leanspec_duties_total", telemetry.DutyAggregation)
+		aggregations := metricstest.Sum(t, w.nodes[0].metrics, "leanspec_duties_total", events.DutyAggregation)
 		w.clock.Advance(w.nodes[0].clock.StartOf(at).Sub(w.clock.Now()))
 		for _, n := range w.nodes {
 			await(t, n, fmt.Sprintf("interval %d", at), func(s *lstar.Snapshot) bool { return s.Time >= at })
@@ -173,7 +174,7 @@ func (w *world) slot(t testing.TB, slot lstar.Slot) {
 				}
 			}
 		case i == 2: // the proofs are made outside of the chain's owner
-			for end := time.Now().Add(30 * time.Second); telemetrytest.Sum(t, w.nodes[0].metrics, "leanspec_duties_total", telemetry.DutyAggregation) == aggregations; runtime.Gosched() {
+			for end := time.Now().Add(30 * time.Second); metricstest.Sum(t, w.nodes[0].metrics, "leanspec_duties_total", events.DutyAggregation) == aggregations; runtime.Gosched() {
 				if time.Now().After(end) {
 					t.Fatalf("slot %d: the aggregation does not end", slot)
 				}
@@ -188,7 +189,7 @@ func accepted(t testing.TB, n *Node) int { return metric(t, n, "lean_attestation
 // metric returns the sum of the series of a metric.
 func metric(t testing.TB, n *Node, name string) int {
 	t.Helper()
-	return int(telemetrytest.Sum(t, n.metrics, name))
+	return int(metricstest.Sum(t, n.metrics, name))
 }
 
 // TestNodes: two nodes in one process find each other, exchange blocks and votes,

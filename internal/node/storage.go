@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
 	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // chainFolder is the folder of the database in the data folder.
@@ -44,9 +44,9 @@ func openChain(ctx context.Context, cfg *Config, crypto lstar.Crypto, now clock.
 		_ = db.Close()
 		return nil, nil, nil, err
 	}
-	log.Info("storage ready", "folder", filepath.Join(cfg.DataDir, chainFolder), telemetry.Slot(uint64(store.Head().Slot)),
-		telemetry.Root(store.Head().Root), "justified_slot", uint64(store.LatestJustified().Slot), "finalized_slot", uint64(store.LatestFinalized().Slot),
-		telemetry.Duration(time.Since(started)))
+	log.Info("storage ready", "folder", filepath.Join(cfg.DataDir, chainFolder), logging.Slot(store.Head().Slot),
+		logging.Root(store.Head().Root), "justified_slot", uint64(store.LatestJustified().Slot), "finalized_slot", uint64(store.LatestFinalized().Slot),
+		logging.Duration(time.Since(started)))
 	return store, db, db, nil
 }
 
@@ -66,13 +66,13 @@ func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypt
 	head := store.Head().Slot
 	if head+p2p.MinSlotsForBlockRequests >= now.Slot() {
 		if cfg.CheckpointSyncURL != "" {
-			log.Info("resuming from the data folder, the checkpoint is not needed", telemetry.Slot(uint64(head)))
+			log.Info("resuming from the data folder, the checkpoint is not needed", logging.Slot(head))
 		}
 		return store, nil
 	}
 	if cfg.CheckpointSyncURL == "" {
 		log.Warn("the chain in the data folder is older than what peers serve: start with --checkpoint-sync-url instead",
-			telemetry.Slot(uint64(head)), "oldest_served_slot", uint64(now.Slot()-p2p.MinSlotsForBlockRequests))
+			logging.Slot(head), "oldest_served_slot", uint64(now.Slot()-p2p.MinSlotsForBlockRequests))
 		return store, nil
 	}
 	// Older, but maybe all there is: a whole network can have been down.
@@ -82,14 +82,14 @@ func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypt
 		return nil, ctx.Err()
 	case err != nil:
 		log.Warn("the chain in the data folder is older than what peers serve, and the checkpoint cannot be had: resuming what is there",
-			telemetry.Slot(uint64(head)), telemetry.Err(err))
+			logging.Slot(head), logging.Err(err))
 		return store, nil
 	case newer.Head().Slot <= head:
-		log.Info("resuming from the data folder, the checkpoint is not newer", telemetry.Slot(uint64(head)), "checkpoint_slot", uint64(newer.Head().Slot))
+		log.Info("resuming from the data folder, the checkpoint is not newer", logging.Slot(head), "checkpoint_slot", uint64(newer.Head().Slot))
 		return store, nil
 	}
 	log.Warn("the chain in the data folder is older than what peers serve, and is replaced by the checkpoint",
-		telemetry.Slot(uint64(head)), "checkpoint_slot", uint64(newer.Head().Slot))
+		logging.Slot(head), "checkpoint_slot", uint64(newer.Head().Slot))
 	return newer, db.Init(state, block)
 }
 

@@ -11,11 +11,11 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -86,7 +86,7 @@ func TestOpenChain(t *testing.T) {
 			}()
 		}
 		lines := new(bytes.Buffer)
-		log, _ := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelInfo, Writer: lines})
+		log, _ := logging.New(logging.Options{Level: slog.LevelInfo, Writer: lines})
 		store, _, db, err := openChain(t.Context(), &cfg, crypto, now, log)
 		if err != nil {
 			t.Fatalf("%s: %v", step.name, err)

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/health"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 const (
@@ -32,7 +32,7 @@ func (n *Node) pulse(name string, limit time.Duration) *health.Pulse {
 
 // watchLoops writes a line when a loop is stuck, and when none is any more.
 func (n *Node) watchLoops(ctx context.Context) error {
-	w := watchdog{log: telemetry.Component(n.cfg.Log, "node"), live: n.health.Live, last: time.Now()}
+	w := watchdog{log: logging.Component(n.cfg.Log, "node"), live: n.health.Live, last: time.Now()}
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	for {
@@ -70,8 +70,8 @@ func (w *watchdog) look(at time.Time) {
 	w.stuck = now
 	switch {
 	case now != nil && before == nil:
-		w.log.Error("a part of the node is stuck", telemetry.Err(now),
-			telemetry.Advice("is the disk of the data folder slow or hung? If it does not end, restart the node: nothing that was shown is lost"))
+		w.log.Error("a part of the node is stuck", logging.Err(now),
+			logging.Advice("is the disk of the data folder slow or hung? If it does not end, restart the node: nothing that was shown is lost"))
 	case now == nil && before != nil:
 		w.log.Info("the node goes on", "was", before.Error())
 	}

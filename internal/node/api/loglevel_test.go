@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 func TestLogLevel(t *testing.T) {
@@ -37,11 +37,11 @@ func TestLogLevel(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			log, control := telemetry.NewLogger(telemetry.LogOptions{Writer: &out})
+			log, control := logging.New(logging.Options{Writer: &out})
 			if _, _, err := control.SetLogLevel("info,p2p=warn"); err != nil {
 				t.Fatal(err)
 			}
-			h := api.WithLogLevel(api.Handler(newBackend(t), http.NotFoundHandler()), control, telemetry.Component(log, "api"))
+			h := api.WithLogLevel(api.Handler(newBackend(t), http.NotFoundHandler()), control, logging.Component(log, "api"))
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest(tt.method, path, strings.NewReader(tt.body)))
 			if w.Code != tt.status || !strings.HasPrefix(w.Body.String(), tt.want) {
@@ -60,8 +60,8 @@ func TestLogLevel(t *testing.T) {
 		})
 	}
 	// The routes beside it answer as before.
-	_, control := telemetry.NewLogger(telemetry.LogOptions{})
-	log, _ := telemetry.NewLogger(telemetry.LogOptions{})
+	_, control := logging.New(logging.Options{})
+	log, _ := logging.New(logging.Options{})
 	h := api.WithLogLevel(api.Handler(newBackend(t), http.NotFoundHandler()), control, log)
 	for path, want := range map[string]int{"/lean/v0/health": 200, "/lean/v0/admin/nothing": 404, "/": 404} {
 		w := httptest.NewRecorder()

@@ -12,10 +12,11 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -75,13 +76,13 @@ func BenchmarkImportBlock(b *testing.B) {
 	}
 
 	log := slog.New(slog.DiscardHandler)
-	run := func(observer *telemetry.Observer) time.Duration {
+	run := func(bus *events.Bus) time.Duration {
 		store, verifier := newStore()
 		end := time.Unix(genesis, 0).Add(blocks * 4 * time.Second)
 		c := New(Config{
-			Store: store, Storage: storage.NewMemory(store.Head(), &lstar.SignedBlock{Block: *lstar.GenesisBlock(state)}), Verifier: verifier, Log: log, Observer: observer,
+			Store: store, Storage: storage.NewMemory(store.Head(), &lstar.SignedBlock{Block: *lstar.GenesisBlock(state)}), Verifier: verifier, Log: log, Bus: bus,
 			Clock:     clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: clocktest.New(end)},
-			OnSlotEnd: func(telemetry.SlotSummary) {},
+			OnSlotEnd: func(events.SlotSummary) {},
 		})
 		ctx, cancel := context.WithCancel(b.Context())
 		done := make(chan error, 1)
@@ -95,7 +96,7 @@ func BenchmarkImportBlock(b *testing.B) {
 		}
 		started := time.Now()
 		for _, block := range made {
-			if err := c.ImportBlock(ctx, block, Origin{Gossip: true, PeerID: "peer"}); err != nil {
+			if err := c.ImportBlock(ctx, block, Origin{Gossip: true, Peer: "peer"}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -106,12 +107,12 @@ func BenchmarkImportBlock(b *testing.B) {
 		}
 		return took
 	}
-	live, _ := telemetry.NewLogger(telemetry.LogOptions{Format: telemetry.FormatJSON, Writer: io.Discard})
-	observer := telemetry.NewObserver(nil, live)
+	live, _ := logging.New(logging.Options{Format: logging.FormatJSON, Writer: io.Discard})
+	bus := events.NewBus(logging.Events(live))
 	// In turns, so that what else the machine does befalls both.
 	var with, without []time.Duration
 	for b.Loop() {
-		with = append(with, run(observer))
+		with = append(with, run(bus))
 		without = append(without, run(nil))
 	}
 	slices.Sort(with)
@@ -187,7 +188,7 @@ func benchmarkVotes(b *testing.B, scheme *xmss.Scheme) {
 		c := New(Config{
 			Store: store, Storage: storage.NewMemory(store.Head(), &lstar.SignedBlock{Block: *lstar.GenesisBlock(state)}), Verifier: verifier, Log: log, IsAggregator: true,
 			Clock:     clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: clocktest.New(time.Unix(genesis+4, 0).Add(time.Second))},
-			OnSlotEnd: func(telemetry.SlotSummary) {},
+			OnSlotEnd: func(events.SlotSummary) {},
 		})
 		ctx, cancel := context.WithCancel(b.Context())
 		done := make(chan error, 1)
@@ -217,7 +218,7 @@ func benchmarkVotes(b *testing.B, scheme *xmss.Scheme) {
 				for i := sender; i < len(encoded); i += senders {
 					vote, err := lstar.DecodeSignedAttestation(encoded[i], scheme)
 					if err == nil {
-						err = c.AddAttestation(ctx, vote, Origin{Gossip: true, PeerID: "peer"})
+						err = c.AddAttestation(ctx, vote, Origin{Gossip: true, Peer: "peer"})
 					}
 					if err != nil {
 						b.Error(err)

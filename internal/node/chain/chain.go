@@ -18,10 +18,11 @@ import (
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/prover"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // queueSize bounds the requests that wait for the owner; who comes later waits
@@ -40,7 +41,7 @@ type Config struct {
 	Store    *lstar.Store // the chain takes it over
 	Verifier *Verifier    // of the store's proofs and signatures
 	Clock    clock.Clock
-	Observer *telemetry.Observer
+	Bus      *events.Bus
 	Log      *slog.Logger
 	// Storage may be nil: the chain is in memory then, and gone with the process.
 	Storage Storage
@@ -50,7 +51,7 @@ type Config struct {
 	// block, and several goroutines call it.
 	PublishAggregates func([]*lstar.SignedAggregatedAttestation)
 	// OnSlotEnd is called by the owner with a summary of each slot. It must not block.
-	OnSlotEnd func(telemetry.SlotSummary)
+	OnSlotEnd func(events.SlotSummary)
 	// Pulse beats with every turn of the owner. It may be nil.
 	Pulse *health.Pulse
 }
@@ -114,9 +115,9 @@ func New(cfg Config) *Chain {
 }
 
 // Queues returns what waits here for something else.
-func (c *Chain) Queues() []telemetry.Queue {
-	return []telemetry.Queue{{
-		Name: telemetry.QueueChainRequests, Capacity: queueSize, Length: func() int { return len(c.requests) },
+func (c *Chain) Queues() []events.Queue {
+	return []events.Queue{{
+		Name: events.QueueChainRequests, Capacity: queueSize, Length: func() int { return len(c.requests) },
 	}}
 }
 
@@ -137,7 +138,7 @@ func (c *Chain) IsAggregator() bool { return c.aggregator.Load() }
 func (c *Chain) SetAggregator(enabled bool) (previous bool) {
 	previous = c.aggregator.Swap(enabled)
 	if previous != enabled {
-		c.cfg.Observer.AggregatorRole(telemetry.AggregatorRole{Enabled: enabled})
+		c.cfg.Bus.Report(events.AggregatorRole{Enabled: enabled})
 	}
 	return previous
 }
@@ -149,10 +150,9 @@ func (c *Chain) Run(ctx context.Context) error {
 	defer close(c.stopped)
 	store := c.cfg.Store
 	c.cfg.Pulse.Beat()
-	c.cfg.Observer.AggregatorRole(telemetry.AggregatorRole{Enabled: c.IsAggregator()})
-	c.cfg.Observer.ChainLoaded(telemetry.ChainLoaded{
-		HeadSlot: uint64(c.shown.head.Slot), JustifiedSlot: uint64(c.shown.justified.Slot),
-		FinalizedSlot: uint64(c.shown.finalized.Slot), SafeTargetSlot: uint64(c.shown.safeTarget.Slot),
+	c.cfg.Bus.Report(events.AggregatorRole{Enabled: c.IsAggregator()})
+	c.cfg.Bus.Report(events.ChainLoaded{
+		Head: c.shown.head, Justified: c.shown.justified, Finalized: c.shown.finalized, SafeTarget: c.shown.safeTarget,
 	})
 
 	// The clock first: a store that is still at its anchor's slot would refuse what
@@ -241,7 +241,7 @@ func (c *Chain) do(ctx context.Context, f func(*lstar.Store)) error {
 func (c *Chain) begins(s *lstar.Store, i lstar.Interval) {
 	now := c.cfg.Clock.Now()
 	if !c.lastTick.IsZero() {
-		c.cfg.Observer.Tick(telemetry.Tick{Elapsed: now.Sub(c.lastTick)})
+		c.cfg.Bus.Report(events.Tick{Elapsed: now.Sub(c.lastTick)})
 	}
 	c.lastTick = now
 	c.tick(s, i)
@@ -271,8 +271,8 @@ func (c *Chain) advance(s *lstar.Store, to lstar.Interval) (late bool) {
 	c.reportSizes(s) // before the interval empties a pool
 	// The aggregation of interval 2 is not part of the tick, because it takes long.
 	if _, err := s.OnTick(to, false, false); err != nil {
-		c.cfg.Log.Error("tick failed", telemetry.Slot(uint64(to.Slot())), telemetry.Err(err),
-			telemetry.Advice("Please report this as a bug, with this line."))
+		c.cfg.Log.Error("tick failed", logging.Slot(to.Slot()), logging.Err(err),
+			logging.Advice("Please report this as a bug, with this line."))
 	}
 	return late
 }
@@ -294,7 +294,7 @@ func (c *Chain) publish(s *lstar.Store) error {
 		if err := c.cfg.Storage.Save(changes); err != nil {
 			return err
 		}
-		c.cfg.Observer.ChainSaved(telemetry.ChainSaved{Duration: time.Since(started)})
+		c.cfg.Bus.Report(events.ChainSaved{Duration: time.Since(started)})
 	}
 	c.show(s)
 	return nil

@@ -14,10 +14,12 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
+	"github.com/leanEthereum/leanspec-node/internal/metrics"
+	"github.com/leanEthereum/leanspec-node/internal/metrics/metricstest"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -26,7 +28,7 @@ const genesis = 1_000_000
 type fixture struct {
 	*Chain
 	fake    *clocktest.Fake
-	metrics *telemetry.Metrics
+	metrics *metrics.Metrics
 	crypto  lstar.Crypto
 	keys    []*xmss.SecretKey // attestation keys
 	props   []*xmss.SecretKey
@@ -77,7 +79,7 @@ func newFixtureAt(t *testing.T, validators int, start lstar.Interval, aggregator
 func newFixtureWith(t *testing.T, validators int, start lstar.Interval, aggregator bool, log *slog.Logger) *fixture {
 	t.Helper()
 	begin := clock.SlotClock{GenesisTime: genesis}.StartOf(start)
-	f := &fixture{fake: clocktest.New(begin), metrics: telemetry.NewMetrics(telemetry.Info{})}
+	f := &fixture{fake: clocktest.New(begin), metrics: metrics.New(metrics.Info{})}
 	list := make([]lstar.Validator, validators)
 	key := func() *xmss.SecretKey {
 		k, err := xmss.Test.GenerateKey(t.Context(), xmss.KeyGenOptions{NumActiveSlots: 32, Short: true})
@@ -102,8 +104,8 @@ func newFixtureWith(t *testing.T, validators int, start lstar.Interval, aggregat
 	f.storage = &disk{}
 	f.Chain = New(Config{
 		Store: store, Storage: f.storage, Verifier: verifier, Log: log,
-		Clock:    clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: f.fake},
-		Observer: telemetry.NewObserver(f.metrics, log), OnSlotEnd: func(telemetry.SlotSummary) { f.ended++ },
+		Clock: clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: f.fake},
+		Bus:   events.NewBus(f.metrics.Fold, logging.Events(log)), OnSlotEnd: func(events.SlotSummary) { f.ended++ },
 		IsAggregator: aggregator,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -239,13 +241,13 @@ func TestBlocks(t *testing.T) {
 	forged := *block
 	forged.Proof.Proof = append([]byte(nil), block.Proof.Proof...)
 	forged.Proof.Proof[len(forged.Proof.Proof)-4] ^= 1
-	wantReason(t, "forged proof", f.ImportBlock(t.Context(), &forged, Origin{PeerID: "p"}), lstar.InvalidBlockProof)
+	wantReason(t, "forged proof", f.ImportBlock(t.Context(), &forged, Origin{Peer: "p"}), lstar.InvalidBlockProof)
 	orphan := *block
 	orphan.Block.ParentRoot[0]++
-	wantReason(t, "unknown parent", f.ImportBlock(t.Context(), &orphan, Origin{PeerID: "p"}), lstar.UnknownParentBlock)
+	wantReason(t, "unknown parent", f.ImportBlock(t.Context(), &orphan, Origin{Peer: "p"}), lstar.UnknownParentBlock)
 	early := *block
 	early.Block.Slot = 4
-	wantReason(t, "far ahead", f.ImportBlock(t.Context(), &early, Origin{PeerID: "p"}), lstar.BlockTooFarInFuture)
+	wantReason(t, "far ahead", f.ImportBlock(t.Context(), &early, Origin{Peer: "p"}), lstar.BlockTooFarInFuture)
 
 	if err := f.ImportBlock(t.Context(), block, Origin{Own: true}); err != nil {
 		t.Fatalf("an honest block: %v", err)
@@ -296,7 +298,7 @@ func TestFingerprint(t *testing.T) {
 // metric returns the sum of the series of a metric that have all of the label values.
 func (f *fixture) metric(t *testing.T, name string, values ...string) float64 {
 	t.Helper()
-	return telemetrytest.Sum(t, f.metrics, name, values...)
+	return metricstest.Sum(t, f.metrics, name, values...)
 }
 
 // TestAggregationsAreCountedOnce: every slot whose aggregation began while the node
@@ -333,9 +335,9 @@ func TestAggregationsAreCountedOnce(t *testing.T) {
 				t.Errorf("the end of %d slots was reported, want %d", f.ended, tt.ended)
 			}
 			for outcome, want := range map[string]float64{
-				telemetry.OutcomeMade: 0, telemetry.OutcomeLate: 0, telemetry.OutcomeMissed: tt.missed, telemetry.OutcomeSkipped: tt.skipped,
+				events.OutcomeMade: 0, events.OutcomeLate: 0, events.OutcomeMissed: tt.missed, events.OutcomeSkipped: tt.skipped,
 			} {
-				if got := f.metric(t, "leanspec_duties_total", telemetry.DutyAggregation, outcome); got != want {
+				if got := f.metric(t, "leanspec_duties_total", events.DutyAggregation, outcome); got != want {
 					t.Errorf("%v aggregations %s, want %v", got, outcome, want)
 				}
 			}
@@ -427,12 +429,12 @@ func TestSlowProver(t *testing.T) {
 		t.Errorf("vote while a proof is being made: %v", err)
 	}
 	f.setTo(t, lstar.Slot(2).Interval()+2)
-	if got := f.metric(t, "leanspec_duties_total", telemetry.DutyAggregation, telemetry.OutcomeMissed, telemetry.ReasonProverBusy); got != 1 {
+	if got := f.metric(t, "leanspec_duties_total", events.DutyAggregation, events.OutcomeMissed, events.ReasonProverBusy); got != 1 {
 		t.Errorf("aggregations missed because of an earlier one = %v, want 1", got)
 	}
 	f.prover.mu.Unlock()
 	f.background.wg.Wait()
-	if got := f.metric(t, "leanspec_duties_total", telemetry.DutyAggregation, telemetry.OutcomeLate); got != 1 {
+	if got := f.metric(t, "leanspec_duties_total", events.DutyAggregation, events.OutcomeLate); got != 1 {
 		t.Errorf("late aggregations = %v, want 1", got)
 	}
 
@@ -624,13 +626,13 @@ func TestSavedBeforeShown(t *testing.T) {
 func TestSlotEndsOnce(t *testing.T) {
 	f := newFixture(t, 1)
 	f.stop()
-	var told []uint64
-	f.cfg.OnSlotEnd = func(s telemetry.SlotSummary) { told = append(told, s.Slot) }
+	var ended []lstar.Slot
+	f.cfg.OnSlotEnd = func(s events.SlotSummary) { ended = append(ended, s.Slot) }
 	for _, slot := range []lstar.Slot{0, 3, 3, 4} {
 		f.slotEnds(f.cfg.Store, slot)
 	}
-	if want := []uint64{0, 3, 4}; !slices.Equal(told, want) {
-		t.Errorf("told of the slots %d, want %d", told, want)
+	if want := []lstar.Slot{0, 3, 4}; !slices.Equal(ended, want) {
+		t.Errorf("slots that ended: %d, want %d", ended, want)
 	}
 }
 
@@ -652,8 +654,8 @@ func (w stalledWriter) Write(p []byte) (int, error) {
 // TestStalledLog: the owner answers while whoever reads the log does not, also when no more lines can wait.
 func TestStalledLog(t *testing.T) {
 	w := stalledWriter{make(chan struct{}, 1), make(chan struct{})}
-	sink := telemetry.NewSink(w)
-	log, control := telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelDebug, Writer: sink})
+	sink := logging.NewSink(w)
+	log, control := logging.New(logging.Options{Level: slog.LevelDebug, Writer: sink})
 	defer func() {
 		close(w.release)
 		if !sink.Flush(30 * time.Second) {

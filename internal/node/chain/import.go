@@ -6,15 +6,17 @@ import (
 	"errors"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
 // Origin is where a block or a vote comes from.
 type Origin struct {
-	Own    bool   // made by this node
-	Gossip bool   // it came unasked
-	PeerID string // that sent it, or empty
+	Own    bool    // made by this node
+	Gossip bool    // it came unasked
+	Peer   peer.ID // the sender, empty for this node
 }
 
 // laps measures the steps of the core, which has no clock.
@@ -40,9 +42,9 @@ func (c *Chain) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 	stages.Wait = max(0, stages.Elapsed-stages.Total-stages.Save)
 	var rejection *lstar.Rejection
 	if errors.As(err, &rejection) && !mayBecomeValid(rejection) {
-		c.cfg.Observer.BlockRejected(telemetry.BlockRejected{
-			Slot: uint64(b.Block.Slot), Root: root, Reason: string(rejection.Reason),
-			Own: from.Own, Gossip: from.Gossip, PeerID: from.PeerID, Err: err,
+		c.cfg.Bus.Report(events.BlockRejected{
+			Slot: b.Block.Slot, Root: root, Reason: string(rejection.Reason),
+			Own: from.Own, Gossip: from.Gossip, Peer: from.Peer, Err: err,
 		})
 	}
 	if err != nil {
@@ -52,11 +54,11 @@ func (c *Chain) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 	for i := range b.Block.Body.Attestations {
 		votes += b.Block.Body.Attestations[i].AggregationBits.Count()
 	}
-	c.cfg.Observer.BlockImported(telemetry.BlockImported{
-		Slot: uint64(b.Block.Slot), ProposerIndex: uint64(b.Block.ProposerIndex),
+	c.cfg.Bus.Report(events.BlockImported{
+		Slot: b.Block.Slot, ProposerIndex: b.Block.ProposerIndex,
 		Root: root, ParentRoot: b.Block.ParentRoot,
 		Attestations: len(b.Block.Body.Attestations), Participants: votes,
-		Slots: slots, Own: from.Own, Gossip: from.Gossip, PeerID: from.PeerID, Stages: stages,
+		Slots: slots, Own: from.Own, Gossip: from.Gossip, Peer: from.Peer, Stages: stages,
 		Delay: c.cfg.Clock.Now().Sub(c.cfg.Clock.StartOf(b.Block.Slot.Interval())),
 	})
 	return nil
@@ -81,7 +83,7 @@ func mayBecomeValid(r *lstar.Rejection) bool {
 	return false
 }
 
-func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Origin) (root lstar.Root, slots uint64, stages telemetry.Stages, err error) {
+func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Origin) (root lstar.Root, slots uint64, stages events.Stages, err error) {
 	if err := lstar.CheckBody(&b.Block.Body); err != nil {
 		return root, slots, stages, err
 	}
@@ -143,13 +145,13 @@ func (c *Chain) AddAttestation(ctx context.Context, a *lstar.SignedAttestation, 
 	var rejection *lstar.Rejection
 	switch {
 	case errors.As(err, &rejection) && !mayBecomeValid(rejection):
-		c.cfg.Observer.AttestationRejected(telemetry.AttestationRejected{
-			Slot: uint64(a.Data.Slot), Validator: uint64(a.ValidatorIndex), Reason: string(rejection.Reason),
-			Own: from.Own, Gossip: from.Gossip, PeerID: from.PeerID, Err: err, SignatureVerification: verification,
+		c.cfg.Bus.Report(events.AttestationRejected{
+			Slot: a.Data.Slot, Validator: a.ValidatorIndex, Reason: string(rejection.Reason),
+			Own: from.Own, Gossip: from.Gossip, Peer: from.Peer, Err: err, SignatureVerification: verification,
 		})
 	case err == nil:
-		c.cfg.Observer.AttestationAccepted(telemetry.AttestationAccepted{
-			Slot: uint64(a.Data.Slot), Validator: uint64(a.ValidatorIndex), PeerID: from.PeerID, Own: from.Own,
+		c.cfg.Bus.Report(events.AttestationAccepted{
+			Slot: a.Data.Slot, Validator: a.ValidatorIndex, Peer: from.Peer, Own: from.Own,
 			Duration: time.Since(started), SignatureVerification: verification,
 		})
 	}
@@ -185,14 +187,14 @@ func (c *Chain) AddAggregate(ctx context.Context, a *lstar.SignedAggregatedAttes
 	var rejection *lstar.Rejection
 	switch {
 	case errors.As(err, &rejection) && !mayBecomeValid(rejection):
-		c.cfg.Observer.AggregateRejected(telemetry.AggregateRejected{
-			Slot: uint64(a.Data.Slot), Reason: string(rejection.Reason),
-			Own: from.Own, Gossip: from.Gossip, PeerID: from.PeerID, Err: err,
+		c.cfg.Bus.Report(events.AggregateRejected{
+			Slot: a.Data.Slot, Reason: string(rejection.Reason),
+			Own: from.Own, Gossip: from.Gossip, Peer: from.Peer, Err: err,
 		})
 	case err == nil:
-		c.cfg.Observer.AggregateAccepted(telemetry.AggregateAccepted{
-			Slot: uint64(a.Data.Slot), Participants: a.Proof.Participants.Count(),
-			Own: from.Own, PeerID: from.PeerID, Duration: verification,
+		c.cfg.Bus.Report(events.AggregateAccepted{
+			Slot: a.Data.Slot, Participants: a.Proof.Participants.Count(),
+			Own: from.Own, Peer: from.Peer, Duration: verification,
 		})
 	}
 	return err

@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
 // maxRecovering bounds the imported blocks whose proofs are being recovered. Further
@@ -57,20 +58,20 @@ func (c *Chain) aggregate(s *lstar.Store, first, last lstar.Interval, late bool)
 	}
 	slot := lstar.Slot(before(last+1) - 1)
 	if !c.IsAggregator() {
-		c.aggregationDuty(slot, telemetry.OutcomeSkipped, telemetry.ReasonNotAggregator, n)
+		c.aggregationDuty(slot, events.OutcomeSkipped, events.ReasonNotAggregator, n)
 		return
 	}
 	if n > 1 { // the node was stopped or busy
-		c.aggregationDuty(slot-1, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, n-1)
+		c.aggregationDuty(slot-1, events.OutcomeMissed, events.ReasonClockSkipped, n-1)
 	}
 	tasks := s.AggregationTasks()
 	switch {
 	case late:
-		c.aggregationDuty(slot, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, 1)
+		c.aggregationDuty(slot, events.OutcomeMissed, events.ReasonClockSkipped, 1)
 	case len(tasks) == 0:
-		c.aggregationDuty(slot, telemetry.OutcomeSkipped, telemetry.ReasonNoSignatures, 1)
+		c.aggregationDuty(slot, events.OutcomeSkipped, events.ReasonNoSignatures, 1)
 	case c.aggregating:
-		c.aggregationDuty(slot, telemetry.OutcomeMissed, telemetry.ReasonProverBusy, 1)
+		c.aggregationDuty(slot, events.OutcomeMissed, events.ReasonProverBusy, 1)
 	default:
 		c.aggregating = true
 		c.background.run(func(ctx context.Context) { c.proveAggregates(ctx, slot, tasks) })
@@ -86,8 +87,8 @@ func (c *Chain) proveAggregates(ctx context.Context, slot lstar.Slot, tasks []*l
 		return // the chain stops
 	}
 	if err != nil {
-		c.cfg.Log.Warn("some votes could not be aggregated", telemetry.Slot(uint64(slot)), telemetry.Err(err),
-			telemetry.Advice("This node publishes no aggregate of these votes. If this repeats, please report it with this line."))
+		c.cfg.Log.Warn("some votes could not be aggregated", logging.Slot(slot), logging.Err(err),
+			logging.Advice("This node publishes no aggregate of these votes. If this repeats, please report it with this line."))
 	}
 	if c.do(ctx, func(s *lstar.Store) {
 		c.aggregating = false
@@ -99,24 +100,24 @@ func (c *Chain) proveAggregates(ctx context.Context, slot lstar.Slot, tasks []*l
 		return
 	}
 	for _, a := range made {
-		c.cfg.Observer.AggregateProduced(telemetry.AggregateProduced{
-			Slot: uint64(a.Data.Slot), Participants: a.Proof.Participants.Count(), Duration: took / time.Duration(len(made)),
+		c.cfg.Bus.Report(events.AggregateProduced{
+			Slot: a.Data.Slot, Participants: a.Proof.Participants.Count(), Duration: took / time.Duration(len(made)),
 		})
 	}
 	switch {
 	case err != nil:
-		c.aggregationDuty(slot, telemetry.OutcomeMissed, telemetry.ReasonAggregationFailed, 1)
+		c.aggregationDuty(slot, events.OutcomeMissed, events.ReasonAggregationFailed, 1)
 	case c.cfg.Clock.Interval() > slot.Interval()+aggregationInterval:
-		c.aggregationDuty(slot, telemetry.OutcomeLate, "", 1)
+		c.aggregationDuty(slot, events.OutcomeLate, "", 1)
 	default:
-		c.aggregationDuty(slot, telemetry.OutcomeMade, "", 1)
+		c.aggregationDuty(slot, events.OutcomeMade, "", 1)
 	}
 	c.publishAggregates(made)
 }
 
 func (c *Chain) aggregationDuty(slot lstar.Slot, outcome, reason string, count int) {
-	c.cfg.Observer.Duty(telemetry.Duty{
-		Duty: telemetry.DutyAggregation, Slot: uint64(slot), Outcome: outcome, Reason: reason, Count: count,
+	c.cfg.Bus.Report(events.DutyEnded{
+		Duty: events.DutyAggregation, Slot: slot, Outcome: outcome, Reason: reason, Count: count,
 	})
 }
 

@@ -2,7 +2,7 @@ package chain
 
 import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
 // view is the part of the store whose changes are reported.
@@ -14,24 +14,22 @@ func viewOf(s *lstar.Store) view {
 	return view{s.Head(), s.SafeTarget(), s.LatestJustified(), s.LatestFinalized()}
 }
 
-// report tells the observer what changed between two views.
+// report reports what changed between two views.
 func (c *Chain) report(before, now view) {
-	obs := c.cfg.Observer
+	bus := c.cfg.Bus
 	if now.head != before.head {
-		obs.HeadChanged(telemetry.HeadChanged{
-			OldRoot: before.head.Root, NewRoot: now.head.Root,
-			OldSlot: uint64(before.head.Slot), NewSlot: uint64(now.head.Slot),
-			ReorgDepth: c.cfg.Store.ReorgDepth(before.head.Root, now.head.Root),
+		bus.Report(events.HeadChanged{
+			Old: before.head, New: now.head, ReorgDepth: c.cfg.Store.ReorgDepth(before.head.Root, now.head.Root),
 		})
 	}
 	if now.safeTarget != before.safeTarget {
-		obs.SafeTarget(telemetry.SafeTarget{Slot: uint64(now.safeTarget.Slot), Root: now.safeTarget.Root})
+		bus.Report(events.SafeTarget{Checkpoint: now.safeTarget})
 	}
 	if now.justified != before.justified {
-		obs.Justified(telemetry.Justified{Slot: uint64(now.justified.Slot), Root: now.justified.Root})
+		bus.Report(events.Justified{Checkpoint: now.justified})
 	}
-	if now.finalized.Slot > before.finalized.Slot { // a reorganisation can lower it, which is no finalization
-		obs.Finalized(telemetry.Finalized{Slot: uint64(now.finalized.Slot), Root: now.finalized.Root})
+	if now.finalized.Slot > before.finalized.Slot { // a reorganisation can lower it, which is not a finalization
+		bus.Report(events.Finalized{Checkpoint: now.finalized})
 	}
 }
 
@@ -62,7 +60,7 @@ func (s *slotSummary) votes(slot lstar.Slot, n int) {
 
 func (c *Chain) reportSizes(s *lstar.Store) {
 	sizes := s.Sizes()
-	c.cfg.Observer.PoolSizes(telemetry.PoolSizes{
+	c.cfg.Bus.Report(events.PoolSizes{
 		AttestationSignatures: sizes.Signatures, NewPayloads: sizes.Pending, KnownPayloads: sizes.Known,
 		Blocks: sizes.Blocks, States: sizes.Blocks,
 	})
@@ -74,11 +72,9 @@ func (c *Chain) slotEnds(s *lstar.Store, slot lstar.Slot) {
 		return
 	}
 	c.summary.endSlot, c.summary.ended = slot, true
-	summary := telemetry.SlotSummary{
-		Slot: uint64(slot), HeadSlot: uint64(s.Head().Slot), HeadRoot: s.Head().Root,
-		JustifiedSlot: uint64(s.LatestJustified().Slot), FinalizedSlot: uint64(s.LatestFinalized().Slot),
-		SafeTargetSlot: uint64(s.SafeTarget().Slot),
-		BlockSeen:      c.summary.seen && c.summary.blockSlot == slot,
+	summary := events.SlotSummary{
+		Slot: slot, Head: s.Head(), Justified: s.LatestJustified(), Finalized: s.LatestFinalized(), SafeTarget: s.SafeTarget(),
+		BlockSeen: c.summary.seen && c.summary.blockSlot == slot,
 	}
 	if c.summary.voteSlot == slot {
 		summary.Votes = c.summary.count
@@ -100,7 +96,7 @@ func (c *Chain) reportFingerprint(s *lstar.Store, now lstar.Slot) {
 		return
 	}
 	at := (now - fingerprintAge) / fingerprintSlots * fingerprintSlots
-	c.cfg.Observer.Fingerprint(telemetry.Fingerprint{Root: canonicalAt(s, at)})
+	c.cfg.Bus.Report(events.Fingerprint{Root: canonicalAt(s, at)})
 }
 
 // canonicalAt returns the root of the canonical block at a slot, or the last

@@ -15,7 +15,7 @@ import (
 	"syscall"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
 // folder is the guard's folder in the data folder, lockName the file in it that Open
@@ -160,8 +160,8 @@ func (g *Guard) takeLocks(o *Options) error {
 			return &config.Error{File: path, Err: err,
 				Problem: "in use by another process" + held.holder() + "; two nodes that sign with one key reveal it"}
 		case errors.Is(err, errNoLocks):
-			o.Log.Warn("key file cannot be locked", "file", path, telemetry.Err(err),
-				telemetry.Advice("Make sure that no other node uses this key. Two nodes that sign with one key reveal it."))
+			o.Log.Warn("key file cannot be locked", "file", path, logging.Err(err),
+				logging.Advice("Make sure that no other node uses this key. Two nodes that sign with one key reveal it."))
 		case err != nil:
 			return fileError(path, err)
 		}
@@ -327,7 +327,7 @@ func (k *Key) load(l *loading) error {
 		default:
 			if _, warned := l.unwritable.LoadOrStore(dir, true); !warned {
 				l.Log.Warn("folder of the keys is not writable", "keys", dir, "data_dir", l.DataDir,
-					telemetry.Advice("Keep the data folder: it has the only record of what the keys have signed."))
+					logging.Advice("Keep the data folder: it has the only record of what the keys have signed."))
 			}
 		}
 	}
@@ -341,12 +341,12 @@ func (c *recordCopy) logRepair(log *slog.Logger, merged Record, other recordCopy
 	switch {
 	case c.torn:
 		log.Warn("record of signatures was damaged", "file", c.path,
-			telemetry.Advice("A power cut can damage one of its two cells. Nothing to do: the node has rewritten it and does not sign slots that the damaged cell may have held."))
+			logging.Advice("A power cut can damage one of its two cells. Nothing to do: the node has rewritten it and does not sign slots that the damaged cell may have held."))
 	// A crash between two writes leaves one copy one write behind.
 	case c.found && c.record != merged && other.sequence > c.sequence+1:
 		log.Warn("record of signatures was behind its copy",
 			"file", c.path, "record", c.record.String(), "copy", other.path, "copy_record", other.record.String(),
-			telemetry.Advice("The node uses the higher record. Never restore records of signatures from a backup."))
+			logging.Advice("The node uses the higher record. Never restore records of signatures from a backup."))
 	case !c.found && other.found:
 		log.Info("missing record of signatures was restored from its copy", "file", c.path, "copy", other.path)
 	}
@@ -363,12 +363,12 @@ func (f recordFile) probe(fsys FS) error {
 
 // report logs the record of the key, and warns if it is ahead of the clock.
 func (k *Key) report(l *loading) {
-	log := l.Log.With(telemetry.Validator(k.Validator), "role", k.Role.String())
+	log := l.Log.With(logging.Validator(k.Validator), "role", k.Role.String())
 	log.Debug("key", "record", k.record.String(), "file", k.files[0].path)
 	if k.record.Kind != Unused && (!l.begun || k.record.Slot > l.slot) && k.record != l.closed() {
 		log.Warn("key has signed a future slot and does not sign until that slot is over",
-			telemetry.Slot(l.slot), "signed_slot", k.record.Slot, "next_slot", k.record.Slot+1,
-			telemetry.Advice("Check that the clock is not behind. If the keys are from an earlier network, make new ones with genesis --force."))
+			logging.Slot(l.slot), "signed_slot", k.record.Slot, "next_slot", k.record.Slot+1,
+			logging.Advice("Check that the clock is not behind. If the keys are from an earlier network, make new ones with genesis --force."))
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 const (
@@ -80,7 +80,7 @@ func (n *Network) request(ctx context.Context, id peer.ID, protocolID protocol.I
 	defer cancel()
 	started := n.now()
 	err := n.exchange(own, id, protocolID, limit, payload, hear)
-	n.requested(ctx, protocolID, telemetry.DirectionOutbound, requestResult(own, nil, err), n.now().Sub(started))
+	n.requested(ctx, protocolID, events.DirectionOutbound, requestResult(own, nil, err), n.now().Sub(started))
 	switch {
 	case err == nil:
 		return nil
@@ -108,13 +108,13 @@ func requestResult(ctx context.Context, refused *refusal, err error) string {
 	var answer *ResponseError
 	switch {
 	case err == nil && refused == nil:
-		return telemetry.ResultSuccess
+		return events.ResultSuccess
 	case refused != nil || errors.As(err, &answer) || errors.Is(err, multistream.ErrNotSupported[protocol.ID]{}):
-		return telemetry.ResultRefused
+		return events.ResultRefused
 	case ctx.Err() == context.DeadlineExceeded || isTimeout(err):
-		return telemetry.ResultTimeout
+		return events.ResultTimeout
 	}
-	return telemetry.ResultError
+	return events.ResultError
 }
 
 // requested reports the end of a request, unless it is we who gave it up.
@@ -123,11 +123,11 @@ func (n *Network) requested(ctx context.Context, id protocol.ID, direction, resu
 		return
 	}
 	name := map[protocol.ID]string{
-		wire.StatusProtocol:        telemetry.RequestStatus,
-		wire.BlocksByRootProtocol:  telemetry.RequestBlocksByRoot,
-		wire.BlocksByRangeProtocol: telemetry.RequestBlocksByRange,
+		wire.StatusProtocol:        events.RequestStatus,
+		wire.BlocksByRootProtocol:  events.RequestBlocksByRoot,
+		wire.BlocksByRangeProtocol: events.RequestBlocksByRange,
 	}[id]
-	n.observer.Request(telemetry.Request{Protocol: name, Direction: direction, Result: result, Duration: took})
+	n.bus.Report(events.RequestEnded{Protocol: name, Direction: direction, Result: result, Duration: took})
 }
 
 func (n *Network) exchange(ctx context.Context, id peer.ID, protocolID protocol.ID, limit int, payload []byte,

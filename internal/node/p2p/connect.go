@@ -20,7 +20,8 @@ import (
 	madns "github.com/multiformats/go-multiaddr-dns"
 	"github.com/quic-go/quic-go"
 
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
 const (
@@ -53,9 +54,9 @@ func (n *Network) notifiee() network.Notifiee {
 func (n *Network) connected(conn network.Conn) {
 	defer n.links.setUp(conn)
 	c, first := n.peers.add(conn)
-	n.observer.PeerConnection(telemetry.PeerConnection{
-		PeerID: c.id.String(), Address: conn.RemoteMultiaddr().String(),
-		Direction: direction(conn), Result: telemetry.ResultSuccess, Further: !first,
+	n.bus.Report(events.PeerConnection{
+		Peer: c.id, Address: conn.RemoteMultiaddr().String(),
+		Direction: direction(conn), Result: events.ResultSuccess, Further: !first,
 	})
 	if first {
 		n.arrivals.Add(1)
@@ -76,8 +77,8 @@ func (n *Network) disconnected(conn network.Conn) {
 		return
 	}
 	reason, detail := disconnectReason(conn, c.closingReason())
-	n.observer.PeerDisconnection(telemetry.PeerDisconnection{
-		PeerID: c.id.String(), Direction: direction(conn), Reason: reason, Detail: detail, Further: !last,
+	n.bus.Report(events.PeerDisconnection{
+		Peer: c.id, Direction: direction(conn), Reason: reason, Detail: detail, Further: !last,
 	})
 	if last {
 		n.left(c)
@@ -106,7 +107,7 @@ func (n *Network) warnIfAlone(ctx context.Context, arrivals uint64) {
 	case <-time.After(n.aloneAfter):
 	}
 	if n.peers.len() == 0 && n.arrivals.Load() == arrivals {
-		n.log.Warn("no peers left", "seconds_without", n.aloneAfter.Seconds(), telemetry.Advice("Check the network and the UDP port of --listen. "+
+		n.log.Warn("no peers left", "seconds_without", n.aloneAfter.Seconds(), logging.Advice("Check the network and the UDP port of --listen. "+
 			"A node with validators that has no peers builds a chain of its own."))
 	}
 }
@@ -124,15 +125,15 @@ func disconnectReason(conn network.Conn, closing string) (reason, detail string)
 	var handshake *quic.HandshakeTimeoutError
 	switch {
 	case closing != "":
-		return telemetry.DisconnectLocalClose, closing
+		return events.DisconnectLocalClose, closing
 	case errors.As(cause, &idle) || errors.As(cause, &handshake):
-		return telemetry.DisconnectTimeout, cause.Error()
+		return events.DisconnectTimeout, cause.Error()
 	case errors.As(cause, &closed) && closed.Remote:
-		return telemetry.DisconnectRemoteClose, closed.ErrorMessage
+		return events.DisconnectRemoteClose, closed.ErrorMessage
 	case closed != nil || cause == nil || errors.Is(cause, context.Canceled):
-		return telemetry.DisconnectLocalClose, ""
+		return events.DisconnectLocalClose, ""
 	default:
-		return telemetry.DisconnectError, cause.Error()
+		return events.DisconnectError, cause.Error()
 	}
 }
 
@@ -140,7 +141,7 @@ func disconnectReason(conn network.Conn, closing string) (reason, detail string)
 // to part.
 func (n *Network) exchangeStatus(ctx context.Context, id peer.ID) {
 	if _, err := n.Status(ctx, id); err != nil && ctx.Err() == nil {
-		n.log.Debug("no agreement on status", telemetry.Peer(id.String()), telemetry.Err(err))
+		n.log.Debug("no agreement on status", logging.Peer(id), logging.Err(err))
 	}
 }
 
@@ -200,20 +201,20 @@ func (n *Network) keepBootnode(ctx context.Context, b Bootnode) {
 		} else if errors.Is(err, errSelf) {
 			return
 		} else if ctx.Err() == nil && b.ID != n.host.ID() && !errors.Is(err, errTwin) {
-			result := telemetry.ResultError
+			result := events.ResultError
 			if isTimeout(err) {
-				result = telemetry.ResultTimeout
+				result = events.ResultTimeout
 			}
-			n.observer.PeerConnection(telemetry.PeerConnection{
-				PeerID: b.ID.String(), Address: b.Addr.String(),
-				Direction: telemetry.DirectionOutbound, Result: result, Err: err,
+			n.bus.Report(events.PeerConnection{
+				Peer: b.ID, Address: b.Addr.String(),
+				Direction: events.DirectionOutbound, Result: result, Err: err,
 			})
 			// Nodes that start together do not find each other at once.
 			if !warned && n.now().Sub(lost) >= bootnodePatience {
 				warned = true
-				n.log.Warn("bootnode cannot be reached", telemetry.Peer(b.ID.String()), "address", b.Addr.String(),
-					"seconds_without", int(n.now().Sub(lost).Seconds()), telemetry.Err(err),
-					telemetry.Advice("Check that the bootnode is running, that its address is right, and that UDP is open between the two. The node keeps trying."))
+				n.log.Warn("bootnode cannot be reached", logging.Peer(b.ID), "address", b.Addr.String(),
+					"seconds_without", int(n.now().Sub(lost).Seconds()), logging.Err(err),
+					logging.Advice("Check that the bootnode is running, that its address is right, and that UDP is open between the two. The node keeps trying."))
 			}
 		}
 		// Nodes that start or lose each other together should not dial together.
@@ -380,5 +381,5 @@ func (n *Network) isOwn(addr ma.Multiaddr) bool {
 }
 
 func (n *Network) reportTwin(addr ma.Multiaddr) {
-	n.observer.DuplicateIdentity(telemetry.DuplicateIdentity{PeerID: n.host.ID().String(), Address: addr.String()})
+	n.bus.Report(events.DuplicateIdentity{Peer: n.host.ID(), Address: addr.String()})
 }

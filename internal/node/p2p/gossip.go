@@ -16,8 +16,8 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // Parameters of the mesh.
@@ -81,7 +81,7 @@ func (n *Network) inspect(blockTopic string) func(peer.ID, *pubsub.RPC) error {
 			c.subscribe(rpc.GetSubscriptions())
 			return nil
 		}
-		n.observer.QueueDropped(telemetry.QueueDropped{Queue: telemetry.QueueGossip})
+		n.bus.Report(events.QueueDropped{Queue: events.QueueGossip})
 		return errTooManyBlocks
 	}
 }
@@ -193,9 +193,9 @@ func (n *Network) validator(kind wire.TopicKind) pubsub.ValidatorEx {
 		defer n.wg.Done()
 		n.validating[kind].Add(1)
 		defer n.validating[kind].Add(-1)
-		n.observer.GossipReceived(telemetry.GossipReceived{Kind: string(kind), Bytes: len(m.GetData())})
+		n.bus.Report(events.GossipReceived{Kind: string(kind), Bytes: len(m.GetData())})
 		verdict, err := n.judge(ctx, kind, from, m.GetData())
-		n.observer.GossipJudged(telemetry.GossipJudged{Kind: string(kind), Verdict: verdict.String(), Undecodable: err != nil})
+		n.bus.Report(events.GossipJudged{Kind: string(kind), Verdict: verdict.String(), Undecodable: err != nil})
 		switch {
 		case err != nil:
 			n.weighedFault(from, relayedFault, "gossip: bytes that are no "+string(kind), err)
@@ -291,7 +291,7 @@ type tracer struct {
 func (t *tracer) RejectMessage(m *pubsub.Message, reason string) {
 	switch reason {
 	case pubsub.RejectValidationQueueFull, pubsub.RejectValidationThrottled:
-		t.n.observer.QueueDropped(telemetry.QueueDropped{Queue: telemetry.QueueGossip})
+		t.n.bus.Report(events.QueueDropped{Queue: events.QueueGossip})
 	case pubsub.RejectUnexpectedSignature, pubsub.RejectUnexpectedAuthInfo:
 		t.n.fault(m.ReceivedFrom, "gossip: message is not anonymous", nil)
 	}
@@ -350,7 +350,7 @@ func (t *tracer) updateMesh(update func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	update()
-	t.n.observer.MeshPeers(telemetry.MeshPeers{Count: len(t.mesh), ByName: t.n.byName(maps.Keys(t.mesh))})
+	t.n.bus.Report(events.MeshPeers{Count: len(t.mesh), ByName: t.n.byName(maps.Keys(t.mesh))})
 }
 
 func (*tracer) Join(string)                                          {}

@@ -14,8 +14,8 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/metrics/metricstest"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -91,11 +91,11 @@ func TestGossipIsForwarded(t *testing.T) {
 		t.Errorf("the publisher judged %d messages, want none: they are its own", n)
 	}
 	eventually(t, "sizes in the metrics", func() bool {
-		return telemetrytest.Value(t, middle.metrics, "lean_gossip_block_size_bytes") == 1 &&
-			telemetrytest.Value(t, middle.metrics, "lean_gossip_attestation_size_bytes") == 1 &&
-			telemetrytest.Value(t, middle.metrics, "lean_gossip_aggregation_size_bytes") == 1
+		return metricstest.Value(t, middle.metrics, "lean_gossip_block_size_bytes") == 1 &&
+			metricstest.Value(t, middle.metrics, "lean_gossip_attestation_size_bytes") == 1 &&
+			metricstest.Value(t, middle.metrics, "lean_gossip_aggregation_size_bytes") == 1
 	})
-	if got := telemetrytest.Value(t, middle.metrics, "lean_gossip_mesh_peers"); got != 2 {
+	if got := metricstest.Value(t, middle.metrics, "lean_gossip_mesh_peers"); got != 2 {
 		t.Errorf("lean_gossip_mesh_peers is %v, want 2", got)
 	}
 	for _, n := range []*testNode{left, middle, right} { // before any stops, of which the others warn

@@ -33,8 +33,9 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/ports"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 const (
@@ -217,9 +218,9 @@ func (g gater) InterceptSecured(d network.Direction, id peer.ID, addrs network.C
 		return true
 	}
 	if d == network.DirInbound {
-		g.n.observer.PeerConnection(telemetry.PeerConnection{
-			PeerID: id.String(), Address: addrs.RemoteMultiaddr().String(),
-			Direction: telemetry.DirectionInbound, Result: telemetry.ResultError, Err: errBanned,
+		g.n.bus.Report(events.PeerConnection{
+			Peer: id, Address: addrs.RemoteMultiaddr().String(),
+			Direction: events.DirectionInbound, Result: events.ResultError, Err: errBanned,
 		})
 	}
 	return false
@@ -232,7 +233,7 @@ func (g gater) InterceptUpgraded(conn network.Conn) (bool, control.DisconnectRea
 // routeLogs sends what libp2p logs to the first logger that comes: libp2p has one
 // for the process, which it takes when it writes its first line. gossipsub has a
 // logger of its own, and is given libraryLogger. quic-go writes to package log,
-// which telemetry.RouteStandardLog takes care of.
+// which logging.RouteStandardLog takes care of.
 func routeLogs(log *slog.Logger) {
 	routeOnce.Do(func() {
 		gologshim.SetDefaultHandler(libraryLogger(log).Handler())
@@ -246,7 +247,7 @@ var routeOnce sync.Once
 
 // libraryLogger is the logger for libp2p.
 func libraryLogger(log *slog.Logger) *slog.Logger {
-	return slog.New(libraryHandler{telemetry.Component(log, "libp2p").Handler()})
+	return slog.New(libraryHandler{logging.Component(log, "libp2p").Handler()})
 }
 
 // libraryHandler passes on what libp2p logs, at debug: what it calls an error or

@@ -6,14 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
 // TestLibraryLines: what libp2p logs has its component, our keys, and the level
 // debug.
 func TestLibraryLines(t *testing.T) {
 	var out bytes.Buffer
-	log, control := telemetry.NewLogger(telemetry.LogOptions{Writer: &out})
+	log, control := logging.New(logging.Options{Writer: &out})
 	library := libraryLogger(log).With("logger", "swarm2")
 	say := func() string {
 		out.Reset()

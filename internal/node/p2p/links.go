@@ -13,7 +13,7 @@ import (
 	"github.com/multiformats/go-multistream"
 	"github.com/quic-go/quic-go"
 
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
 const (
@@ -215,7 +215,7 @@ func (n *Network) secondProcess(old, conn network.Conn) {
 	if old.RemoteMultiaddr().Equal(conn.RemoteMultiaddr()) {
 		return
 	}
-	n.observer.DuplicateIdentity(telemetry.DuplicateIdentity{
-		PeerID: conn.RemotePeer().String(), Address: conn.RemoteMultiaddr().String(), Other: old.RemoteMultiaddr().String(),
+	n.bus.Report(events.DuplicateIdentity{
+		Peer: conn.RemotePeer(), Address: conn.RemoteMultiaddr().String(), Other: old.RemoteMultiaddr().String(),
 	})
 }

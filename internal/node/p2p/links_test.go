@@ -20,9 +20,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/metrics/metricstest"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/leanspectest"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 )
 
 // cable carries UDP packets from one dialer to a node, until it is cut.
@@ -122,7 +122,7 @@ func TestPeerThatComesBack(t *testing.T) {
 	})
 	wantGossip(t, node, after)
 	wantGossip(t, after, node)
-	if got := telemetrytest.Value(t, node.metrics, "leanspec_duplicate_identity_total"); got != 0 {
+	if got := metricstest.Value(t, node.metrics, "leanspec_duplicate_identity_total"); got != 0 {
 		t.Errorf("leanspec_duplicate_identity_total = %v, want 0: the old process is gone", got)
 	}
 }
@@ -147,8 +147,8 @@ func TestCrossedDials(t *testing.T) {
 			if log := from.log.String(); strings.Count(log, `"msg":"peer connected"`) != 1 || strings.Contains(log, `"msg":"peer disconnected"`) {
 				t.Errorf("want one connection and no disconnection in the log:\n%s", log)
 			}
-			sum := telemetrytest.Value(t, from.metrics, "lean_peer_connection_events_total", "inbound", "success") +
-				telemetrytest.Value(t, from.metrics, "lean_peer_connection_events_total", "outbound", "success")
+			sum := metricstest.Value(t, from.metrics, "lean_peer_connection_events_total", "inbound", "success") +
+				metricstest.Value(t, from.metrics, "lean_peer_connection_events_total", "outbound", "success")
 			if sum != 1 {
 				t.Errorf("lean_peer_connection_events_total counts %v connections, want 1", sum)
 			}
@@ -211,7 +211,7 @@ func testLostSubscriptions(t *testing.T, dialable bool) {
 		conns := h.Network().ConnsToPeer(node.PeerID())
 		return len(conns) == 1 && (conns[0] != first) == dialable
 	})
-	if got := telemetrytest.Value(t, node.metrics, "leanspec_gossip_subscriptions_lost_total"); got != 1 {
+	if got := metricstest.Value(t, node.metrics, "leanspec_gossip_subscriptions_lost_total"); got != 1 {
 		t.Errorf("leanspec_gossip_subscriptions_lost_total = %v, want 1", got)
 	}
 }
@@ -247,7 +247,7 @@ func TestTwoProcessesWithOneIdentity(t *testing.T) {
 	conn := node.host.Network().ConnsToPeer(first.PeerID())[0]
 	second := startNode(t, same, dialing(node))
 	eventually(t, "the second to be seen", func() bool {
-		return telemetrytest.Value(t, node.metrics, "leanspec_duplicate_identity_total") > 0
+		return metricstest.Value(t, node.metrics, "leanspec_duplicate_identity_total") > 0
 	})
 	if log := node.log.String(); !strings.Contains(log, "two nodes have the same peer id") || !strings.Contains(log, `"advice":"Give each node its own node key`) {
 		t.Errorf("no warning with advice in the log:\n%s", log)
@@ -269,14 +269,14 @@ func TestOwnIdentityElsewhere(t *testing.T) {
 	second := startNode(t, func(cfg *Config, _ *testNode) { cfg.NodeKey = key }, dialing(first))
 	for _, n := range []*testNode{first, second} {
 		eventually(t, "the copied key to be seen", func() bool {
-			return telemetrytest.Value(t, n.metrics, "leanspec_duplicate_identity_total") > 0
+			return metricstest.Value(t, n.metrics, "leanspec_duplicate_identity_total") > 0
 		})
 		if log := n.log.String(); !strings.Contains(log, `"level":"warn","msg":"another node has the peer id of this node"`) {
 			t.Errorf("no warning in the log:\n%s", log)
 		}
 	}
 	second.stop()
-	before := telemetrytest.Value(t, first.metrics, "leanspec_duplicate_identity_total")
+	before := metricstest.Value(t, first.metrics, "leanspec_duplicate_identity_total")
 	bootnode, err := ParseBootnode(link.addr(first))
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +284,7 @@ func TestOwnIdentityElsewhere(t *testing.T) {
 	if _, err := first.dial(t.Context(), bootnode); !errors.Is(err, errSelf) {
 		t.Errorf("dialing itself gives %v, want %v", err, errSelf)
 	}
-	if got := telemetrytest.Value(t, first.metrics, "leanspec_duplicate_identity_total"); got != before {
+	if got := metricstest.Value(t, first.metrics, "leanspec_duplicate_identity_total"); got != before {
 		t.Errorf("leanspec_duplicate_identity_total = %v, want %v: the node met itself", got, before)
 	}
 }
@@ -302,14 +302,14 @@ func TestConnectionsOfLeanSpecsNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "a second connection", func() bool { return len(conns()) == 2 })
-	if got := telemetrytest.Value(t, node.metrics, "leanspec_duplicate_identity_total"); got != 0 {
+	if got := metricstest.Value(t, node.metrics, "leanspec_duplicate_identity_total"); got != 0 {
 		t.Errorf("leanspec_duplicate_identity_total = %v, want 0", got)
 	}
 	time.Sleep(yieldTimeout + 100*time.Millisecond) // longer than the node would take to close one
 	if now := conns(); len(now) != 2 || now[0] != first {
 		t.Errorf("connections are %v, want two, of which the first is %v", now, first)
 	}
-	sum := telemetrytest.Sum(t, node.metrics, "lean_peer_connection_events_total", "success")
+	sum := metricstest.Sum(t, node.metrics, "lean_peer_connection_events_total", "success")
 	if sum != 1 {
 		t.Errorf("lean_peer_connection_events_total counts %v connections, want 1: of a peer the first", sum)
 	}

@@ -26,8 +26,9 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/enr"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -69,8 +70,8 @@ type Config struct {
 	Handler Handler
 	// Observer takes what there is to count and log, Log what only libp2p has to
 	// say. Either may be nil.
-	Observer *telemetry.Observer
-	Log      *slog.Logger
+	Bus *events.Bus
+	Log *slog.Logger
 	// Version stands in the user agent.
 	Version string
 	// PeerNames are the names of peers in metrics, where they are known.
@@ -85,7 +86,7 @@ type Config struct {
 // PeerInfo describes a connected peer.
 type PeerInfo struct {
 	ID peer.ID
-	// Direction says who dialed: telemetry.DirectionInbound or DirectionOutbound.
+	// Direction says who dialed: events.DirectionInbound or DirectionOutbound.
 	Direction string
 	Address   string
 	Connected time.Time
@@ -97,7 +98,7 @@ type PeerInfo struct {
 // use. It implements Requester.
 type Network struct {
 	cfg        Config
-	observer   *telemetry.Observer
+	bus        *events.Bus
 	log        *slog.Logger
 	bootnodes  []Bootnode
 	started    time.Time
@@ -160,8 +161,8 @@ func New(cfg Config) (*Network, error) {
 	}
 	n := &Network{
 		cfg:        cfg,
-		observer:   cfg.Observer,
-		log:        telemetry.Component(cfg.Log, "p2p"),
+		bus:        cfg.Bus,
+		log:        logging.Component(cfg.Log, "p2p"),
 		started:    time.Now(),
 		now:        time.Now,
 		timeout:    requestTimeout,
@@ -184,8 +185,8 @@ func New(cfg Config) (*Network, error) {
 	for _, s := range cfg.Bootnodes {
 		bootnode, err := ParseBootnode(s)
 		if errors.Is(err, ErrNotQUIC) {
-			n.log.Warn("bootnode skipped", "address", s, telemetry.Err(err),
-				telemetry.Advice("This node only dials QUIC addresses. Ask for the QUIC address or the ENR of that bootnode."))
+			n.log.Warn("bootnode skipped", "address", s, logging.Err(err),
+				logging.Advice("This node only dials QUIC addresses. Ask for the QUIC address or the ENR of that bootnode."))
 			continue
 		}
 		if err != nil {
@@ -209,7 +210,7 @@ func New(cfg Config) (*Network, error) {
 	if len(cfg.Subnets) > 0 {
 		subnet = slices.Min(cfg.Subnets)
 	}
-	n.observer.AttestationCommittee(telemetry.AttestationCommittee{Subnet: subnet, Count: cfg.Committees})
+	n.bus.Report(events.AttestationCommittee{Subnet: subnet, Count: cfg.Committees})
 	return n, nil
 }
 
@@ -318,8 +319,8 @@ func (n *Network) ENR() string {
 		ForkDigest: enr.ForkDigest(n.cfg.NetworkName), IsAggregator: n.cfg.IsAggregator,
 	})
 	if err != nil {
-		n.log.Error("no node record", telemetry.Err(err),
-			telemetry.Advice("others cannot find this node by its ENR; give them its multiaddr, which is in p2p_addresses of /lean/v0/node/identity"))
+		n.log.Error("no node record", logging.Err(err),
+			logging.Advice("others cannot find this node by its ENR; give them its multiaddr, which is in p2p_addresses of /lean/v0/node/identity"))
 		return ""
 	}
 	return record.String()
@@ -345,14 +346,14 @@ func (n *Network) reachable() (best netip.Addr, port uint16) {
 }
 
 // Queues returns what waits here for something else.
-func (n *Network) Queues() []telemetry.Queue {
-	judged := func(name string, kind wire.TopicKind, capacity int) telemetry.Queue {
-		return telemetry.Queue{Name: name, Capacity: capacity, Length: func() int { return int(n.validating[kind].Load()) }}
+func (n *Network) Queues() []events.Queue {
+	judged := func(name string, kind wire.TopicKind, capacity int) events.Queue {
+		return events.Queue{Name: name, Capacity: capacity, Length: func() int { return int(n.validating[kind].Load()) }}
 	}
-	return []telemetry.Queue{
-		judged(telemetry.QueueValidatingBlocks, wire.TopicBlock, maxValidatingBlocks),
-		judged(telemetry.QueueValidatingAttestations, wire.TopicAttestation, min(maxValidating, maxValidatingVotes*int(n.cfg.Committees))),
-		judged(telemetry.QueueValidatingAggregates, wire.TopicAggregation, maxValidatingAggregates),
+	return []events.Queue{
+		judged(events.QueueValidatingBlocks, wire.TopicBlock, maxValidatingBlocks),
+		judged(events.QueueValidatingAttestations, wire.TopicAttestation, min(maxValidating, maxValidatingVotes*int(n.cfg.Committees))),
+		judged(events.QueueValidatingAggregates, wire.TopicAggregation, maxValidatingAggregates),
 	}
 }
 
@@ -375,7 +376,7 @@ func (n *Network) reportPeers() {
 	n.reporting.Lock()
 	defer n.reporting.Unlock()
 	ids := n.peers.ids()
-	n.observer.Peers(telemetry.Peers{Connected: len(ids), ByName: n.byName(slices.Values(ids))})
+	n.bus.Report(events.Peers{Connected: len(ids), ByName: n.byName(slices.Values(ids))})
 }
 
 // Peers describes the connected peers, ordered by id.
@@ -396,11 +397,11 @@ func (n *Network) fault(id peer.ID, reason string, err error) { n.weighedFault(i
 
 func (n *Network) weighedFault(id peer.ID, weight float64, reason string, err error) {
 	faults, banned := n.scores.fault(id, weight)
-	n.observer.PeerFault(telemetry.PeerFault{
-		PeerID: id.String(), Reason: reason, Faults: math.Round(faults*100) / 100, Err: err,
+	n.bus.Report(events.PeerFault{
+		Peer: id, Reason: reason, Faults: math.Round(faults*100) / 100, Err: err,
 	})
 	if banned {
-		n.observer.PeerBanned(telemetry.PeerBanned{PeerID: id.String(), Reason: reason})
+		n.bus.Report(events.PeerBanned{Peer: id, Reason: reason})
 		n.Disconnect(id, "banned: "+reason)
 	}
 }
@@ -414,14 +415,14 @@ func (n *Network) Disconnect(id peer.ID, reason string) {
 	// may be serving.
 	n.spawn(func(context.Context) {
 		if err := n.host.Network().ClosePeer(id); err != nil {
-			n.log.Debug("closing a connection failed", telemetry.Peer(id.String()), telemetry.Err(err))
+			n.log.Debug("closing a connection failed", logging.Peer(id), logging.Err(err))
 		}
 	})
 }
 
 func direction(conn network.Conn) string {
 	if conn.Stat().Direction == network.DirOutbound {
-		return telemetry.DirectionOutbound
+		return events.DirectionOutbound
 	}
-	return telemetry.DirectionInbound
+	return events.DirectionInbound
 }

@@ -20,7 +20,9 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/enr"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
+	"github.com/leanEthereum/leanspec-node/internal/metrics"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -134,7 +136,7 @@ func (h *fakeHandler) addChain(slots ...lstar.Slot) (chain []*lstar.SignedBlock)
 type testNode struct {
 	*Network
 	handler *fakeHandler
-	metrics *telemetry.Metrics
+	metrics *metrics.Metrics
 	log     *syncBuffer
 	stop    func()
 	// prepare is called before the network runs.
@@ -170,11 +172,11 @@ func newNodeKey(t testing.TB) *config.NodeKey {
 // startNode runs a network until the end of the test or until stop is called.
 func startNode(t testing.TB, change ...func(*Config, *testNode)) *testNode {
 	t.Helper()
-	node := &testNode{handler: newFakeHandler(), metrics: telemetry.NewMetrics(telemetry.Info{}), log: new(syncBuffer)}
-	log, _ := telemetry.NewLogger(telemetry.LogOptions{Format: telemetry.FormatJSON, Level: slog.LevelDebug, Writer: node.log})
+	node := &testNode{handler: newFakeHandler(), metrics: metrics.New(metrics.Info{}), log: new(syncBuffer)}
+	log, _ := logging.New(logging.Options{Format: logging.FormatJSON, Level: slog.LevelDebug, Writer: node.log})
 	cfg := Config{
 		NodeKey: newNodeKey(t), Listen: "/ip4/127.0.0.1/udp/0/quic-v1", Scheme: xmss.Test,
-		Handler: node.handler, Observer: telemetry.NewObserver(node.metrics, log), Log: log,
+		Handler: node.handler, Bus: events.NewBus(node.metrics.Fold, logging.Events(log)), Log: log,
 		NetworkName: DefaultNetworkName, StatusInterval: time.Hour,
 	}
 	for _, f := range change {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // Bounds on what peers may ask for. A request that finds no place is answered
@@ -116,7 +116,7 @@ func (n *Network) serve(outer context.Context, s network.Stream, id protocol.ID,
 	}
 	started := n.now()
 	refused, err := n.respond(ctx, c, s, limit, answer)
-	n.requested(outer, id, telemetry.DirectionInbound, requestResult(ctx, refused, err), n.now().Sub(started))
+	n.requested(outer, id, events.DirectionInbound, requestResult(ctx, refused, err), n.now().Sub(started))
 	if err == nil && refused != nil {
 		text := refused.text[:min(len(refused.text), wire.MaxErrorSize)]
 		_, err = s.Write(wire.AppendResponse(nil, refused.code, []byte(text)))

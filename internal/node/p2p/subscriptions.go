@@ -16,7 +16,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
 const (
@@ -99,7 +100,7 @@ func (n *Network) gossipWatch() (func(ctx context.Context), error) {
 			Peer: id, Conn: conns[0], Protocols: []protocol.ID{pubsub.GossipSubID_v12},
 		})
 		if err != nil {
-			n.log.Debug("no gossip with a peer", telemetry.Peer(id.String()), telemetry.Err(err))
+			n.log.Debug("no gossip with a peer", logging.Peer(id), logging.Err(err))
 		}
 	}
 	return func(ctx context.Context) {
@@ -199,12 +200,12 @@ func (n *Network) findForeign(peers []*connectedPeer) {
 		default:
 			foreign++
 			if c.gossip.reportForeign() {
-				n.observer.ForeignPeer(telemetry.ForeignPeer{PeerID: c.id.String(), Ours: n.topicNames(), Theirs: theirs})
+				n.bus.Report(events.ForeignPeer{Peer: c.id, Ours: n.topicNames(), Theirs: theirs})
 			}
 		}
 	}
 	n.isolated.Store(foreign > 0 && ours == 0)
-	n.observer.ForeignPeers(telemetry.ForeignPeers{Count: foreign})
+	n.bus.Report(events.ForeignPeers{Count: foreign})
 }
 
 // topicsOf returns the topics of a peer in order, and how many are of this network.
@@ -253,7 +254,7 @@ func (n *Network) common(topics map[string]bool) int {
 func (n *Network) resetGossip(c *connectedPeer) {
 	addrs := n.host.Peerstore().Addrs(c.id)
 	reset := len(addrs) > 0 && n.resets.allow(c.id, n.now())
-	n.observer.SubscriptionsLost(telemetry.SubscriptionsLost{PeerID: c.id.String(), Reset: reset})
+	n.bus.Report(events.SubscriptionsLost{Peer: c.id, Reset: reset})
 	if !reset {
 		return
 	}
@@ -268,7 +269,7 @@ func (n *Network) resetGossip(c *connectedPeer) {
 		defer cancel()
 		err := n.host.Connect(ctx, peer.AddrInfo{ID: c.id, Addrs: addrs})
 		if err != nil && !errors.Is(err, context.Canceled) {
-			n.log.Debug("peer cannot be dialed again", telemetry.Peer(c.id.String()), telemetry.Err(err))
+			n.log.Debug("peer cannot be dialed again", logging.Peer(c.id), logging.Err(err))
 		}
 	})
 }

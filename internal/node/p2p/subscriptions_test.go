@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
+	"github.com/leanEthereum/leanspec-node/internal/metrics/metricstest"
 )
 
 // TestWrongNetworkName: peers without a common topic are warned of on both sides. A
@@ -51,7 +51,7 @@ func TestWrongNetworkName(t *testing.T) {
 			return false
 		})
 		eventually(t, "one peer without a common topic", func() bool {
-			return telemetrytest.Value(t, n.metrics, "leanspec_peers_without_common_topic") == 1
+			return metricstest.Value(t, n.metrics, "leanspec_peers_without_common_topic") == 1
 		})
 		if got := strings.Count(n.log.String(), "peer has no gossip topic in common"); got != 1 {
 			t.Errorf("%d warnings, want 1", got)

@@ -15,8 +15,8 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // Limits of requests and of what they return.
@@ -57,7 +57,7 @@ const (
 
 // String is the verdict's name in metrics.
 func (v Verdict) String() string {
-	return [...]string{telemetry.VerdictAccept, telemetry.VerdictIgnore, telemetry.VerdictReject}[v]
+	return [...]string{events.VerdictAccept, events.VerdictIgnore, events.VerdictReject}[v]
 }
 
 // Handler is the node behind the network. Its methods are called by many

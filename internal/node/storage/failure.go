@@ -11,7 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
 // FolderError is returned for a data folder that cannot be used.
@@ -162,7 +162,7 @@ func (d *DB) events() *pebble.EventListener {
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			if n := slow.Add(1); n&(n-1) == 0 { // 1, 2, 4, 8 …
 				d.log.Warn("disk is slow", "operation", info.String(), "times", n,
-					telemetry.Advice("Every block waits for this disk. Find out what else writes to it, or put --data-dir on a faster one."))
+					logging.Advice("Every block waits for this disk. Find out what else writes to it, or put --data-dir on a faster one."))
 			}
 		},
 	}

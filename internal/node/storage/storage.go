@@ -26,7 +26,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
 const (
@@ -145,7 +145,7 @@ func Open(dir string, id Identity, o Options) (*DB, error) {
 	options := &pebble.Options{
 		FS: disk{o.FS, d.fail}, CacheSize: cacheBytes, MemTableSize: memTableBytes, MaxOpenFiles: maxOpenFiles,
 		FormatMajorVersion: pebble.FormatValueSeparation,
-		Logger:             logger{telemetry.Component(o.Log, "pebble"), d.fail},
+		Logger:             logger{logging.Component(o.Log, "pebble"), d.fail},
 		EventListener:      d.events(),
 	}
 	options.WithFSDefaults() // reports slow operations of the disk

@@ -9,8 +9,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 const (
@@ -30,7 +30,7 @@ func (s *Service) fetchAnchor(ctx context.Context) {
 		return
 	}
 	s.cfg.Log.Info("waiting for a peer with the block that the chain starts from; until then this node does not serve it",
-		telemetry.Slot(uint64(at.Slot)), telemetry.Root(at.Root))
+		logging.Slot(at.Slot), logging.Root(at.Root))
 	warnAt := s.cfg.Clock.Now().Add(anchorReminder)
 	for asked := 0; ; {
 		if at.Slot+p2p.MinSlotsForBlockRequests < s.cfg.Clock.Slot() {
@@ -42,15 +42,15 @@ func (s *Service) fetchAnchor(ctx context.Context) {
 				if err := s.cfg.Blocks.AddAnchor(b); err != nil {
 					return // the storage has failed, and stops the node
 				}
-				s.cfg.Log.Info("the block that the chain starts from is there", telemetry.Slot(uint64(at.Slot)), telemetry.Root(at.Root),
-					telemetry.Peer(id.String()))
+				s.cfg.Log.Info("the block that the chain starts from is there", logging.Slot(at.Slot), logging.Root(at.Root),
+					logging.Peer(id))
 				return
 			}
 		}
 		if now := s.cfg.Clock.Now(); !now.Before(warnAt) {
 			warnAt = now.Add(anchorReminder)
-			s.cfg.Log.Warn("no peer has the block that the chain starts from", telemetry.Slot(uint64(at.Slot)), telemetry.Root(at.Root), "requests", asked,
-				telemetry.Advice("The chain goes on without it, but nodes that start from this one may not get it. Connect this node to one that has the block: the node that --checkpoint-sync-url names, for example."))
+			s.cfg.Log.Warn("no peer has the block that the chain starts from", logging.Slot(at.Slot), logging.Root(at.Root), "requests", asked,
+				logging.Advice("The chain goes on without it, but nodes that start from this one may not get it. Connect this node to one that has the block: the node that --checkpoint-sync-url names, for example."))
 		}
 		if s.cfg.Clock.Until(ctx, s.cfg.Clock.Now().Add(anchorInterval)) != nil {
 			return
@@ -79,12 +79,12 @@ func (s *Service) anchorFrom(ctx context.Context, id peer.ID, at lstar.Checkpoin
 	defer cancel()
 	blocks, err := s.cfg.Network.BlocksByRoot(ctx, id, []lstar.Root{at.Root})
 	if len(blocks) == 0 {
-		s.cfg.Log.Debug("a peer does not have the block that the chain starts from", telemetry.Peer(id.String()), telemetry.Err(err))
+		s.cfg.Log.Debug("a peer does not have the block that the chain starts from", logging.Peer(id), logging.Err(err))
 		return nil
 	}
 	if err := s.cfg.VerifyProof(blocks[0]); err != nil {
 		// It may have started from there as well, and not know the proof either.
-		s.cfg.Log.Debug("a peer has the block that the chain starts from without a good proof", telemetry.Peer(id.String()), telemetry.Err(err))
+		s.cfg.Log.Debug("a peer has the block that the chain starts from without a good proof", logging.Peer(id), logging.Err(err))
 		return nil
 	}
 	return blocks[0]

@@ -11,8 +11,8 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/bounded"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 const (
@@ -249,7 +249,7 @@ func (s *Service) show(now time.Time, snap *lstar.Snapshot, gap gap, highest lst
 		}
 	}
 	if s.state != before {
-		s.cfg.Log.Info("sync state", "from", before.String(), "to", s.state.String(), telemetry.Slot(uint64(snap.Head.Slot)))
+		s.cfg.Log.Info("sync state", "from", before.String(), "to", s.state.String(), logging.Slot(snap.Head.Slot))
 	}
 	v := &View{interval: s.lastInterval, State: s.state, Gap: gap.known, MissingAncestor: gap.waiting, Peers: len(s.peers)}
 	if gap.known && highest > snap.Head.Slot {
@@ -321,7 +321,7 @@ func (s *Service) request(run context.Context, p *syncPeer, m method, do func(co
 		}
 		if err != nil {
 			p.fail(m, s.cfg.Clock.Now(), causeOf(err))
-			s.cfg.Log.Debug("request failed", telemetry.Peer(p.id.String()), telemetry.Err(err))
+			s.cfg.Log.Debug("request failed", logging.Peer(p.id), logging.Err(err))
 		}
 		done(err)
 		s.wake()

@@ -12,11 +12,11 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/metrics/metricstest"
 	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 )
 
 // health is what /health says of the node as the service sees it.
@@ -423,14 +423,14 @@ func TestAgreement(t *testing.T) {
 		finalized, head         lstar.Checkpoint
 		wantHead, wantFinalized string
 	}{
-		"the same":         {snap.LatestFinalized, snap.Head, telemetry.RelationSame, telemetry.RelationSame},
-		"a block behind":   {snap.LatestFinalized, at(29, c.at(29).Block.Root()), telemetry.RelationBehind, telemetry.RelationSame},
-		"at genesis":       {at(0, snap.HeadState.HistoricalBlockHash(0)), at(0, snap.HeadState.HistoricalBlockHash(0)), telemetry.RelationBehind, telemetry.RelationBehind},
-		"no store yet":     {lstar.Checkpoint{}, lstar.Checkpoint{}, telemetry.RelationBehind, telemetry.RelationBehind},
-		"ahead":            {at(snap.LatestFinalized.Slot+1, lstar.Root{1}), at(31, lstar.Root{1}), telemetry.RelationAhead, telemetry.RelationAhead},
-		"another head":     {snap.LatestFinalized, at(30, lstar.Root{1}), telemetry.RelationFork, telemetry.RelationSame},
-		"another old head": {snap.LatestFinalized, at(28, lstar.Root{1}), telemetry.RelationFork, telemetry.RelationSame},
-		"another chain":    {at(7, lstar.Root{1}), snap.Head, "", telemetry.RelationConflict},
+		"the same":         {snap.LatestFinalized, snap.Head, events.RelationSame, events.RelationSame},
+		"a block behind":   {snap.LatestFinalized, at(29, c.at(29).Block.Root()), events.RelationBehind, events.RelationSame},
+		"at genesis":       {at(0, snap.HeadState.HistoricalBlockHash(0)), at(0, snap.HeadState.HistoricalBlockHash(0)), events.RelationBehind, events.RelationBehind},
+		"no store yet":     {lstar.Checkpoint{}, lstar.Checkpoint{}, events.RelationBehind, events.RelationBehind},
+		"ahead":            {at(snap.LatestFinalized.Slot+1, lstar.Root{1}), at(31, lstar.Root{1}), events.RelationAhead, events.RelationAhead},
+		"another head":     {snap.LatestFinalized, at(30, lstar.Root{1}), events.RelationFork, events.RelationSame},
+		"another old head": {snap.LatestFinalized, at(28, lstar.Root{1}), events.RelationFork, events.RelationSame},
+		"another chain":    {at(7, lstar.Root{1}), snap.Head, "", events.RelationConflict},
 	} {
 		f.OnDisconnect("a")
 		_ = f.OnStatus("x", p2p.Status{Finalized: tt.finalized, Head: tt.head})
@@ -458,7 +458,7 @@ func TestAgreement(t *testing.T) {
 func (f *fixture) relations(name string) map[string]float64 {
 	f.t.Helper()
 	got := make(map[string]float64)
-	for _, m := range telemetrytest.Family(f.t, f.metrics, name) {
+	for _, m := range metricstest.Family(f.t, f.metrics, name) {
 		if v := m.GetGauge().GetValue(); v != 0 {
 			got[m.Label[0].GetValue()] = v
 		}

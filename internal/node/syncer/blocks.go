@@ -8,9 +8,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // OnBlock judges a block that came by gossip.
@@ -21,7 +21,7 @@ func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBloc
 	// honest node can have made yet.
 	came := s.cfg.Clock.Now()
 	if b.Block.Slot > s.cfg.Clock.Slot()+1 {
-		s.cfg.Observer.Early(s.seen(telemetry.GossipBlock, from, b.Block.Slot, 0, came))
+		s.cfg.Bus.Report(events.MessageEarly(s.seen(events.GossipBlock, from, b.Block.Slot, 0, came)))
 		return p2p.Ignore
 	}
 	var rejection *lstar.Rejection
@@ -44,8 +44,8 @@ func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBloc
 	}
 	switch {
 	case orphaned:
-		s.cfg.Observer.BlockPending(telemetry.BlockPending{
-			Slot: uint64(b.Block.Slot), Root: root, ParentRoot: b.Block.ParentRoot, PeerID: from.String(),
+		s.cfg.Bus.Report(events.BlockPending{
+			Slot: b.Block.Slot, Root: root, ParentRoot: b.Block.ParentRoot, Peer: from,
 		})
 		s.wake()
 		return p2p.Ignore
@@ -59,26 +59,26 @@ func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBloc
 	if err != nil {
 		return p2p.Ignore
 	}
-	s.cfg.Observer.Seen(s.seen(telemetry.GossipBlock, from, b.Block.Slot, 0, came))
+	s.cfg.Bus.Report(s.seen(events.GossipBlock, from, b.Block.Slot, 0, came))
 	return p2p.Accept
 }
 
 // rejected reports a block that came by gossip and that the chain need not see.
 func (s *Service) rejected(from peer.ID, b *lstar.SignedBlock, root lstar.Root, reason lstar.RejectionReason, err error) {
-	s.cfg.Observer.BlockRejected(telemetry.BlockRejected{
-		Slot: uint64(b.Block.Slot), Root: root, Reason: string(reason), Gossip: true, PeerID: from.String(), Err: err,
+	s.cfg.Bus.Report(events.BlockRejected{
+		Slot: b.Block.Slot, Root: root, Reason: string(reason), Gossip: true, Peer: from, Err: err,
 	})
 }
 
 // seen describes when a message came that is sent at an interval of its slot.
-func (s *Service) seen(kind string, from peer.ID, slot lstar.Slot, interval lstar.Interval, came time.Time) telemetry.Seen {
+func (s *Service) seen(kind string, from peer.ID, slot lstar.Slot, interval lstar.Interval, came time.Time) events.MessageSeen {
 	start := came
 	if slot < maxSlot {
 		start = s.cfg.Clock.StartOf(slot.Interval())
 	}
 	delay := came.Sub(start)
-	return telemetry.Seen{
-		Kind: kind, Slot: uint64(slot), PeerID: from.String(), Delay: delay,
+	return events.MessageSeen{
+		Kind: kind, Slot: slot, Peer: from, Delay: delay,
 		Offset: delay - time.Duration(interval)*lstar.MillisecondsPerInterval*time.Millisecond,
 	}
 }
@@ -139,12 +139,12 @@ func (s *Service) OnOwnBlock(b *lstar.SignedBlock) {
 }
 
 // addOrphan parks a block. The caller holds the lock.
-func (s *Service) addOrphan(o *orphan) { s.dropped(telemetry.QueueOrphanBlocks, s.orphans.add(o)) }
+func (s *Service) addOrphan(o *orphan) { s.dropped(events.QueueOrphanBlocks, s.orphans.add(o)) }
 
 // importBlock gives a block to the chain, and what waits for it to importReady
 // and replay. The caller has counted the import in s.importing.
 func (s *Service) importBlock(ctx context.Context, b *lstar.SignedBlock, root lstar.Root, from peer.ID, gossip bool) error {
-	origin := chain.Origin{Gossip: gossip, PeerID: from.String()}
+	origin := chain.Origin{Gossip: gossip, Peer: from}
 	s.awaitStore(ctx, b.Block.Slot)
 	err := s.cfg.Chain.ImportBlock(ctx, b, origin)
 	if gossip {
@@ -190,7 +190,7 @@ func (s *Service) imported(root lstar.Root, b *lstar.SignedBlock, from peer.ID, 
 		}
 		votes := append(s.pendingAttestations.take(root), s.pendingAggregates.take(root)...)
 		if room := max(0, maxUnlocked-len(s.unlockedVotes)); len(votes) > room {
-			s.dropped(telemetry.QueueUnlockedVotes, len(votes)-room)
+			s.dropped(events.QueueUnlockedVotes, len(votes)-room)
 			votes = votes[:room]
 		}
 		if len(votes) > 0 {
@@ -252,7 +252,7 @@ func (s *Service) importOrphans(ctx context.Context) bool {
 		err := s.importBlock(ctx, o.block, o.root, o.from, gossip)
 		switch {
 		case err == nil && gossip:
-			s.cfg.Observer.Seen(s.seen(telemetry.GossipBlock, o.from, o.block.Block.Slot, 0, o.came))
+			s.cfg.Bus.Report(s.seen(events.GossipBlock, o.from, o.block.Block.Slot, 0, o.came))
 		case causeOf(err).invalid():
 			s.blameBlock(o.from, o.root, "invalid block: "+err.Error())
 		}

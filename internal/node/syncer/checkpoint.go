@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // leanSpec: node/sync/checkpoint_sync.py
@@ -74,7 +74,7 @@ func ParseCheckpointURL(raw string) (*url.URL, error) {
 // leanSpec: node/anchor.py, Anchor.from_checkpoint
 func FetchCheckpoint(ctx context.Context, source CheckpointSource) (*lstar.State, *lstar.SignedBlock, error) {
 	fail := func(err error) (*lstar.State, *lstar.SignedBlock, error) {
-		return nil, nil, fmt.Errorf("checkpoint sync from %s: %w", telemetry.RedactURL(source.URL), err)
+		return nil, nil, fmt.Errorf("checkpoint sync from %s: %w", logging.RedactURL(source.URL), err)
 	}
 	base, err := ParseCheckpointURL(source.URL)
 	if err != nil {
@@ -101,8 +101,8 @@ func FetchCheckpoint(ctx context.Context, source CheckpointSource) (*lstar.State
 	if ctx.Err() != nil {
 		return fail(ctx.Err())
 	}
-	c.Log.Info("the checkpoint's server does not serve the block of its finalized state", telemetry.Slot(uint64(state.Slot)),
-		"url", telemetry.RedactURL(source.URL), telemetry.Err(err))
+	c.Log.Info("the checkpoint's server does not serve the block of its finalized state", logging.Slot(state.Slot),
+		"url", logging.RedactURL(source.URL), logging.Err(err))
 	return state, nil, nil
 }
 
@@ -134,11 +134,11 @@ func (c *checkpointClient) stateWithRetries(ctx context.Context) (*lstar.State, 
 			return nil, err
 		case attempt == checkpointAttempts:
 			c.Log.Warn("checkpoint sync attempt failed", "attempt", attempt, "attempts", checkpointAttempts,
-				"url", telemetry.RedactURL(c.URL), telemetry.Err(err), checkpointAdvice)
+				"url", logging.RedactURL(c.URL), logging.Err(err), checkpointAdvice)
 			return nil, fmt.Errorf("%w, after %d attempts: %w", ErrUnavailable, checkpointAttempts, err)
 		}
 		c.Log.Warn("checkpoint sync attempt failed", "attempt", attempt, "attempts", checkpointAttempts, "next_attempt_in", pause.String(),
-			"url", telemetry.RedactURL(c.URL), telemetry.Err(err), checkpointAdvice)
+			"url", logging.RedactURL(c.URL), logging.Err(err), checkpointAdvice)
 		if err := c.Time.Until(ctx, c.Time.Now().Add(pause)); err != nil {
 			return nil, err
 		}
@@ -146,7 +146,7 @@ func (c *checkpointClient) stateWithRetries(ctx context.Context) (*lstar.State, 
 	}
 }
 
-var checkpointAdvice = telemetry.Advice("Check that the node at this URL runs and can be reached from here, or choose another --checkpoint-sync-url.")
+var checkpointAdvice = logging.Advice("Check that the node at this URL runs and can be reached from here, or choose another --checkpoint-sync-url.")
 
 func (c *checkpointClient) state(ctx context.Context) (*lstar.State, error) {
 	raw, err := c.get(ctx, finalizedStatePath, maxCheckpointState)

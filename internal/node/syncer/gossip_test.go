@@ -9,12 +9,11 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
+	"github.com/leanEthereum/leanspec-node/internal/metrics/metricstest"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
 	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -117,7 +116,7 @@ func TestGossipOrder(t *testing.T) {
 // observations.
 func (f *fixture) count(name string, values ...string) float64 {
 	f.t.Helper()
-	return telemetrytest.Sum(f.t, f.metrics, name, values...)
+	return metricstest.Sum(f.t, f.metrics, name, values...)
 }
 
 // TestRejectedUnseen: what is refused before the chain sees it is counted too.
@@ -132,7 +131,7 @@ func TestRejectedUnseen(t *testing.T) {
 	}
 	twice.Block.Body.Attestations = append(slices.Clone(vote), vote[0])
 	f.wantVerdict("the same votes twice", f.OnBlock(t.Context(), "a", &twice), p2p.Reject)
-	if got := f.count("leanspec_blocks_rejected_total", string(lstar.DuplicateAttestationData), telemetry.SourceGossip); got != 1 {
+	if got := f.count("leanspec_blocks_rejected_total", string(lstar.DuplicateAttestationData), "gossip"); got != 1 {
 		t.Errorf("%v blocks with doubled votes rejected, want 1", got)
 	}
 }

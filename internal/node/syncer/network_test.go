@@ -15,12 +15,14 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
+	"github.com/leanEthereum/leanspec-node/internal/metrics"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -179,7 +181,7 @@ type fixture struct {
 	fake  *clocktest.Fake
 	chain *chain.Chain
 	*Service
-	metrics *telemetry.Metrics
+	metrics *metrics.Metrics
 	broken  atomic.Pointer[error] // that imports return, if any
 	stop    func()
 
@@ -227,17 +229,17 @@ type kept interface {
 func newFixtureOn(t testing.TB, store *lstar.Store, blocks kept, slot lstar.Slot) *fixture {
 	t.Helper()
 	f := &fixture{
-		t: t, metrics: telemetry.NewMetrics(telemetry.Info{}), fake: clocktest.New(time.Unix(genesisTime+int64(slot)*lstar.SecondsPerSlot, 0)),
+		t: t, metrics: metrics.New(metrics.Info{}), fake: clocktest.New(time.Unix(genesisTime+int64(slot)*lstar.SecondsPerSlot, 0)),
 		fakes: make(map[peer.ID]*fakePeer), penalties: make(map[peer.ID][]string), inFlight: make(map[peer.ID]int),
 	}
 	log := slog.New(slog.NewTextHandler(&f.warnings, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	observer := telemetry.NewObserver(f.metrics, log)
+	bus := events.NewBus(f.metrics.Fold, logging.Events(log))
 	c := clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesisTime}, Time: f.fake}
 	f.chain = chain.New(chain.Config{
-		Store: store, Storage: blocks, Verifier: chain.NewVerifier(xmss.Test), Clock: c, Observer: observer, Log: log,
-		OnSlotEnd: func(telemetry.SlotSummary) {},
+		Store: store, Storage: blocks, Verifier: chain.NewVerifier(xmss.Test), Clock: c, Bus: bus, Log: log,
+		OnSlotEnd: func(events.SlotSummary) {},
 	})
-	f.Service = New(Config{Chain: breakable{f.chain, f}, Blocks: blocks, Clock: c, Observer: observer, Log: log, VerifyProof: func(b *lstar.SignedBlock) error {
+	f.Service = New(Config{Chain: breakable{f.chain, f}, Blocks: blocks, Clock: c, Bus: bus, Log: log, VerifyProof: func(b *lstar.SignedBlock) error {
 		return lstar.VerifyBlockProof(testCrypto, b, f.chain.Snapshot().HeadState.Validators)
 	}})
 	f.SetNetwork(network{f})

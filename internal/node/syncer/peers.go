@@ -8,8 +8,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // Scores decide who is asked. leanSpec: node/sync/peer_manager.py
@@ -180,15 +180,15 @@ func headRelation(snap *lstar.Snapshot, theirs lstar.Checkpoint) string {
 	ours := snap.Head
 	switch {
 	case theirs.Root == ours.Root:
-		return telemetry.RelationSame
+		return events.RelationSame
 	case theirs == (lstar.Checkpoint{}): // leanSpec's node says so before it has a store
-		return telemetry.RelationBehind
+		return events.RelationBehind
 	case theirs.Slot < ours.Slot && snap.HeadState.HistoricalBlockHash(theirs.Slot) == theirs.Root:
-		return telemetry.RelationBehind
+		return events.RelationBehind
 	case theirs.Slot > ours.Slot && snap.Block(theirs.Root) == nil:
-		return telemetry.RelationAhead
+		return events.RelationAhead
 	}
-	return telemetry.RelationFork
+	return events.RelationFork
 }
 
 // finalizedRelation says what a peer's finalized checkpoint, which can be of our
@@ -197,11 +197,11 @@ func finalizedRelation(snap *lstar.Snapshot, theirs lstar.Checkpoint) string {
 	ours := snap.LatestFinalized
 	switch {
 	case theirs.Slot < ours.Slot:
-		return telemetry.RelationBehind
+		return events.RelationBehind
 	case theirs.Slot > ours.Slot:
-		return telemetry.RelationAhead
+		return events.RelationAhead
 	}
-	return telemetry.RelationSame
+	return events.RelationSame
 }
 
 const (
@@ -223,8 +223,8 @@ func (s *Service) reportAgreement() {
 			delete(s.conflicts, id)
 		}
 	}
-	finalized[telemetry.RelationConflict] = len(s.conflicts)
-	s.cfg.Observer.Agreement(telemetry.Agreement{Heads: heads, Finalized: finalized})
+	finalized[events.RelationConflict] = len(s.conflicts)
+	s.cfg.Bus.Report(events.Agreement{Heads: heads, Finalized: finalized})
 }
 
 // compatible reports whether a finalized checkpoint can be of our chain.

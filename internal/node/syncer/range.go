@@ -9,8 +9,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 const (
@@ -127,10 +127,10 @@ func (s *Service) startRange(now time.Time, snap *lstar.Snapshot) {
 	if floor := first + p2p.MinSlotsForBlockRequests; floor < s.cfg.Clock.Slot() && !s.warned {
 		s.warned = true
 		s.cfg.Log.Warn("further behind than peers serve blocks: start from a checkpoint instead, with --checkpoint-sync-url",
-			telemetry.Slot(uint64(snap.Head.Slot)), "from_slot", uint64(first), "oldest_served_slot", uint64(s.cfg.Clock.Slot()-p2p.MinSlotsForBlockRequests))
+			logging.Slot(snap.Head.Slot), "from_slot", uint64(first), "oldest_served_slot", uint64(s.cfg.Clock.Slot()-p2p.MinSlotsForBlockRequests))
 	}
 	s.run = &rangeRun{start: first, next: first, target: target, deep: deep, excluded: make(map[peer.ID]bool)}
-	s.cfg.Log.Info("fetching blocks", telemetry.Slot(uint64(snap.Head.Slot)), "from_slot", uint64(first), "to_slot", uint64(target))
+	s.cfg.Log.Info("fetching blocks", logging.Slot(snap.Head.Slot), "from_slot", uint64(first), "to_slot", uint64(target))
 }
 
 func (s *Service) requestBatch(ctx context.Context, run *rangeRun, b *batch, p *syncPeer) func() {
@@ -178,9 +178,9 @@ func (s *Service) endRun(run *rangeRun) {
 		return
 	}
 	if s.rangeFailures++; s.rangeFailures == warnFailures {
-		s.cfg.Log.Warn("no peer serves the missing blocks", telemetry.Slot(uint64(s.cfg.Chain.Snapshot().Head.Slot)),
-			"from_slot", uint64(run.start), "to_slot", uint64(run.target), telemetry.Err(run.err),
-			telemetry.Advice("Connect this node to a peer that serves the chain, or start it from a newer checkpoint with --checkpoint-sync-url."))
+		s.cfg.Log.Warn("no peer serves the missing blocks", logging.Slot(s.cfg.Chain.Snapshot().Head.Slot),
+			"from_slot", uint64(run.start), "to_slot", uint64(run.target), logging.Err(run.err),
+			logging.Advice("Connect this node to a peer that serves the chain, or start it from a newer checkpoint with --checkpoint-sync-url."))
 	}
 	s.rangeAfter = s.cfg.Clock.Now().Add(backoff(s.rangeFailures))
 	for _, id := range append(run.givers, run.only) {
@@ -254,8 +254,8 @@ func (s *Service) importBatch(ctx context.Context) bool {
 	s.wake()
 	s.mu.Unlock()
 	if imported > 0 {
-		s.cfg.Log.Debug("batch imported", telemetry.Slot(uint64(b.last)), "blocks", imported,
-			telemetry.Duration(s.cfg.Clock.Now().Sub(started)), telemetry.Peer(b.from.String()))
+		s.cfg.Log.Debug("batch imported", logging.Slot(b.last), "blocks", imported,
+			logging.Duration(s.cfg.Clock.Now().Sub(started)), logging.Peer(b.from))
 	}
 	return again
 }

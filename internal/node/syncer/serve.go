@@ -2,7 +2,7 @@ package syncer
 
 import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
 // BlockByRoot returns a block with its proof, or genesis, which has none. One that
@@ -10,8 +10,8 @@ import (
 func (s *Service) BlockByRoot(root lstar.Root) *lstar.SignedBlock {
 	b, err := s.cfg.Blocks.Block(root)
 	if err != nil {
-		s.cfg.Log.Error("a block cannot be served", telemetry.Root(root), telemetry.Err(err),
-			telemetry.Advice("the database cannot be read: check the disk; a data folder that is damaged is to be moved away, and the chain synced again"))
+		s.cfg.Log.Error("a block cannot be served", logging.Root(root), logging.Err(err),
+			logging.Advice("the database cannot be read: check the disk; a data folder that is damaged is to be moved away, and the chain synced again"))
 	}
 	if snap := s.cfg.Chain.Snapshot(); b != nil && b.Block.Slot > snap.LatestFinalized.Slot && snap.Block(root) == nil {
 		return nil

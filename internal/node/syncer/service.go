@@ -23,11 +23,12 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/bounded"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 const (
@@ -81,11 +82,11 @@ type Blocks interface {
 
 // Config is what a Service needs.
 type Config struct {
-	Chain    Chain // which has not imported anything yet
-	Clock    clock.Clock
-	Observer *telemetry.Observer
-	Log      *slog.Logger
-	Blocks   Blocks // to serve
+	Chain  Chain // which has not imported anything yet
+	Clock  clock.Clock
+	Bus    *events.Bus
+	Log    *slog.Logger
+	Blocks Blocks // to serve
 	// VerifyProof checks the proof of a block. It is needed where the anchor of
 	// Blocks is missing.
 	VerifyProof func(b *lstar.SignedBlock) error
@@ -178,8 +179,8 @@ func New(cfg Config) *Service {
 		importing:           make(map[lstar.Root]int),
 		wants:               make(map[lstar.Root]*want),
 		requests:            make(map[*blockRequest]struct{}),
-		pendingAttestations: newPendingVotes(telemetry.QueuePendingAttestations),
-		pendingAggregates:   newPendingVotes(telemetry.QueuePendingAggregates),
+		pendingAttestations: newPendingVotes(events.QueuePendingAttestations),
+		pendingAggregates:   newPendingVotes(events.QueuePendingAggregates),
 		seenVotes:           bounded.NewSet[voteKey](maxSeenVotes),
 	}
 	s.view.Store(&View{outdated: make(chan struct{})})
@@ -187,12 +188,12 @@ func New(cfg Config) *Service {
 }
 
 // Queues returns what waits here for something else.
-func (s *Service) Queues() []telemetry.Queue {
-	return []telemetry.Queue{
-		{Name: telemetry.QueueOrphanBlocks, Capacity: maxOrphans, Length: s.orphans.store.Len},
-		{Name: telemetry.QueuePendingAttestations, Capacity: maxPendingVotes, Length: s.pendingAttestations.store.Len},
-		{Name: telemetry.QueuePendingAggregates, Capacity: maxPendingVotes, Length: s.pendingAggregates.store.Len},
-		{Name: telemetry.QueueUnlockedVotes, Capacity: maxUnlocked, Length: func() int { return int(s.unlockedCount.Load()) }},
+func (s *Service) Queues() []events.Queue {
+	return []events.Queue{
+		{Name: events.QueueOrphanBlocks, Capacity: maxOrphans, Length: s.orphans.store.Len},
+		{Name: events.QueuePendingAttestations, Capacity: maxPendingVotes, Length: s.pendingAttestations.store.Len},
+		{Name: events.QueuePendingAggregates, Capacity: maxPendingVotes, Length: s.pendingAggregates.store.Len},
+		{Name: events.QueueUnlockedVotes, Capacity: maxUnlocked, Length: func() int { return int(s.unlockedCount.Load()) }},
 	}
 }
 
@@ -273,7 +274,7 @@ func (s *Service) tick(i lstar.Interval) {
 	s.mu.Unlock()
 	kick(s.unlocked) // for a batch whose import failed here
 	if paused {
-		s.cfg.Log.Info("the clock jumped, asking peers for their status", telemetry.Slot(uint64(i.Slot())))
+		s.cfg.Log.Info("the clock jumped, asking peers for their status", logging.Slot(i.Slot()))
 	}
 	s.penalize()
 	s.wake()
@@ -320,6 +321,6 @@ func (s *Service) known(root lstar.Root) bool { return s.cfg.Chain.Snapshot().Bl
 // dropped reports items that left a full queue.
 func (s *Service) dropped(queue string, n int) {
 	for range n {
-		s.cfg.Observer.QueueDropped(telemetry.QueueDropped{Queue: queue})
+		s.cfg.Bus.Report(events.QueueDropped{Queue: queue})
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/bounded"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
+	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 const (
@@ -101,8 +101,8 @@ func (p *pendingVotes) take(root lstar.Root) []*vote {
 func (s *Service) OnAttestation(ctx context.Context, from peer.ID, a *lstar.SignedAttestation) p2p.Verdict {
 	registry := s.cfg.Chain.Snapshot().HeadState.Validators.Len()
 	if uint64(a.ValidatorIndex) >= uint64(registry) { // the registry never changes
-		s.cfg.Observer.AttestationRejected(telemetry.AttestationRejected{
-			Slot: uint64(a.Data.Slot), Validator: uint64(a.ValidatorIndex), Reason: string(lstar.ValidatorNotInState), Gossip: true, PeerID: from.String(),
+		s.cfg.Bus.Report(events.AttestationRejected{
+			Slot: a.Data.Slot, Validator: a.ValidatorIndex, Reason: string(lstar.ValidatorNotInState), Gossip: true, Peer: from,
 		})
 		return p2p.Reject
 	}
@@ -126,7 +126,7 @@ func (s *Service) OnAggregate(ctx context.Context, from peer.ID, a *lstar.Signed
 // judge gives a vote to the chain. One that is for unknown blocks waits for them.
 func (s *Service) judge(ctx context.Context, v *vote) p2p.Verdict {
 	if v.data().Slot > s.cfg.Clock.Slot()+1 {
-		s.cfg.Observer.Early(s.seenVote(v))
+		s.cfg.Bus.Report(events.MessageEarly(s.seenVote(v)))
 		return p2p.Ignore
 	}
 	// Three blocks can be missing, and each may come in while the vote is about to
@@ -147,11 +147,11 @@ func (s *Service) judge(ctx context.Context, v *vote) p2p.Verdict {
 }
 
 // seenVote describes when a vote came.
-func (s *Service) seenVote(v *vote) telemetry.Seen {
+func (s *Service) seenVote(v *vote) events.MessageSeen {
 	if v.attestation != nil {
-		return s.seen(telemetry.GossipAttestation, v.from, v.data().Slot, 1, v.came)
+		return s.seen(events.GossipAttestation, v.from, v.data().Slot, 1, v.came)
 	}
-	return s.seen(telemetry.GossipAggregation, v.from, v.data().Slot, 2, v.came)
+	return s.seen(events.GossipAggregation, v.from, v.data().Slot, 2, v.came)
 }
 
 // park puts a vote aside, unless the block that it waits for is there.
@@ -173,7 +173,7 @@ func (s *Service) park(v *vote, missing lstar.Root) bool {
 // submit gives a vote to the chain, and returns what becomes of it, or the block
 // that must come first.
 func (s *Service) submit(ctx context.Context, v *vote) (verdict p2p.Verdict, missing *lstar.Checkpoint) {
-	origin := chain.Origin{Gossip: true, PeerID: v.from.String()}
+	origin := chain.Origin{Gossip: true, Peer: v.from}
 	var err error
 	if v.attestation != nil {
 		err = s.cfg.Chain.AddAttestation(ctx, v.attestation, origin)
@@ -187,7 +187,7 @@ func (s *Service) submit(ctx context.Context, v *vote) (verdict p2p.Verdict, mis
 			s.seenVotes.Add(key)
 			s.mu.Unlock()
 		}
-		s.cfg.Observer.Seen(s.seenVote(v))
+		s.cfg.Bus.Report(s.seenVote(v))
 		return p2p.Accept, nil
 	}
 	switch c := causeOf(err); {

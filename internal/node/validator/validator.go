@@ -17,11 +17,12 @@ import (
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/guard"
 	"github.com/leanEthereum/leanspec-node/internal/node/health"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -63,7 +64,7 @@ type Config struct {
 	// Distance is how many slots the best head known from peers is ahead of ours;
 	// nil means that there are no peers to ask.
 	Distance func() uint64
-	Observer *telemetry.Observer
+	Bus      *events.Bus
 	Log      *slog.Logger
 	// Pulse beats while duties are done. It may be nil.
 	Pulse *health.Pulse
@@ -113,7 +114,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer stop(nil)
 	s.stop = stop
 	s.Pulse.Rest()
-	s.Observer.ValidatorsLoaded(telemetry.ValidatorsLoaded{Count: len(s.order)})
+	s.Bus.Report(events.ValidatorsLoaded{Count: len(s.order)})
 	if len(s.order) == 0 {
 		<-ctx.Done()
 		return nil
@@ -149,9 +150,9 @@ func (s *Service) interval(ctx context.Context, i lstar.Interval) {
 	}
 	s.blockDue = max(s.blockDue, slot+1)
 	if i.Slot() == slot && i.InSlot() >= 1 && slot >= s.votesDue {
-		if !s.allowed(slot, telemetry.DutyAttestation) {
+		if !s.allowed(slot, events.DutyAttestation) {
 			if i.InSlot() == lstar.IntervalsPerSlot-1 { // until then it may open again
-				s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeSkipped, telemetry.ReasonNotSynced, len(s.order))
+				s.duty(events.DutyAttestation, slot, events.OutcomeSkipped, events.ReasonNotSynced, len(s.order))
 				s.votesDue = slot + 1
 			}
 			return
@@ -165,30 +166,30 @@ func (s *Service) interval(ctx context.Context, i lstar.Interval) {
 func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
 	// The gate is asked in every slot: it remembers.
 	proposer, ours := s.proposer(slot)
-	open := s.allowed(slot, telemetry.DutyBlock)
+	open := s.allowed(slot, events.DutyBlock)
 	switch {
 	case !ours:
 		return
 	case !open:
-		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, telemetry.ReasonNotSynced, 1)
+		s.duty(events.DutyBlock, slot, events.OutcomeSkipped, events.ReasonNotSynced, 1)
 		return
 	case s.Chain.Snapshot().Head.Slot == slot: // by an earlier run, that ended moments ago
-		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, telemetry.ReasonDuplicate, 1)
+		s.duty(events.DutyBlock, slot, events.OutcomeSkipped, events.ReasonDuplicate, 1)
 		return
 	case proposer.proposal.Guard.ClosedAtStart(uint64(slot)):
-		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, telemetry.ReasonSlotClosed, 1)
+		s.duty(events.DutyBlock, slot, events.OutcomeSkipped, events.ReasonSlotClosed, 1)
 		return
 	}
 	built, err := s.propose(ctx, slot, proposer)
 	switch {
 	case err == nil:
-		s.duty(telemetry.DutyBlock, slot, s.madeBy(slot.Interval()), "", 1)
+		s.duty(events.DutyBlock, slot, s.madeBy(slot.Interval()), "", 1)
 	case ctx.Err() != nil:
 	case s.doneBefore(slot, err):
-		s.duty(telemetry.DutyBlock, slot, telemetry.OutcomeSkipped, reason(err), 1)
+		s.duty(events.DutyBlock, slot, events.OutcomeSkipped, reason(err), 1)
 	default:
-		s.Observer.BlockProductionFailed(telemetry.BlockProductionFailed{
-			Slot: uint64(slot), Validator: uint64(proposer.index), Built: built, Reason: reason(err), Err: err,
+		s.Bus.Report(events.BlockProductionFailed{
+			Slot: slot, Validator: proposer.index, Built: built, Reason: reason(err), Err: err,
 		})
 	}
 }
@@ -198,7 +199,7 @@ func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
 func (s *Service) missed(votes, blocks lstar.Slot) {
 	if votes > s.votesDue {
 		lost := int(votes - s.votesDue)
-		s.duty(telemetry.DutyAttestation, votes-1, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, lost*len(s.order))
+		s.duty(events.DutyAttestation, votes-1, events.OutcomeMissed, events.ReasonClockSkipped, lost*len(s.order))
 		s.votesDue = votes
 	}
 	lost := 0
@@ -208,20 +209,20 @@ func (s *Service) missed(votes, blocks lstar.Slot) {
 		}
 	}
 	if lost > 0 {
-		s.duty(telemetry.DutyBlock, blocks-1, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped, lost)
+		s.duty(events.DutyBlock, blocks-1, events.OutcomeMissed, events.ReasonClockSkipped, lost)
 	}
 }
 
 // madeBy returns the outcome of a duty of an interval that is done now.
 func (s *Service) madeBy(due lstar.Interval) string {
 	if s.Clock.Interval() > due {
-		return telemetry.OutcomeLate
+		return events.OutcomeLate
 	}
-	return telemetry.OutcomeMade
+	return events.OutcomeMade
 }
 
 func (s *Service) duty(duty string, slot lstar.Slot, outcome, reason string, count int) {
-	s.Observer.Duty(telemetry.Duty{Duty: duty, Outcome: outcome, Slot: uint64(slot), Reason: reason, Count: count})
+	s.Bus.Report(events.DutyEnded{Duty: duty, Outcome: outcome, Slot: slot, Reason: reason, Count: count})
 }
 
 // proposer returns the validator that proposes at the slot, if it is ours. Slot 0
@@ -249,8 +250,8 @@ func (s *Service) allowed(slot lstar.Slot, duty string) bool {
 	}
 	g := s.gate.check(slot, snap.Head.Slot, highest)
 	if g.changed {
-		s.Observer.DutyGate(telemetry.DutyGate{
-			Open: g.open, Duty: duty, Slot: uint64(slot), HeadSlot: uint64(snap.Head.Slot), Lag: uint64(g.lag), Reason: g.reason,
+		s.Bus.Report(events.DutyGate{
+			Open: g.open, Duty: duty, Slot: slot, HeadSlot: snap.Head.Slot, Lag: g.lag, Reason: g.reason,
 		})
 	}
 	return g.open
@@ -271,7 +272,7 @@ func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) (b
 		return false, err
 	}
 	payloads += time.Since(aggregating)
-	signature, err := s.sign(ctx, v, &v.proposal, telemetry.SignatureProposal, slot, p.Root)
+	signature, err := s.sign(ctx, v, &v.proposal, events.SignatureProposal, slot, p.Root)
 	if err != nil {
 		return false, err
 	}
@@ -279,8 +280,8 @@ func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) (b
 	if err != nil {
 		return false, err
 	}
-	s.Observer.BlockProduced(telemetry.BlockProduced{
-		Slot: uint64(slot), Validator: uint64(v.index), Root: p.Root,
+	s.Bus.Report(events.BlockProduced{
+		Slot: slot, Validator: v.index, Root: p.Root,
 		Attestations: len(p.Block.Body.Attestations), Payloads: payloads, Duration: time.Since(started),
 	})
 	block := &lstar.SignedBlock{Block: *p.Block, Proof: merged}
@@ -300,7 +301,7 @@ func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) (b
 func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
 	voters := slices.DeleteFunc(slices.Clone(s.order), func(v *validator) bool { return v.attestation.Guard.ClosedAtStart(uint64(slot)) })
 	if closed := len(s.order) - len(voters); closed > 0 {
-		s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeSkipped, telemetry.ReasonSlotClosed, closed)
+		s.duty(events.DutyAttestation, slot, events.OutcomeSkipped, events.ReasonSlotClosed, closed)
 	}
 	if len(voters) == 0 {
 		return
@@ -312,9 +313,9 @@ func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
 		switch {
 		case ctx.Err() != nil:
 		case errors.As(err, &nothing) && nothing.Reason == lstar.SourceAfterTarget:
-			s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeSkipped, telemetry.ReasonNoTarget, len(voters))
+			s.duty(events.DutyAttestation, slot, events.OutcomeSkipped, events.ReasonNoTarget, len(voters))
 		default:
-			s.duty(telemetry.DutyAttestation, slot, telemetry.OutcomeMissed, reason(err), len(voters))
+			s.duty(events.DutyAttestation, slot, events.OutcomeMissed, reason(err), len(voters))
 		}
 		return
 	}
@@ -337,31 +338,31 @@ func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
 
 func (s *Service) vote(ctx context.Context, v *validator, data lstar.AttestationData, message lstar.Root) {
 	started := time.Now()
-	signature, err := s.sign(ctx, v, &v.attestation, telemetry.SignatureAttestation, data.Slot, message)
+	signature, err := s.sign(ctx, v, &v.attestation, events.SignatureAttestation, data.Slot, message)
 	if err != nil {
 		switch {
 		case ctx.Err() != nil:
 		case s.doneBefore(data.Slot, err):
-			s.duty(telemetry.DutyAttestation, data.Slot, telemetry.OutcomeSkipped, reason(err), 1)
+			s.duty(events.DutyAttestation, data.Slot, events.OutcomeSkipped, reason(err), 1)
 		default:
-			s.duty(telemetry.DutyAttestation, data.Slot, telemetry.OutcomeMissed, reason(err), 1)
+			s.duty(events.DutyAttestation, data.Slot, events.OutcomeMissed, reason(err), 1)
 		}
 		return
 	}
-	s.Observer.AttestationProduced(telemetry.AttestationProduced{
-		Slot: uint64(data.Slot), Validator: uint64(v.index), Duration: time.Since(started),
+	s.Bus.Report(events.AttestationProduced{
+		Slot: data.Slot, Validator: v.index, Duration: time.Since(started),
 	})
 	vote := &lstar.SignedAttestation{ValidatorIndex: v.index, Data: data, Signature: signature}
 	if err := s.Chain.AddAttestation(ctx, vote, chain.Origin{Own: true}); err != nil && ctx.Err() == nil {
-		s.Log.Warn("own vote was not accepted", telemetry.Slot(uint64(data.Slot)), telemetry.Validator(uint64(v.index)), telemetry.Err(err),
-			telemetry.Advice("it was not sent; look for an earlier line about the chain, and report it if there is none"))
-		s.duty(telemetry.DutyAttestation, data.Slot, telemetry.OutcomeMissed, reason(err), 1)
+		s.Log.Warn("own vote was not accepted", logging.Slot(data.Slot), logging.Validator(v.index), logging.Err(err),
+			logging.Advice("it was not sent; look for an earlier line about the chain, and report it if there is none"))
+		s.duty(events.DutyAttestation, data.Slot, events.OutcomeMissed, reason(err), 1)
 		return // others would refuse it too, and hold it against this node
 	}
 	if s.Publisher != nil {
 		s.Publisher.PublishAttestation(vote)
 	}
-	s.duty(telemetry.DutyAttestation, data.Slot, s.madeBy(data.Slot.Interval()+1), "", 1)
+	s.duty(events.DutyAttestation, data.Slot, s.madeBy(data.Slot.Interval()+1), "", 1)
 }
 
 // awaitBlock waits a moment for the block of a slot.
@@ -394,16 +395,16 @@ func (s *Service) sign(ctx context.Context, v *validator, key *Key, kind string,
 		return nil, err
 	}
 	if errors.As(err, &refused) {
-		s.Observer.SignatureRefused(telemetry.SignatureRefused{
-			Kind: kind, Slot: uint64(slot), Validator: uint64(v.index), LatestSlot: refused.Latest.Slot, Err: err,
+		s.Bus.Report(events.SignatureRefused{
+			Kind: kind, Slot: slot, Validator: v.index, LatestSlot: refused.Latest.Slot, Err: err,
 		})
 		return nil, err
 	}
 	if err != nil && errors.Is(err, ctx.Err()) {
 		return nil, err // we are stopping
 	}
-	s.Observer.SignatureMade(telemetry.SignatureMade{
-		Kind: kind, Slot: uint64(slot), Validator: uint64(v.index), Duration: time.Since(started), Err: err,
+	s.Bus.Report(events.SignatureMade{
+		Kind: kind, Slot: slot, Validator: v.index, Duration: time.Since(started), Err: err,
 	})
 	if errors.As(err, &failure) {
 		s.stop(failure)
@@ -437,9 +438,9 @@ func reason(err error) string {
 	case errors.As(err, &rejection):
 		return string(rejection.Reason)
 	case errors.As(err, &refused):
-		return telemetry.ReasonAlreadySigned
+		return events.ReasonAlreadySigned
 	case errors.As(err, &unsigned):
-		return telemetry.ReasonSigningFailed
+		return events.ReasonSigningFailed
 	}
-	return telemetry.ReasonProductionFailed
+	return events.ReasonProductionFailed
 }

@@ -20,12 +20,14 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
+	"github.com/leanEthereum/leanspec-node/internal/metrics"
+	"github.com/leanEthereum/leanspec-node/internal/metrics/metricstest"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
 	"github.com/leanEthereum/leanspec-node/internal/node/guard"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry/telemetrytest"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -38,8 +40,8 @@ type network struct {
 	chain   *chain.Chain
 	crypto  lstar.Crypto
 	keys    []Keys
-	metrics *telemetry.Metrics
-	obs     *telemetry.Observer
+	metrics *metrics.Metrics
+	obs     *events.Bus
 	log     *slog.Logger
 	lines   *lines
 	dir     string // of the keys
@@ -73,9 +75,9 @@ func newNetwork(t *testing.T, validators int) *network {
 	t.Helper()
 	n := &network{clock: clocktest.New(time.Unix(genesis-1, 0)), lines: new(lines), aggregated: make(chan struct{}, 1)}
 	n.slots = clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: n.clock}
-	n.log, _ = telemetry.NewLogger(telemetry.LogOptions{Level: slog.LevelDebug, Writer: n.lines})
-	n.metrics = telemetry.NewMetrics(telemetry.Info{Name: "test", StartTime: time.Unix(genesis, 0)})
-	n.obs = telemetry.NewObserver(n.metrics, n.log)
+	n.log, _ = logging.New(logging.Options{Level: slog.LevelDebug, Writer: n.lines})
+	n.metrics = metrics.New(metrics.Info{Name: "test", StartTime: time.Unix(genesis, 0)})
+	n.obs = events.NewBus(n.metrics.Fold, logging.Events(n.log))
 
 	n.dir = t.TempDir()
 	var files []guard.KeyFile
@@ -113,8 +115,8 @@ func newNetwork(t *testing.T, validators int) *network {
 		t.Fatal(err)
 	}
 	n.chain = chain.New(chain.Config{
-		Store: store, Verifier: verifier, Clock: n.slots, Observer: n.obs, Log: n.log, IsAggregator: true,
-		OnSlotEnd: func(telemetry.SlotSummary) {},
+		Store: store, Verifier: verifier, Clock: n.slots, Bus: n.obs, Log: n.log, IsAggregator: true,
+		OnSlotEnd: func(events.SlotSummary) {},
 		PublishAggregates: func([]*lstar.SignedAggregatedAttestation) {
 			select {
 			case n.aggregated <- struct{}{}:
@@ -165,7 +167,7 @@ func run(t *testing.T, service func(context.Context) error) {
 }
 
 func (n *network) service(keys ...Keys) *Service {
-	return New(Config{Chain: n.chain, Clock: n.slots, Crypto: n.crypto, Keys: keys, Observer: n.obs, Log: n.log})
+	return New(Config{Chain: n.chain, Clock: n.slots, Crypto: n.crypto, Keys: keys, Bus: n.obs, Log: n.log})
 }
 
 // setTo sets the clock to an interval and waits until the chain is there.
@@ -213,7 +215,7 @@ func (n *network) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
 // metric returns the sum of the series of a metric that have all of the label values.
 func (n *network) metric(t *testing.T, name string, values ...string) float64 {
 	t.Helper()
-	return telemetrytest.Sum(t, n.metrics, name, values...)
+	return metricstest.Sum(t, n.metrics, name, values...)
 }
 
 // TestDuties runs a network of one node for twelve slots.
@@ -245,7 +247,7 @@ func TestDuties(t *testing.T) {
 		}
 		for outcome, want := range map[string]float64{
 			// A block a slot but the first, and in each slot three votes and an aggregation.
-			telemetry.OutcomeMade: 11 + 12*3 + 12, telemetry.OutcomeLate: 0, telemetry.OutcomeMissed: 0, telemetry.OutcomeSkipped: 0,
+			events.OutcomeMade: 11 + 12*3 + 12, events.OutcomeLate: 0, events.OutcomeMissed: 0, events.OutcomeSkipped: 0,
 		} {
 			if got := n.metric(t, "leanspec_duties_total", outcome); got != want {
 				t.Errorf("%v duties %s, want %v", got, outcome, want)
@@ -274,11 +276,11 @@ func TestMissedAndLate(t *testing.T) {
 		labels []string
 		count  float64
 	}{
-		{[]string{telemetry.DutyAttestation, telemetry.OutcomeMade}, 2},
-		{[]string{telemetry.DutyBlock, telemetry.OutcomeMade}, 1},
-		{[]string{telemetry.DutyAttestation, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped}, 6},
-		{[]string{telemetry.DutyBlock, telemetry.OutcomeMissed, telemetry.ReasonClockSkipped}, 3}, // that of slot 4 as well
-		{[]string{telemetry.DutyAttestation, telemetry.OutcomeLate}, 2},
+		{[]string{events.DutyAttestation, events.OutcomeMade}, 2},
+		{[]string{events.DutyBlock, events.OutcomeMade}, 1},
+		{[]string{events.DutyAttestation, events.OutcomeMissed, events.ReasonClockSkipped}, 6},
+		{[]string{events.DutyBlock, events.OutcomeMissed, events.ReasonClockSkipped}, 3}, // that of slot 4 as well
+		{[]string{events.DutyAttestation, events.OutcomeLate}, 2},
 	} {
 		if got := n.metric(t, "leanspec_duties_total", want.labels...); got != want.count {
 			t.Errorf("%v: %v, want %v", want.labels, got, want.count)
@@ -337,7 +339,7 @@ func TestRestartWithinInterval(t *testing.T) {
 			t.Fatalf("head %d, want 1", head)
 		}
 	}
-	if log := n.lines.String(); strings.Contains(log, "ERR") || n.metric(t, "leanspec_duties_total", telemetry.DutyBlock, telemetry.OutcomeSkipped) != 1 {
+	if log := n.lines.String(); strings.Contains(log, "ERR") || n.metric(t, "leanspec_duties_total", events.DutyBlock, events.OutcomeSkipped) != 1 {
 		t.Errorf("want one block duty skipped and no error:\n%s", log)
 	}
 }
@@ -403,8 +405,8 @@ func TestFailedProposals(t *testing.T) {
 		built, failed, refused float64
 	}{
 		"the chain refuses the block":   {1, prooftest.Trusting{Max: 8}, "other", 1, 0, 1},
-		"the key cannot sign":           {70, nil, telemetry.ReasonSigningFailed, 0, 1, 0},
-		"the slot is over by that time": {1, nil, telemetry.ReasonProductionFailed, 0, 1, 0},
+		"the key cannot sign":           {70, nil, events.ReasonSigningFailed, 0, 1, 0},
+		"the slot is over by that time": {1, nil, events.ReasonProductionFailed, 0, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNetwork(t, 1)
@@ -413,7 +415,7 @@ func TestFailedProposals(t *testing.T) {
 				s.Crypto.Proofs = tt.proofs
 			}
 			now := tt.slot.Interval()
-			if tt.reason == telemetry.ReasonProductionFailed {
+			if tt.reason == events.ReasonProductionFailed {
 				now = (tt.slot + 2).Interval()
 			}
 			n.setTo(t, now)
@@ -423,11 +425,11 @@ func TestFailedProposals(t *testing.T) {
 				labels []string
 				value  float64
 			}{
-				{"leanspec_duties_total", []string{telemetry.DutyBlock}, 1},
-				{"leanspec_duties_total", []string{telemetry.DutyBlock, telemetry.OutcomeMissed, tt.reason}, 1},
+				{"leanspec_duties_total", []string{events.DutyBlock}, 1},
+				{"leanspec_duties_total", []string{events.DutyBlock, events.OutcomeMissed, tt.reason}, 1},
 				{"lean_block_building_success_total", nil, tt.built},
 				{"lean_block_building_failures_total", nil, tt.failed},
-				{"leanspec_blocks_rejected_total", []string{telemetry.SourceOwn}, tt.refused},
+				{"leanspec_blocks_rejected_total", []string{"own"}, tt.refused},
 				{"leanspec_blocks_imported_total", nil, 0},
 			} {
 				if got := n.metric(t, want.name, want.labels...); got != want.value {
@@ -448,7 +450,7 @@ func TestStoppedWhileSigning(t *testing.T) {
 	s := n.service(n.keys...)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.sign(ctx, s.order[0], &s.order[0].attestation, telemetry.SignatureAttestation, 5, lstar.Root{1}); !errors.Is(err, context.Canceled) {
+	if _, err := s.sign(ctx, s.order[0], &s.order[0].attestation, events.SignatureAttestation, 5, lstar.Root{1}); !errors.Is(err, context.Canceled) {
 		t.Errorf("signing ended with %v, want context.Canceled", err)
 	}
 	if lines := n.lines.String(); strings.Contains(lines, "ERR") || strings.Contains(lines, "signing failed") {
@@ -461,7 +463,7 @@ func TestSign(t *testing.T) {
 	n := newNetwork(t, 1)
 	s := n.service(n.keys...)
 	sign := func(slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
-		return s.sign(t.Context(), s.order[0], &s.order[0].attestation, telemetry.SignatureAttestation, slot, message)
+		return s.sign(t.Context(), s.order[0], &s.order[0].attestation, events.SignatureAttestation, slot, message)
 	}
 	first, err := sign(5, lstar.Root{1})
 	if err != nil {
@@ -476,7 +478,7 @@ func TestSign(t *testing.T) {
 		message lstar.Root
 	}{"another message": {5, lstar.Root{2}}, "an earlier slot": {4, lstar.Root{1}}} {
 		var refused *guard.RefusedError
-		if _, err := sign(tt.slot, tt.message); !errors.As(err, &refused) || reason(err) != telemetry.ReasonAlreadySigned {
+		if _, err := sign(tt.slot, tt.message); !errors.As(err, &refused) || reason(err) != events.ReasonAlreadySigned {
 			t.Errorf("%s: %v, want a refusal", name, err)
 		}
 	}
@@ -567,9 +569,9 @@ func TestLostRecords(t *testing.T) {
 	if head := n.chain.Snapshot().Head.Slot; head != 3 {
 		t.Errorf("head at slot %d, want 3: the key of the proposer of slot 4 is closed", head)
 	}
-	for duty, want := range map[string]float64{telemetry.DutyAttestation: 2 + 2 + 2, telemetry.DutyBlock: 1} {
-		if got := n.metric(t, "leanspec_duties_total", duty, telemetry.OutcomeSkipped, telemetry.ReasonSlotClosed); got != want {
-			t.Errorf("%v duties of kind %s skipped as %s, want %v", got, duty, telemetry.ReasonSlotClosed, want)
+	for duty, want := range map[string]float64{events.DutyAttestation: 2 + 2 + 2, events.DutyBlock: 1} {
+		if got := n.metric(t, "leanspec_duties_total", duty, events.OutcomeSkipped, events.ReasonSlotClosed); got != want {
+			t.Errorf("%v duties of kind %s skipped as %s, want %v", got, duty, events.ReasonSlotClosed, want)
 		}
 	}
 	slot(5)
@@ -585,7 +587,7 @@ func TestLostRecords(t *testing.T) {
 	if got := n.metric(t, "leanspec_validator_signatures_refused_total"); got != 0 {
 		t.Errorf("%v signatures refused, want 0", got)
 	}
-	if got := n.metric(t, "leanspec_duties_total", telemetry.OutcomeMissed); got != 0 {
+	if got := n.metric(t, "leanspec_duties_total", events.OutcomeMissed); got != 0 {
 		t.Errorf("%v duties missed, want 0", got)
 	}
 	if t.Failed() {

@@ -2,8 +2,8 @@ package validator
 
 import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/node/guard"
-	"github.com/leanEthereum/leanspec-node/internal/telemetry"
 )
 
 // windows remembers what was told of the windows of the keys.
@@ -24,15 +24,15 @@ func (s *Service) reportWindows(slot lstar.Slot) {
 	}
 	w.reported, w.slot = true, slot
 	for _, v := range s.order {
-		w.report(s.Observer, v.index, telemetry.SignatureAttestation, v.attestation, slot)
-		w.report(s.Observer, v.index, telemetry.SignatureProposal, v.proposal, slot)
+		w.report(s.Bus, v.index, events.SignatureAttestation, v.attestation, slot)
+		w.report(s.Bus, v.index, events.SignatureProposal, v.proposal, slot)
 	}
 }
 
-func (w *windows) report(o *telemetry.Observer, index lstar.ValidatorIndex, role string, key Key, slot lstar.Slot) {
+func (w *windows) report(bus *events.Bus, index lstar.ValidatorIndex, role string, key Key, slot lstar.Slot) {
 	start, end := key.Signer.ActivationInterval()
 	left := guard.SlotsLeft(key.Guard.Record(), start, end, uint64(slot))
-	event := telemetry.KeyWindow{Validator: uint64(index), Role: role, SlotsLeft: left, LastSlot: end - 1}
+	event := events.KeyWindow{Validator: index, Role: role, SlotsLeft: left, LastSlot: end - 1}
 	// A warning for each percent that is lost, so that it is seen and fills no log.
 	if total := end - start; left*100 <= lowWindow*total {
 		percent := left * 100 / total
@@ -43,5 +43,5 @@ func (w *windows) report(o *telemetry.Observer, index lstar.ValidatorIndex, role
 			event.Low, w.percent[key.Guard] = true, percent
 		}
 	}
-	o.KeyWindow(event)
+	bus.Report(event)
 }

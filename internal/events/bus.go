@@ -1,0 +1,115 @@
+// Package events defines the facts that the services of the node report, and the bus that passes them on.
+//
+// A service reports plain values: bus.Report(events.BlockImported{…}). It holds no counter and no log text.
+// Consumers decide what an event means to an operator: internal/metrics folds events into collectors, and
+// internal/logging writes lines.
+package events
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+)
+
+// Event is one of the event types of this package. Their common fields mean the same everywhere:
+//
+//   - Peer is the peer that sent the object, empty for an object of this node.
+//   - Own marks an object that this node made. Its signature is not checked.
+//   - Reason is one of the Reason constants or a rejection reason of leanSpec.
+//   - A zero duration means that the step was not measured or did not happen.
+type Event interface{ event() }
+
+// Consumer receives every event, in the order in which one goroutine reports them. It runs on the goroutine that reports,
+// which may be the owner of the chain, and on several at the same time. It must not block and must not keep an event's
+// maps and slices. A consumer that passes events to slow readers drops and counts what they do not take.
+type Consumer func(Event)
+
+// Bus passes events to its consumers. It is safe for concurrent use. A nil *Bus drops all events.
+type Bus struct{ consumers []Consumer }
+
+// NewBus returns a bus that calls the consumers in this order.
+func NewBus(consumers ...Consumer) *Bus { return &Bus{consumers} }
+
+// Report passes an event to all consumers and returns after the last of them. If a consumer panics, the others still
+// receive the event, and all receive a ConsumerPanicked.
+func (b *Bus) Report(e Event) {
+	if b == nil {
+		return
+	}
+	for _, consume := range b.consumers {
+		b.deliver(consume, e)
+	}
+}
+
+func (b *Bus) deliver(consume Consumer, e Event) {
+	defer func() {
+		if p := recover(); p != nil {
+			if _, again := e.(ConsumerPanicked); !again {
+				b.Report(ConsumerPanicked{Err: fmt.Errorf("%T: %v", e, p), Stack: debug.Stack()})
+			}
+		}
+	}()
+	consume(e)
+}
+
+// Epoch returns the epoch that logs and metrics show for a slot. A lean chain has no epochs; the justification lookback is
+// what leanSpec keeps of its former epoch length.
+func Epoch(slot lstar.Slot) uint64 { return uint64(slot) / lstar.JustificationLookbackSlots }
+
+// ConsumerPanicked reports a panic of a consumer, which is a bug. Stack is that of the panic.
+type ConsumerPanicked struct {
+	Err   error
+	Stack []byte
+}
+
+func (BlockImported) event()         {}
+func (MessageSeen) event()           {}
+func (MessageEarly) event()          {}
+func (BlockRejected) event()         {}
+func (BlockPending) event()          {}
+func (AttestationAccepted) event()   {}
+func (AttestationRejected) event()   {}
+func (AggregateAccepted) event()     {}
+func (AggregateRejected) event()     {}
+func (AggregateProduced) event()     {}
+func (HeadChanged) event()           {}
+func (Justified) event()             {}
+func (Finalized) event()             {}
+func (SafeTarget) event()            {}
+func (ChainLoaded) event()           {}
+func (ChainSaved) event()            {}
+func (SlotSummary) event()           {}
+func (PoolSizes) event()             {}
+func (Tick) event()                  {}
+func (Fingerprint) event()           {}
+func (Disk) event()                  {}
+func (QueueDropped) event()          {}
+func (SyncState) event()             {}
+func (ValidatorsLoaded) event()      {}
+func (AggregatorRole) event()        {}
+func (BlockProduced) event()         {}
+func (BlockProductionFailed) event() {}
+func (AttestationProduced) event()   {}
+func (DutyEnded) event()             {}
+func (DutyGate) event()              {}
+func (SignatureMade) event()         {}
+func (SignatureRefused) event()      {}
+func (SigningRecordsMissing) event() {}
+func (KeyWindow) event()             {}
+func (Peers) event()                 {}
+func (MeshPeers) event()             {}
+func (Agreement) event()             {}
+func (PeerConnection) event()        {}
+func (PeerDisconnection) event()     {}
+func (PeerFault) event()             {}
+func (PeerBanned) event()            {}
+func (SubscriptionsLost) event()     {}
+func (DuplicateIdentity) event()     {}
+func (ForeignPeer) event()           {}
+func (ForeignPeers) event()          {}
+func (GossipReceived) event()        {}
+func (GossipJudged) event()          {}
+func (RequestEnded) event()          {}
+func (AttestationCommittee) event()  {}
+func (ConsumerPanicked) event()      {}
