@@ -16,6 +16,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/devnet"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -60,7 +61,7 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 		return badInput(fmt.Errorf("--ip: %.64q: want an IPv4 address", c.IP))
 	}
 	if c.Keep {
-		switch there, err := config.HasNetwork(c.Out); {
+		switch there, err := devnet.HasNetwork(c.Out); {
 		case err != nil:
 			return badInput(err)
 		case there:
@@ -69,7 +70,7 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 		}
 	}
 	progress := newKeyProgress(console)
-	options := config.DevnetOptions{
+	options := devnet.FilesOptions{
 		Dir:         c.Out,
 		Nodes:       c.Nodes,
 		Validators:  c.Validators,
@@ -77,8 +78,8 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 		ActiveSlots: min(defaultActiveSlots, scheme.Lifetime()),
 		Full:        c.Full,
 		GenesisTime: func() uint64 { return begin(console.now()) },
-		Dialect:     config.Dialect(c.Dialect),
-		Shuffle:     config.Shuffle(c.Shuffle),
+		Dialect:     devnet.Dialect(c.Dialect),
+		Shuffle:     devnet.Shuffle(c.Shuffle),
 		IP:          ip,
 		Force:       c.Force,
 		Progress:    progress.report,
@@ -92,17 +93,17 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 	if err := checkGenesisTime(begin(console.now()), &options, console.now()); err != nil {
 		return err
 	}
-	devnet, err := config.WriteDevnet(ctx, options)
+	files, err := devnet.WriteFiles(ctx, options)
 	progress.finish()
 	if err != nil {
 		return explain(err)
 	}
-	printDevnet(console, devnet, scheme)
+	printFiles(console, files, scheme)
 	return nil
 }
 
 // checkGenesisTime rejects a time that is too late, and one after which the keys have already expired.
-func checkGenesisTime(begin uint64, options *config.DevnetOptions, now time.Time) error {
+func checkGenesisTime(begin uint64, options *devnet.FilesOptions, now time.Time) error {
 	if begin > config.LatestGenesisTime {
 		return badInput(fmt.Errorf("--genesis-time: %d: want Unix seconds before the year 10000", begin))
 	}
@@ -143,52 +144,52 @@ func howSoon(at, now time.Time) string {
 	}
 }
 
-// printDevnet prints what was written and how to run the nodes.
-func printDevnet(console *console, devnet *config.Devnet, scheme *xmss.Scheme) {
-	begin, end := slotStart(devnet.GenesisTime, 0), slotStart(devnet.GenesisTime, devnet.ActiveSlots)
+// printFiles prints what was written and how to run the nodes.
+func printFiles(console *console, files *devnet.Files, scheme *xmss.Scheme) {
+	begin, end := slotStart(files.GenesisTime, 0), slotStart(files.GenesisTime, files.ActiveSlots)
 	validators := 0
-	for _, node := range devnet.Nodes {
+	for _, node := range files.Nodes {
 		validators += len(node.Validators)
 	}
-	fmt.Fprintf(console.out, "Wrote %d files to %s.\n\n", len(devnet.Files), devnet.Dir)
+	fmt.Fprintf(console.out, "Wrote %d files to %s.\n\n", len(files.Paths), files.Dir)
 	table := tabwriter.NewWriter(console.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "genesis\t%s, %s (%d)\n", begin.Format(time.RFC3339), howSoon(begin, console.now()), devnet.GenesisTime)
-	fmt.Fprintf(table, "keys\t%d validators, %s scheme, slots 0 to %d (until %s)\n", validators, scheme, devnet.ActiveSlots-1, end.Format(time.RFC3339))
+	fmt.Fprintf(table, "genesis\t%s, %s (%d)\n", begin.Format(time.RFC3339), howSoon(begin, console.now()), files.GenesisTime)
+	fmt.Fprintf(table, "keys\t%d validators, %s scheme, slots 0 to %d (until %s)\n", validators, scheme, files.ActiveSlots-1, end.Format(time.RFC3339))
 	table.Flush()
 	fmt.Fprintln(console.out)
 
 	const shown = 16
 	table = tabwriter.NewWriter(console.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "node\tvalidators\tquic\tapi\tmetrics\tpeer id")
-	for _, node := range devnet.Nodes[:min(shown, len(devnet.Nodes))] {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%s\n", node.Name, ranges(node.Validators), node.QUICPort, node.APIPort, node.MetricsPort, node.PeerID)
+	for _, node := range files.Nodes[:min(shown, len(files.Nodes))] {
+		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%s\n", node.Name, ranges(node.Validators), node.QUIC, node.API, node.Metrics, node.PeerID)
 	}
 	table.Flush()
-	if more := len(devnet.Nodes) - shown; more > 0 {
+	if more := len(files.Nodes) - shown; more > 0 {
 		fmt.Fprintf(console.out, "and %d more\n", more)
 	}
 
-	fmt.Fprintf(console.out, "\nRun the first node:\n\n  %s\n", runCommand(devnet, scheme))
-	if len(devnet.Nodes) > 1 {
+	fmt.Fprintf(console.out, "\nRun the first node:\n\n  %s\n", runCommand(files, scheme))
+	if len(files.Nodes) > 1 {
 		fmt.Fprintf(console.out, "\nRun each other node with its own name, files and ports, with the first record of\n%s as --bootnode, and without --is-aggregator.\n",
-			filepath.Join(devnet.Dir, "nodes.yaml"))
+			filepath.Join(files.Dir, "nodes.yaml"))
 	}
 }
 
 // runCommand returns the command line of the first node, which is the aggregator.
-func runCommand(devnet *config.Devnet, scheme *xmss.Scheme) string {
-	node := devnet.Nodes[0]
+func runCommand(files *devnet.Files, scheme *xmss.Scheme) string {
+	node := files.Nodes[0]
 	words := []string{
 		"leanspec-node",
-		"--genesis", filepath.Join(devnet.Dir, "config.yaml"),
-		"--validator-keys", devnet.Dir,
+		"--genesis", filepath.Join(files.Dir, "config.yaml"),
+		"--validator-keys", files.Dir,
 		"--node-id", node.Name,
 		"--node-key", node.KeyPath,
 		"--scheme", scheme.String(),
-		"--data-dir", filepath.Join(devnet.Dir, "data", node.Name),
-		"--listen", fmt.Sprintf("/ip4/0.0.0.0/udp/%d/quic-v1", node.QUICPort),
-		"--api-port", strconv.Itoa(int(node.APIPort)),
-		"--metrics-port", strconv.Itoa(int(node.MetricsPort)),
+		"--data-dir", filepath.Join(files.Dir, "data", node.Name),
+		"--listen", fmt.Sprintf("/ip4/0.0.0.0/udp/%d/quic-v1", node.QUIC),
+		"--api-port", strconv.Itoa(int(node.API)),
+		"--metrics-port", strconv.Itoa(int(node.Metrics)),
 		"--is-aggregator",
 	}
 	for i, word := range words {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"text/tabwriter"
 
-	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/devnet"
 )
 
 // keygenCmd writes the keys of one validator.
@@ -32,7 +32,7 @@ func (c *keygenCmd) Run(ctx context.Context, console *console) error {
 		return err
 	}
 	progress := newKeyProgress(console)
-	options := config.KeyPairOptions{
+	options := devnet.KeyPairOptions{
 		Dir:            c.Out,
 		Name:           c.Name,
 		Scheme:         scheme,
@@ -50,7 +50,7 @@ func (c *keygenCmd) Run(ctx context.Context, console *console) error {
 	if err := options.Validate(); err != nil {
 		return asUsage(err)
 	}
-	pair, err := config.WriteKeyPair(ctx, options)
+	pair, err := devnet.WriteKeyPair(ctx, options)
 	progress.finish()
 	if err != nil {
 		return explain(err)
@@ -59,7 +59,7 @@ func (c *keygenCmd) Run(ctx context.Context, console *console) error {
 	fmt.Fprintf(table, "attestation_public_key\t0x%x\n", pair.AttestationPublicKey)
 	fmt.Fprintf(table, "proposal_public_key\t0x%x\n", pair.ProposalPublicKey)
 	fmt.Fprintf(table, "slots\t%d to %d\n", pair.FirstSlot, pair.LastSlot)
-	for i, file := range pair.Files {
+	for i, file := range pair.Paths {
 		fmt.Fprintf(table, "%s\t%s\n", [...]string{"files", "", "", ""}[i], file)
 	}
 	return table.Flush()

@@ -45,13 +45,13 @@ files                   keys/validator_7_attester_key_sk.ssz
 func TestKeygenUsage(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for want, flags := range map[string]string{
-		"missing --out DIR; see leanspec-node keygen --help":                            "",
-		`--scheme: "x": want prod or test`:                                              "--out k --scheme x",
-		`--name: "a/b": want the start of a file name`:                                  "--out k --name a/b",
-		"--activation-slot: 256: want less than 256, the lifetime of the test scheme":   "--out k --scheme test --activation-slot 256",
-		"--active-slots: 0: want 1 to 256, what the test scheme has from slot 0 on":     "--out k --scheme test --active-slots 0",
-		"--active-slots: 200: want 1 to 156, what the test scheme has from slot 100 on": "--out k --scheme test --activation-slot 100 --active-slots 200",
-		`--activation-slot: "-1": want a whole number, 0 or more`:                       "--out k --activation-slot=-1",
+		"missing --out DIR; see leanspec-node keygen --help":                                   "",
+		`--scheme: "x": want prod or test`:                                                     "--out k --scheme x",
+		`--name: "a/b": want the start of a file name`:                                         "--out k --name a/b",
+		"--activation-slot: 256: want less than 256, the lifetime of the test scheme":          "--out k --scheme test --activation-slot 256",
+		"--active-slots: 0: want 1 to 256, the lifetime of the test scheme from slot 0 on":     "--out k --scheme test --active-slots 0",
+		"--active-slots: 200: want 1 to 156, the lifetime of the test scheme from slot 100 on": "--out k --scheme test --activation-slot 100 --active-slots 200",
+		`--activation-slot: "-1": want a whole number, 0 or more`:                              "--out k --activation-slot=-1",
 	} {
 		checkFailure(t, t.Context(), 2, want, append([]string{"keygen"}, strings.Fields(flags)...)...)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/devnet"
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
@@ -76,8 +76,8 @@ func newKeyProgress(c *console) *keyProgress {
 	return &keyProgress{console: c, started: c.now()}
 }
 
-// report shows a step of config.WriteDevnet or config.WriteKeyPair. It is safe for concurrent use.
-func (p *keyProgress) report(k config.KeyProgress) {
+// report shows a step of devnet.WriteFiles or devnet.WriteKeyPair. It is safe for concurrent use.
+func (p *keyProgress) report(k devnet.KeyProgress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, width := p.console.now(), p.console.width()
@@ -123,7 +123,7 @@ func (p *keyProgress) left(now time.Time, part float64) string {
 }
 
 // bar returns a line of at most width columns.
-func bar(k config.KeyProgress, part float64, left string, width int) string {
+func bar(k devnet.KeyProgress, part float64, left string, width int) string {
 	const cells = 20
 	filled := int(part * cells)
 	line := fmt.Sprintf("keys [%s%s] %3d%%  %d of %d", strings.Repeat("#", filled), strings.Repeat("-", cells-filled), int(part*100), k.Keys, k.TotalKeys)

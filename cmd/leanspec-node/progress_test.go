@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/devnet"
 )
 
 func TestProgressOnTerminal(t *testing.T) {
 	c := newTestConsole(80)
 	p := newKeyProgress(&c.console)
 	step := func(keys int, done uint64, complete bool) {
-		p.report(config.KeyProgress{Keys: keys, TotalKeys: 4, Name: "validator_1", Role: config.Proposal, Complete: complete, Done: done, Total: 10})
+		p.report(devnet.KeyProgress{Keys: keys, TotalKeys: 4, Name: "validator_1", Role: config.Proposal, Complete: complete, Done: done, Total: 10})
 	}
 	step(0, 0, false)
 	c.clock = c.clock.Add(redrawEvery - 1)
@@ -41,9 +42,9 @@ func TestProgressElsewhere(t *testing.T) {
 	c := newTestConsole(0)
 	p := newKeyProgress(&c.console)
 	for keys := range 3 {
-		p.report(config.KeyProgress{Keys: keys, TotalKeys: 3, Name: "validator_1", Role: config.Attestation, Done: 5, Total: 10})
+		p.report(devnet.KeyProgress{Keys: keys, TotalKeys: 3, Name: "validator_1", Role: config.Attestation, Done: 5, Total: 10})
 		c.clock = c.clock.Add(40 * time.Second)
-		p.report(config.KeyProgress{Keys: keys + 1, TotalKeys: 3, Name: "validator_1", Role: config.Attestation, Complete: true})
+		p.report(devnet.KeyProgress{Keys: keys + 1, TotalKeys: 3, Name: "validator_1", Role: config.Attestation, Complete: true})
 	}
 	p.finish()
 	const want = "key 1 of 3: validator_1 attestation, about 1m20s left\n" +
@@ -57,7 +58,7 @@ func TestProgressElsewhere(t *testing.T) {
 // TestBarWidth checks that the bar fits into one line of any terminal.
 func TestBarWidth(t *testing.T) {
 	for width := range 100 {
-		for _, k := range []config.KeyProgress{{TotalKeys: 1}, {Keys: 8191, TotalKeys: 8192, Name: strings.Repeat("v", 50), Total: 1, Done: 7}} {
+		for _, k := range []devnet.KeyProgress{{TotalKeys: 1}, {Keys: 8191, TotalKeys: 8192, Name: strings.Repeat("v", 50), Total: 1, Done: 7}} {
 			c := newTestConsole(width)
 			p := newKeyProgress(&c.console)
 			c.clock = c.clock.Add(time.Hour)

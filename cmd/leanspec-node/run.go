@@ -305,7 +305,7 @@ func (c *runCmd) identity() (*config.NodeKey, error) {
 	if c.DataDir == "" {
 		return config.GenerateNodeKey()
 	}
-	return config.LoadOrMakeNodeKey(c.nodeKeyFile())
+	return node.LoadOrMakeKey(c.nodeKeyFile())
 }
 
 // inputError is a mistake in the flags, the environment or the files of the operator.

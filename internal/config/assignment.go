@@ -48,7 +48,7 @@ func (a *assignment) unknown(node string) *Error {
 	if more := len(names) - shown; more > 0 {
 		listed += fmt.Sprintf(" and %d more; the nearest is %s", more, Nearest(node, names))
 	}
-	return &Error{Field: "--node-id", Value: quote(node),
+	return &Error{Field: "--node-id", Value: Quote(node),
 		Problem: fmt.Sprintf("not in %s, which lists %s; a node without validators needs no --validator-keys", a.file, listed)}
 }
 

@@ -1,12 +1,11 @@
-// Package config reads, checks and writes the files of a lean network: the genesis, the assignment of
-// validators to nodes, the manifest of their keys, the XMSS key files and the nodes' identity keys.
+// Package config reads and checks the files of operators: the genesis, the assignment of validators to nodes, the manifest of
+// their keys, the XMSS key files and the node keys.
 //
-// Two dialects of these files are in use, leanSpec's own and that of lean-quickstart and the other clients.
-// Both are read; [WriteDevnet] writes either. See [LoadGenesis] and [LoadValidatorKeys] for the forms.
+// The files exist in two dialects: leanSpec's, and that of lean-quickstart and the other clients. The package reads both. See
+// [LoadGenesis] and [LoadValidatorKeys] for their forms. Package devnet writes such files.
 //
-// Everything read here was written by people or by other programs, so it is checked completely before any of
-// it is used: sizes are bounded, nothing is guessed, and each failure is an [Error] of one line that names the
-// file, the field and the value.
+// People and other programs write these files, so they are checked completely before any of their contents is used: sizes are
+// bounded and nothing is guessed. Each failure is an [Error]: one line that names the file, the field and the value.
 package config
 
 import (
@@ -16,25 +15,25 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// RegistryLimit is the largest number of validators that a genesis may have.
+// RegistryLimit is the largest number of validators in a genesis.
 const RegistryLimit = lstar.ValidatorRegistryLimit
 
-// PublicKeySize is the length of an XMSS public key in bytes, in every scheme.
+// PublicKeySize is the size of an XMSS public key in bytes, in every scheme.
 const PublicKeySize = xmss.PublicKeySize
 
-// The names that the files of a network have in its folder.
+// The names of the files in the folder of a network.
 const (
-	genesisFile   = "config.yaml"
-	assignedFile  = "validators.yaml"
-	annotatedFile = "annotated_validators.yaml"
-	nodesFile     = "nodes.yaml"
-	setupFile     = "validator-config.yaml"
-	keysDir       = "hash-sig-keys"
-	manifestFile  = "validator-keys-manifest.yaml"
+	GenesisFile    = "config.yaml"
+	AssignmentFile = "validators.yaml"
+	AnnotatedFile  = "annotated_validators.yaml"
+	NodesFile      = "nodes.yaml"
+	SetupFile      = "validator-config.yaml"
+	KeysDir        = "hash-sig-keys"
+	ManifestFile   = "validator-keys-manifest.yaml" // in KeysDir
 )
 
-// Role is what a validator signs with a key. Each validator has one key for each role, so that it can sign an
-// attestation and a block in one slot without using a one-time key twice.
+// Role is the kind of message that a key signs. A validator has one key for each role, so that it can sign an attestation and a
+// block in the same slot without using a one-time key twice.
 type Role int
 
 // The two roles.
@@ -43,9 +42,10 @@ const (
 	Proposal
 )
 
-var roles = [...]Role{Attestation, Proposal}
+// Roles are all roles, in the order of their values.
+var Roles = [...]Role{Attestation, Proposal}
 
-// String is the role in leanSpec's words: "attestation" or "proposal".
+// String returns "attestation" or "proposal", as leanSpec names the roles.
 func (r Role) String() string {
 	switch r {
 	case Attestation:
@@ -57,18 +57,5 @@ func (r Role) String() string {
 	}
 }
 
-// KeyFileName is the name of the file that holds a key of the validator called name, for example
-// "validator_0": the names of lean-quickstart's key generator, from which the other clients read the role.
-func KeyFileName(name string, role Role, secret bool) string {
-	s := name + "_attester_key"
-	if role == Proposal {
-		s = name + "_proposer_key"
-	}
-	if secret {
-		return s + "_sk.ssz"
-	}
-	return s + "_pk.ssz"
-}
-
-// Schemes are the XMSS schemes that keys can have, in the order in which a user is told of them.
+// Schemes returns the XMSS schemes that keys can have, the default first.
 func Schemes() []*xmss.Scheme { return []*xmss.Scheme{xmss.Prod, xmss.Test} }

@@ -12,16 +12,16 @@ import (
 	"unicode/utf8"
 )
 
-// Error is a failure that an operator can act upon. Its text is a single line without control characters,
-// whatever the files hold, and never shows a secret:
+// Error is a failure that an operator can fix. Its text is a single line without control characters, whatever the files contain,
+// and never shows a secret:
 //
 //	net/config.yaml: GENESIS_VALIDATORS[3].proposal_public_key: "0x12345678ab…": want 52 bytes of hex, got 51
 type Error struct {
-	File    string // path of the file, as given; empty where the failure is in an option
-	Field   string // place in the file, for example GENESIS_VALIDATORS[3]; empty for the file as a whole
-	Value   string // what was found there, shortened and quoted; may be empty
-	Problem string // what is wrong, and what is wanted
-	Err     error  // the cause, for errors.Is and errors.As; may be nil
+	File    string // path, as given; empty if the failure is in a setting
+	Field   string // place in the file, such as GENESIS_VALIDATORS[3]; empty for the file as a whole
+	Value   string // value found there, shortened and quoted by [Quote]; may be empty
+	Problem string // what is wrong, and the expected value
+	Err     error  // cause, for errors.Is and errors.As; may be nil
 }
 
 // Error implements error.
@@ -38,13 +38,13 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// fileError says what is wrong with a file as a whole.
+// fileError returns an error about a file as a whole.
 func fileError(file, format string, args ...any) *Error {
 	return &Error{File: file, Problem: fmt.Sprintf(format, args...)}
 }
 
-// osError turns a failure of the file system into one line. The cause stays reachable with errors.Is.
-func osError(file string, err error) *Error {
+// OSError returns the error of a failed operation on a file. It wraps err, and leaves out of its text what repeats the path.
+func OSError(file string, err error) *Error {
 	problem := err.Error()
 	var pathError *fs.PathError
 	var linkError *os.LinkError
@@ -63,11 +63,11 @@ func osError(file string, err error) *Error {
 	return &Error{File: cmp.Or(file, `""`), Problem: problem, Err: err}
 }
 
-// quote shows a value in an error: quoted, free of control characters, and cut so that the line stays readable
-// even if the value is a whole key.
-func quote(s string) string {
+// Quote returns a value for an error: in quotes, without control characters, and shortened so that the line stays readable even
+// if the value is a whole key.
+func Quote(s string) string {
 	const shown, longest = 12, 24
-	// Cutting by bytes first keeps the work small for a value of megabytes.
+	// Cutting by bytes first limits the work for a value of megabytes.
 	if len(s) > longest*utf8.UTFMax {
 		s = s[:longest*utf8.UTFMax]
 	}
@@ -77,7 +77,7 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// oneLine keeps text that is fit to print as it is, and escapes the rest.
+// oneLine escapes text unless it is printable and a single line.
 func oneLine(s string) string {
 	const longest = 512
 	if len(s) > longest {

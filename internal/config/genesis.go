@@ -59,7 +59,7 @@ func (v *GenesisValidator) PublicKey(role Role) [PublicKeySize]byte {
 //	ATTESTATION_COMMITTEE_COUNT: 1          # may be left out
 //
 // Keys are 104 hex digits with or without 0x, quoted or not. Other top-level keys
-// are ignored, and listed as UnknownKeys unless other clients are known to read them. A key that appears twice in the registry, in whatever roles, is refused: signatures of one role
+// are ignored, and listed as UnknownKeys unless other clients are known to read them. A key that appears twice in the registry, in whatever Roles, is refused: signatures of one role
 // or validator would then be valid for another.
 //
 // Errors are of type [*Error].
@@ -179,7 +179,7 @@ func parseGenesisValidators(node yamlNode) ([]GenesisValidator, error) {
 
 // parseGenesisValidator finds the two keys of an entry, in either dialect. Like leanSpec it refuses keys that
 // it does not know: here a field left unread would be a validator that differs from what was meant.
-func parseGenesisValidator(item yamlNode) (keys [len(roles)]yamlNode, err error) {
+func parseGenesisValidator(item yamlNode) (keys [len(Roles)]yamlNode, err error) {
 	fields, err := item.mapping()
 	if err != nil {
 		return keys, err
@@ -199,7 +199,7 @@ func parseGenesisValidator(item yamlNode) (keys [len(roles)]yamlNode, err error)
 		}
 		keys[role] = field.value
 	}
-	for _, role := range roles {
+	for _, role := range Roles {
 		if keys[role].ast == nil {
 			return keys, item.missing(role.String() + "_public_key")
 		}

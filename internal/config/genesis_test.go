@@ -297,7 +297,7 @@ func FuzzGenesis(f *testing.F) {
 		}
 		seen := make(map[[PublicKeySize]byte]bool)
 		for i := range genesis.Validators {
-			for _, role := range roles {
+			for _, role := range Roles {
 				key := genesis.Validators[i].PublicKey(role)
 				if seen[key] {
 					t.Errorf("a public key was accepted twice: %x", key)
@@ -342,7 +342,7 @@ func TestByteOrderMark(t *testing.T) {
 	if got, err := LoadNodeKey("node.key"); err != nil || got.PeerID() != key.PeerID() {
 		t.Errorf("LoadNodeKey = %v, %v; want %v", got, err, key)
 	}
-	write(setupFile, mark+"validators:\n  - name: a\n    privkey: "+key.Hex()+"\n")
+	write(SetupFile, mark+"validators:\n  - name: a\n    privkey: "+key.Hex()+"\n")
 	if names, err := LoadPeerNames("."); err != nil || names[key.PeerID()] != "a" {
 		t.Errorf("LoadPeerNames = %v, %v; want the name a", names, err)
 	}

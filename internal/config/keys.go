@@ -67,7 +67,7 @@ func NodeNames(dir string) ([]string, error) {
 		names []string
 		none  error // the first file, where it is not there
 	)
-	for _, name := range []string{assignedFile, annotatedFile} {
+	for _, name := range []string{AssignmentFile, AnnotatedFile} {
 		path := filepath.Join(dir, name)
 		data, err := ReadText(path, maxYAMLSize)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -102,9 +102,9 @@ func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assig
 	if err := checkFolder(dir); err != nil {
 		return nil, nil, err
 	}
-	assignedPath := filepath.Join(dir, assignedFile)
-	annotatedPath := filepath.Join(dir, annotatedFile)
-	manifestPath := filepath.Join(dir, keysDir, manifestFile)
+	assignedPath := filepath.Join(dir, AssignmentFile)
+	annotatedPath := filepath.Join(dir, AnnotatedFile)
+	manifestPath := filepath.Join(dir, KeysDir, ManifestFile)
 
 	manifestData, noManifest := ReadText(manifestPath, maxYAMLSize)
 	assignedData, noAssigned := ReadText(assignedPath, maxYAMLSize)
@@ -128,7 +128,7 @@ func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assig
 		}
 		if noManifest != nil && noAssigned != nil {
 			return nil, nil, &Error{File: dir, Err: noAssigned,
-				Problem: "has neither " + assignedFile + " with " + filepath.Join(keysDir, manifestFile) + " nor " + annotatedFile}
+				Problem: "has neither " + AssignmentFile + " with " + filepath.Join(KeysDir, ManifestFile) + " nor " + AnnotatedFile}
 		}
 		if noManifest != nil {
 			return nil, nil, noManifest
@@ -168,7 +168,7 @@ func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assig
 		if !found {
 			return nil, nil, fileError(manifestPath, "no keys for validator %d, which %s assigns to %s", index, assignedPath, node.field)
 		}
-		for _, role := range roles {
+		for _, role := range Roles {
 			ref := entry.keys[role]
 			if ref.public != genesis.Validators[index].PublicKey(role) {
 				return nil, nil, ref.publicAt.errorf("not the %s key of validator %d in %s%s", role, index, genesis.Path, genesis.whose(ref.public))
@@ -227,20 +227,20 @@ func indexList(indices []uint64) string {
 // loadKeys reads the two secret keys of a validator and checks them against the genesis.
 func loadKeys(dir string, entry keyEntry, genesis *Genesis, scheme *xmss.Scheme) (ValidatorKeys, error) {
 	var (
-		keys  [len(roles)]*xmss.SecretKey
-		paths [len(roles)]string
+		keys  [len(Roles)]*xmss.SecretKey
+		paths [len(Roles)]string
 	)
-	for _, role := range roles {
+	for _, role := range Roles {
 		path := entry.keys[role].file
 		if !filepath.IsAbs(path) {
-			path = filepath.Join(dir, keysDir, path)
+			path = filepath.Join(dir, KeysDir, path)
 		}
 		paths[role] = path
 	}
 	if paths[Attestation] == paths[Proposal] {
 		return ValidatorKeys{}, fileError(paths[Proposal], "named for both keys of validator %d; it has two", entry.index)
 	}
-	for _, role := range roles {
+	for _, role := range Roles {
 		key, err := loadSecretKey(paths[role], scheme)
 		if err != nil {
 			return ValidatorKeys{}, err
@@ -282,7 +282,7 @@ func loadSecretKey(path string, scheme *xmss.Scheme) (*xmss.SecretKey, error) {
 // whose tells whose key a public key is, for the end of an error about a key that is not where it belongs.
 func (g *Genesis) whose(public [PublicKeySize]byte) string {
 	for i := range g.Validators {
-		for _, role := range roles {
+		for _, role := range Roles {
 			if g.Validators[i].PublicKey(role) == public {
 				return fmt.Sprintf("; it is the %s key of validator %d", role, i)
 			}

@@ -1,4 +1,4 @@
-package config
+package config_test
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	. "github.com/leanEthereum/leanspec-node/internal/config" // package devnet imports it, so these tests cannot be in it
+	"github.com/leanEthereum/leanspec-node/internal/devnet"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -23,15 +25,15 @@ const (
 
 // writeNet writes a network of 2 nodes and 3 validators to net, in a new working folder: lean_spec_0 runs the
 // validators 0 and 2, lean_spec_1 runs 1.
-func writeNet(t *testing.T, dialect Dialect) *Genesis {
+func writeNet(t *testing.T, dialect devnet.Dialect) *Genesis {
 	t.Helper()
 	t.Chdir(t.TempDir())
-	_, err := WriteDevnet(t.Context(), DevnetOptions{
+	_, err := devnet.WriteFiles(t.Context(), devnet.FilesOptions{
 		Dir: "net", Nodes: 2, Validators: 3, Scheme: xmss.Test, ActiveSlots: 32, Dialect: dialect,
 		GenesisTime: func() uint64 { return 1763712794 },
 	})
 	if err != nil {
-		t.Fatalf("WriteDevnet: %v", err)
+		t.Fatalf("WriteFiles: %v", err)
 	}
 	genesis, err := LoadGenesis("net/config.yaml")
 	if err != nil {
@@ -87,7 +89,7 @@ func checkKeys(t *testing.T, genesis *Genesis, keys []ValidatorKeys, want ...uin
 			t.Errorf("the keys of validator %d are not those of the genesis", k.Index)
 		}
 		for role, path := range map[Role]string{Attestation: k.AttestationPath, Proposal: k.ProposalPath} {
-			if want := netKeys + KeyFileName(validatorName(int(k.Index)), role, true); path != want {
+			if want := netKeys + devnet.KeyFileName(fmt.Sprintf("validator_%d", k.Index), role, true); path != want {
 				t.Errorf("the %s key of validator %d came from %s, want %s", role, k.Index, path, want)
 			}
 		}
@@ -113,7 +115,7 @@ func TestLoadValidatorKeys(t *testing.T) {
 			for _, i := range indices {
 				fmt.Fprintf(&b, "  - index: %d\n    attestation_pubkey_hex: %x\n    proposal_pubkey_hex: 0x%x\n    attestation_sk_file: %s\n    proposal_sk_file: %s\n",
 					i, genesis.Validators[i].AttestationPublicKey, genesis.Validators[i].ProposalPublicKey,
-					KeyFileName(validatorName(i), Attestation, true), KeyFileName(validatorName(i), Proposal, true))
+					devnet.KeyFileName(fmt.Sprintf("validator_%d", i), Attestation, true), devnet.KeyFileName(fmt.Sprintf("validator_%d", i), Proposal, true))
 			}
 		}
 		put(t, netAnnotated, b.String())
@@ -127,13 +129,13 @@ func TestLoadValidatorKeys(t *testing.T) {
 		"wrapped":                 wrap,
 		"one entry, two keys":     gean,
 	} {
-		for _, dialect := range []Dialect{LeanSpec, Quickstart} {
+		for _, dialect := range []devnet.Dialect{devnet.LeanSpec, devnet.Quickstart} {
 			t.Run(fmt.Sprintf("%s/%s", dialect, name), func(t *testing.T) {
 				genesis := writeNet(t, dialect)
 				change(t)
 				for _, node := range []string{"lean_spec_2", "", "lean_spec_1\u200b"} {
 					_, err := LoadValidatorKeys("net", node, genesis, xmss.Test)
-					if want := "lists lean_spec_0, lean_spec_1;"; err == nil || !strings.HasPrefix(err.Error(), "--node-id: "+quote(node)) || !strings.Contains(err.Error(), want) {
+					if want := "lists lean_spec_0, lean_spec_1;"; err == nil || !strings.HasPrefix(err.Error(), "--node-id: "+Quote(node)) || !strings.Contains(err.Error(), want) {
 						t.Errorf("node %q: got %v, want an error about --node-id that says %s", node, err, want)
 					}
 				}
@@ -151,7 +153,7 @@ func TestLoadValidatorKeys(t *testing.T) {
 }
 
 func TestLoadValidatorKeysOrderAndPlaces(t *testing.T) {
-	genesis := writeNet(t, LeanSpec)
+	genesis := writeNet(t, devnet.LeanSpec)
 	put(t, netAssigned, "lean_spec_0: [2, 0]\nlean_spec_1:\nlean_spec_3: []\n")
 	remove(t, netAnnotated)
 	absolute, err := filepath.Abs(netKeys + "validator_0_attester_key_sk.ssz")
@@ -244,7 +246,7 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 		"another list of nodes":      {assign("validators:\n  lean_spec_0: x\n"), netAssigned + `: validators.lean_spec_0: "x": want a list`},
 		"manifest empty":             {manifestOnly(func(t *testing.T, _ *Genesis) { put(t, netManifest, "") }), netManifest + ": empty file"},
 		"manifest without list":      {manifestOnly(func(t *testing.T, _ *Genesis) { put(t, netManifest, "key_scheme: x\n") }), netManifest + ": validators: missing"},
-		"manifest too large":         {manifestOnly(func(t *testing.T, _ *Genesis) { put(t, netManifest, strings.Repeat("#", maxYAMLSize+1)) }), netManifest + ": want at most 4194304 bytes, got 4194305"},
+		"manifest too large":         {manifestOnly(func(t *testing.T, _ *Genesis) { put(t, netManifest, strings.Repeat("#", MaxYAMLSize+1)) }), netManifest + ": want at most 4194304 bytes, got 4194305"},
 		"manifest has not index":     {manifestEdit("- index: 2", "- index: 7"), netManifest + `: no keys for validator 2, which net/validators.yaml assigns to lean_spec_0`},
 		"manifest has index twice":   {manifestEdit("- index: 1", "- index: 0"), netManifest + `: validators[1]: validator 0: also at validators[0]`},
 		"entry without index":        {manifestEdit("- index: 1\n   ", "-"), netManifest + `: validators[1].index: missing`},
@@ -256,7 +258,7 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 		"another scheme, other name": {manifestEdit(xmss.Test.KeyScheme(), "SchemeAbortingTargetSumLifetime32Dim46Base8"), netManifest + `: key_scheme: SchemeAbortingTargetSumLifetime32Dim46Base8: keys that live for 2^32 slots, but this node runs the test scheme, whose keys live for 2^8`},
 		"scheme is a list":           {manifestEdit(xmss.Test.KeyScheme(), "[]"), netManifest + `: key_scheme: a list: want a plain value on one line`},
 		"manifest of another genesis": {manifestOnly(func(t *testing.T, g *Genesis) {
-			edit(t, netManifest, key(g, 0, Proposal), fakeHex(9))
+			edit(t, netManifest, key(g, 0, Proposal), FakeHex(9))
 		}), netManifest + `: validators[0].proposal_public_key_hex: "0x29230000` + `2d…": not the proposal key of validator 0 in net/config.yaml`},
 		"manifest with swapped keys": {manifestOnly(func(t *testing.T, g *Genesis) {
 			edit(t, netManifest, key(g, 0, Attestation), key(g, 2, Proposal))
@@ -264,7 +266,7 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 		"key file missing": {manifestOnly(func(t *testing.T, _ *Genesis) { remove(t, a0) }), a0 + ": file not found"},
 		"key file empty":   {manifestOnly(func(t *testing.T, _ *Genesis) { put(t, a0, "") }), a0 + ": empty file"},
 		"key file too large": {manifestOnly(func(t *testing.T, _ *Genesis) {
-			if err := os.Truncate(a0, maxKeySize+1); err != nil {
+			if err := os.Truncate(a0, MaxKeySize+1); err != nil {
 				t.Fatal(err)
 			}
 		}), a0 + ": want at most 33554432 bytes, got 33554433"},
@@ -302,7 +304,7 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 			edit(t, netAnnotated, key(g, 0, Proposal), key(g, 1, Proposal))
 		}), netAnnotated + `: lean_spec_0[1].pubkey_hex: "$P1$$…": not a key of validator 0 in net/config.yaml; it is the proposal key of validator 1`},
 		"annotated unknown key": {annotatedOnly(func(t *testing.T, g *Genesis) {
-			edit(t, netAnnotated, key(g, 0, Proposal), fakeHex(9))
+			edit(t, netAnnotated, key(g, 0, Proposal), FakeHex(9))
 		}), netAnnotated + `: lean_spec_0[1].pubkey_hex: "292300002d23…": not a key of validator 0 in net/config.yaml`},
 		"annotated out of range": {annotatedOnly(func(t *testing.T, _ *Genesis) {
 			edit(t, netAnnotated, "- index: 2", "- index: 4096")
@@ -314,7 +316,7 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			genesis := writeNet(t, LeanSpec)
+			genesis := writeNet(t, devnet.LeanSpec)
 			test.change(t, genesis)
 			want := test.want
 			for i := range genesis.Validators {
@@ -325,7 +327,7 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 			if err == nil {
 				t.Fatalf("got the keys of %d validators, want: %s", len(keys), want)
 			}
-			checkOneLine(t, err)
+			CheckOneLine(t, err)
 			if err.Error() != want {
 				t.Errorf("got  %s\nwant %s", err, want)
 			}
@@ -336,7 +338,7 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 // A key file is checked by the xmss package; what matters here is the file's name and that no secret is shown.
 func TestLoadValidatorKeysCorruptKey(t *testing.T) {
 	const file = netKeys + "validator_0_attester_key_sk.ssz"
-	genesis := writeNet(t, LeanSpec)
+	genesis := writeNet(t, devnet.LeanSpec)
 	good, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -355,7 +357,7 @@ func TestLoadValidatorKeysCorruptKey(t *testing.T) {
 			t.Errorf("%s: got %v, want %s…", name, err, want)
 			continue
 		}
-		checkOneLine(t, err)
+		CheckOneLine(t, err)
 		if secret := fmt.Sprintf("%x", good[:8]); strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: the error shows bytes of the secret: %v", name, err)
 		}
@@ -377,15 +379,15 @@ func TestLoadValidatorKeysMissingIs(t *testing.T) {
 
 func TestCheckWindows(t *testing.T) {
 	t.Chdir(t.TempDir())
-	pair, err := WriteKeyPair(t.Context(), KeyPairOptions{Dir: "keys", Name: "v", Scheme: xmss.Test, ActivationSlot: 16, ActiveSlots: 32})
+	pair, err := devnet.WriteKeyPair(t.Context(), devnet.KeyPairOptions{Dir: "keys", Name: "v", Scheme: xmss.Test, ActivationSlot: 16, ActiveSlots: 32})
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := ValidatorKeys{Index: 3, AttestationPath: "keys/v_attester_key_sk.ssz", ProposalPath: "keys/v_proposer_key_sk.ssz"}
-	if keys.Attestation, err = loadSecretKey(keys.AttestationPath, xmss.Test); err != nil {
+	if keys.Attestation, err = LoadSecretKey(keys.AttestationPath, xmss.Test); err != nil {
 		t.Fatal(err)
 	}
-	if keys.Proposal, err = loadSecretKey(keys.ProposalPath, xmss.Test); err != nil {
+	if keys.Proposal, err = LoadSecretKey(keys.ProposalPath, xmss.Test); err != nil {
 		t.Fatal(err)
 	}
 	if pair.FirstSlot > 16 || pair.LastSlot < 47 {
@@ -401,87 +403,50 @@ func TestCheckWindows(t *testing.T) {
 		case !ok && (err == nil || err.Error() != want):
 			t.Errorf("slot %d: got %v, want %s", slot, err, want)
 		}
-		checkOneLine(t, err)
+		CheckOneLine(t, err)
 	}
 	if err := CheckWindows(nil, 0); err != nil {
 		t.Errorf("no keys: %v", err)
 	}
 }
 
-func FuzzAssignment(f *testing.F) {
-	f.Add([]byte("lean_spec_0:\n  - 0\n  - 2\nlean_spec_1: [1]\nlean_spec_2:\n"))
-	f.Add([]byte("validators:\n  a: [18446744073709551615]\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		assigned, err := parseAssignment("validators.yaml", data)
-		checkOneLine(t, err)
+func TestPeerNames(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if names, err := LoadPeerNames("net"); err != nil || names != nil {
+		t.Errorf("without a file: %v, %v, want none", names, err)
+	}
+	writeNet(t, devnet.LeanSpec)
+	names, err := LoadPeerNames("net")
+	if err != nil || len(names) != 2 {
+		t.Errorf("names = %v, error %v; want two names", names, err)
+	}
+	for _, name := range []string{"lean_spec_0", "lean_spec_1"} {
+		key, err := LoadNodeKey("net/" + name + ".key")
 		if err != nil {
-			return
+			t.Fatal(err)
 		}
-		for i := range assigned.nodes {
-			node := &assigned.nodes[i]
-			err := assigned.check(node, 8)
-			checkOneLine(t, err)
-			if err != nil {
-				continue
-			}
-			for j, index := range node.validators {
-				if index >= 8 || slices.Contains(node.validators[:j], index) {
-					t.Errorf("validators %v were accepted", node.validators)
-				}
-			}
+		if got := names[key.PeerID()]; got != name {
+			t.Errorf("name of peer %s = %q, want %q", key, got, name)
 		}
-	})
-}
-
-// fuzzGenesis is a registry for the fuzz tests: two validators with the keys 1 to 4.
-var fuzzGenesis = &Genesis{Path: "config.yaml", Validators: []GenesisValidator{
-	{AttestationPublicKey: fakeKey(1), ProposalPublicKey: fakeKey(2)},
-	{AttestationPublicKey: fakeKey(3), ProposalPublicKey: fakeKey(4)},
-}}
-
-func FuzzAnnotation(f *testing.F) {
-	f.Add([]byte("n:\n  - index: 0\n    pubkey_hex: " + fakeHex(1) + "\n    privkey_file: a\n  - index: 0\n    pubkey_hex: \"0x" + fakeHex(2) + "\"\n    privkey_file: b\nm: []\n"))
-	f.Add([]byte("n: [{index: 1, attestation_pubkey_hex: " + fakeHex(3) + ", proposal_pubkey_hex: " + fakeHex(4) + ", attestation_sk_file: a, proposal_sk_file: b}]"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		annotated, err := parseAnnotation("annotated_validators.yaml", data)
-		checkOneLine(t, err)
-		if err != nil {
-			return
+	}
+	misplaced := strings.Repeat("cd", 32)
+	if err := os.WriteFile("net/validator-config.yaml", []byte("validators:\n  - "+misplaced+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadPeerNames("net"); err == nil || strings.Contains(err.Error(), misplaced[:6]) {
+		t.Errorf("a key in the wrong place: %v, want an error without it", err)
+	}
+	secret := strings.Repeat("ab", 40)
+	for text, want := range map[string]string{
+		"validators:\n  - name: a\n":                              "validators[0].privkey",
+		"validators:\n  - privkey: \"" + secret + "\"\n":          "validators[0].name",
+		"validators:\n  - name: a\n    privkey: " + secret + "\n": "validators[0].privkey",
+		"nodes: []\n":     "validators",
+		"validators: 3\n": "validators",
+	} {
+		names, err := ParsePeerNames("validator-config.yaml", []byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%q: names %v, error %v; want an error that names %s and no secret", text, names, err, want)
 		}
-		for _, node := range annotated.nodes {
-			entries, err := annotated.entries(node.name, fuzzGenesis)
-			checkOneLine(t, err)
-			if err != nil {
-				continue
-			}
-			for _, index := range node.validators {
-				for _, role := range roles {
-					if entries[index].keys[role].file == "" {
-						t.Errorf("validator %d was accepted without its %s key", index, role)
-					}
-				}
-			}
-		}
-	})
-}
-
-func FuzzManifest(f *testing.F) {
-	options := &DevnetOptions{Scheme: xmss.Test, ActiveSlots: 32, Dialect: LeanSpec}
-	f.Add([]byte(renderManifest(options, fuzzGenesis.Validators)))
-	options.Dialect = Quickstart
-	f.Add([]byte(renderManifest(options, fuzzGenesis.Validators)))
-	f.Add([]byte("key_scheme: Lifetime99999999999999999999\nvalidators: []\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseManifest("manifest.yaml", data)
-		checkOneLine(t, err)
-		if err != nil {
-			return
-		}
-		checkOneLine(t, m.checkScheme(xmss.Test))
-		for index, entry := range m.entries {
-			if entry.index != index || entry.keys[Attestation].file == "" || entry.keys[Proposal].file == "" {
-				t.Errorf("entry %d was accepted as %+v", index, entry)
-			}
-		}
-	})
+	}
 }

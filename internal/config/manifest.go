@@ -12,7 +12,7 @@ import (
 type keyEntry struct {
 	index uint64
 	field string // place in the file
-	keys  [len(roles)]keyReference
+	keys  [len(Roles)]keyReference
 }
 
 // keyReference is one key of an entry. The zero value is a key that the file does not name.
@@ -26,11 +26,11 @@ type keyReference struct {
 // The names that the dialects give to the fields of an entry, leanSpec's first, then those of lean-quickstart's
 // key generator, then those of gean's.
 var (
-	publicKeyFields = [len(roles)][]string{
+	publicKeyFields = [len(Roles)][]string{
 		Attestation: {"attestation_public_key_hex", "attester_key_pubkey_hex", "attestation_pubkey_hex"},
 		Proposal:    {"proposal_public_key_hex", "proposer_key_pubkey_hex", "proposal_pubkey_hex"},
 	}
-	keyFileFields = [len(roles)][]string{
+	keyFileFields = [len(Roles)][]string{
 		Attestation: {"attestation_private_key_file", "attester_key_privkey_file", "attestation_sk_file"},
 		Proposal:    {"proposal_private_key_file", "proposer_key_privkey_file", "proposal_sk_file"},
 	}
@@ -137,7 +137,7 @@ func parseKeyEntry(item yamlNode) (keyEntry, error) {
 	if entry.index, err = fields.index(); err != nil {
 		return entry, err
 	}
-	for _, role := range roles {
+	for _, role := range Roles {
 		public, err := fields.oneOf(publicKeyFields[role])
 		if err != nil {
 			return entry, err
@@ -231,13 +231,13 @@ func (a *annotation) entries(node string, genesis *Genesis) (map[uint64]keyEntry
 		if !more {
 			entry = keyEntry{index: row.index, field: row.item.field}
 		}
-		for _, role := range roles {
+		for _, role := range Roles {
 			ref := found[role]
 			if ref.file == "" {
 				continue
 			}
 			if entry.keys[role].file != "" {
-				return nil, &Error{File: a.file, Field: ref.fileField, Value: quote(ref.file),
+				return nil, &Error{File: a.file, Field: ref.fileField, Value: Quote(ref.file),
 					Problem: fmt.Sprintf("validator %d has its %s key at %s already", row.index, role, entry.keys[role].fileField)}
 			}
 			entry.keys[role] = ref
@@ -245,7 +245,7 @@ func (a *annotation) entries(node string, genesis *Genesis) (map[uint64]keyEntry
 		entries[row.index] = entry
 	}
 	for _, row := range a.rows[node] {
-		for _, role := range roles {
+		for _, role := range Roles {
 			if entries[row.index].keys[role].file == "" {
 				return nil, &Error{File: a.file, Field: entries[row.index].field, Value: fmt.Sprintf("validator %d", row.index),
 					Problem: fmt.Sprintf("its %s key is missing: want one entry for each of its two keys", role)}
@@ -256,7 +256,7 @@ func (a *annotation) entries(node string, genesis *Genesis) (map[uint64]keyEntry
 }
 
 // parseAnnotationRow returns the keys that an entry names: one of them, or both.
-func parseAnnotationRow(row annotationRow, genesis *Genesis) (keys [len(roles)]keyReference, err error) {
+func parseAnnotationRow(row annotationRow, genesis *Genesis) (keys [len(Roles)]keyReference, err error) {
 	fields, err := row.item.fields()
 	if err != nil {
 		return keys, err
@@ -277,7 +277,7 @@ func parseAnnotationRow(row annotationRow, genesis *Genesis) (keys [len(roles)]k
 	if err != nil {
 		return keys, err
 	}
-	for _, role := range roles {
+	for _, role := range Roles {
 		if row.index < uint64(len(genesis.Validators)) && genesis.Validators[row.index].PublicKey(role) == ref.public {
 			keys[role] = ref
 			return keys, nil

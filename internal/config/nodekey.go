@@ -7,19 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	gethcrypto "github.com/ethereum/go-ethereum/crypto"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// nodeKeySize is the length of a secp256k1 secret key in bytes.
+// nodeKeySize is the size of a secp256k1 secret key in bytes.
 const nodeKeySize = 32
 
-// NodeKey is the identity of a node on the network: a secp256k1 key from which the libp2p peer id and the
-// ENR's node id both follow. Printing it shows the peer id, never the secret.
+// NodeKey is the identity of a node in the network: a secp256k1 key that determines the libp2p peer id and the record of the
+// node. Printing it shows the peer id, never the secret.
 //
 // leanSpec: node/networking/transport/identity/keypair.py, IdentityKeypair.
 type NodeKey struct {
@@ -28,12 +26,13 @@ type NodeKey struct {
 	id    peer.ID
 }
 
-// LoadNodeKey reads a <node>.key file: the 32 bytes of a secp256k1 secret key in hex, with or without 0x, and
-// blanks or a line break around it. Errors are of type [*Error] and do not show what is in the file.
+// LoadNodeKey reads a <node>.key file: the 32 bytes of a secp256k1 secret key in hex, with or without 0x, with optional blanks
+// and line breaks around it. Errors are of type [*Error] and do not show the contents of the file.
 func LoadNodeKey(path string) (*NodeKey, error) {
 	data, err := ReadText(path, maxNodeKeySize)
 	if _, problem := decodeHex(path, nodeKeySize); problem == "" && errors.Is(err, fs.ErrNotExist) {
-		return nil, &Error{Field: "node key", Problem: "want the name of a file that holds the key, got a key"} // a secret
+		// The path is a key itself, so the error must not show it.
+		return nil, &Error{Field: "node key", Problem: "want the name of a file that holds the key, got a key"}
 	}
 	if err != nil {
 		return nil, err
@@ -59,51 +58,7 @@ func parseNodeKey(path string, data []byte) (*NodeKey, error) {
 	return key, nil
 }
 
-// LoadOrMakeNodeKey reads a <node>.key file, and makes it, with a new random identity, where it is not there.
-func LoadOrMakeNodeKey(path string) (*NodeKey, error) {
-	key, err := LoadNodeKey(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
-	}
-	if key, err = GenerateNodeKey(); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, osError(filepath.Dir(path), err)
-	}
-	// Written aside and linked into place: never half a key, and never over one that was made at the same time.
-	file, err := os.CreateTemp(filepath.Dir(path), ".node.key-*") // 0600
-	if err != nil {
-		return nil, osError(path, err)
-	}
-	defer func() { _ = os.Remove(file.Name()) }()
-	_, err = file.WriteString(key.Hex() + "\n")
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return nil, osError(path, err)
-	}
-	switch err := os.Link(file.Name(), path); {
-	case errors.Is(err, fs.ErrExist):
-		return LoadNodeKey(path)
-	case err != nil:
-		return nil, osError(path, err)
-	}
-	// The peer id is about to be shown: its file survives a power cut, and so does the folder.
-	dir := filepath.Dir(path)
-	if err := errors.Join(syncFolder(dir), syncFolder(filepath.Dir(dir))); err != nil {
-		return nil, osError(path, err)
-	}
-	return key, nil
-}
-
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
-}
-
-// GenerateNodeKey makes a new random identity.
+// GenerateNodeKey returns a new random identity.
 func GenerateNodeKey() (*NodeKey, error) {
 	secret, err := gethcrypto.GenerateKey()
 	if err != nil {
@@ -114,7 +69,7 @@ func GenerateNodeKey() (*NodeKey, error) {
 	return newNodeKey(raw)
 }
 
-// newNodeKey checks that raw is a number from 1 to the group's order less 1.
+// newNodeKey returns an error unless raw is a number from 1 to the order of the group minus 1.
 func newNodeKey(raw []byte) (*NodeKey, error) {
 	secret, err := gethcrypto.ToECDSA(raw)
 	if err != nil {
@@ -134,22 +89,22 @@ func newNodeKey(raw []byte) (*NodeKey, error) {
 // ECDSA returns the key in the form of the standard library, for signing node records.
 func (k *NodeKey) ECDSA() *ecdsa.PrivateKey { return k.ecdsa }
 
-// PrivKey is the key in libp2p's form.
+// PrivKey returns the key in the form of libp2p.
 func (k *NodeKey) PrivKey() crypto.PrivKey { return k.priv }
 
-// PeerID is the libp2p peer id; its text begins with 16Uiu2.
+// PeerID returns the libp2p peer id. Its text begins with 16Uiu2.
 //
 // leanSpec: node/networking/transport/peer_id.py, PeerId.
 func (k *NodeKey) PeerID() peer.ID { return k.id }
 
-// Hex is the secret, as it stands in the file: 64 hex digits without 0x.
+// Hex returns the secret in the form of the file: 64 hex digits without 0x.
 func (k *NodeKey) Hex() string {
 	raw := gethcrypto.FromECDSA(k.ecdsa)
 	defer clear(raw)
 	return hex.EncodeToString(raw)
 }
 
-// String is the peer id.
+// String returns the peer id.
 func (k *NodeKey) String() string { return k.id.String() }
 
 // GoString keeps the secret out of %#v.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -125,31 +124,6 @@ func FuzzNodeKey(f *testing.F) {
 			t.Errorf("a key that was accepted does not survive being written: %v", err)
 		}
 	})
-}
-
-func TestLoadOrMakeNodeKey(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "data", "node.key")
-	made, err := LoadOrMakeNodeKey(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := LoadOrMakeNodeKey(path)
-	if err != nil || again.PeerID() != made.PeerID() {
-		t.Errorf("second time: %v %v, want the key of the first, %v", again, err, made)
-	}
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v %v: want a file of mode 0600", info, err)
-	}
-	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
-		t.Errorf("%d files in the folder, want the key alone", len(entries))
-	}
-	if err := os.WriteFile(path, []byte("no key"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := LoadOrMakeNodeKey(path); err == nil {
-		t.Error("a broken key was accepted, or replaced")
-	}
 }
 
 // A key in a wrong place is not shown.

@@ -2,25 +2,26 @@ package config
 
 import (
 	"errors"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// maxPeerNames and maxPeerName bound the names that a file can bring into metrics.
+// maxPeerNames and maxPeerName limit the number and the size, in bytes, of the names that a file can add to metrics.
 const (
 	maxPeerNames = 256
 	maxPeerName  = 64
 )
 
-// LoadPeerNames returns the names of a network's nodes by their ids, as validator-config.yaml in a folder has them. No
-// file is no error. Errors are of type [*Error], and never show a secret key.
+// LoadPeerNames returns the names of a network's nodes by their peer ids, from validator-config.yaml in a folder. It returns
+// no names and no error if the file does not exist. Errors are of type [*Error] and never show a secret key.
 func LoadPeerNames(folder string) (map[peer.ID]string, error) {
-	path := filepath.Join(folder, setupFile)
-	if there, err := exists(path); err != nil || !there {
-		return nil, err
-	}
+	path := filepath.Join(folder, SetupFile)
 	data, err := ReadText(path, maxYAMLSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +29,7 @@ func LoadPeerNames(folder string) (map[peer.ID]string, error) {
 	names, err := parsePeerNames(path, data)
 	var failure *Error
 	if errors.As(err, &failure) {
-		failure.Value = "" // anything in the file may be a key in the wrong place
+		failure.Value = "" // any value in the file may be a key in the wrong place
 	}
 	return names, err
 }

@@ -181,7 +181,7 @@ func (n yamlNode) shown() string {
 		return "a block of text"
 	case ast.ScalarNode:
 		if t := v.GetToken(); t != nil {
-			return quote(t.Value)
+			return Quote(t.Value)
 		}
 	}
 	return ""
@@ -193,7 +193,7 @@ func (n yamlNode) child(key string) yamlNode {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-'
 	}
 	if key == "" || len(key) > 64 || strings.IndexFunc(key, func(r rune) bool { return !plain(r) }) >= 0 {
-		key = quote(key)
+		key = Quote(key)
 	}
 	if n.field != "" {
 		key = n.field + "." + key

@@ -46,8 +46,8 @@ type Options struct {
 	// Scheme is the XMSS scheme, and ActiveSlots the number of slots for which the keys can sign.
 	Scheme      *xmss.Scheme
 	ActiveSlots uint64
-	// Progress, if set, is told how far the keys are, as in config.DevnetOptions.
-	Progress func(config.KeyProgress)
+	// Progress is as in [FilesOptions].
+	Progress func(KeyProgress)
 	// GenesisDelay is the time from when the keys are ready to slot 0, DefaultGenesisDelay where 0.
 	GenesisDelay time.Duration
 	// StandardPorts takes the ports of the genesis command, if all of them are free. Otherwise, and without it,
@@ -92,23 +92,23 @@ func (o *Options) Validate() error {
 		return err
 	}
 	if len(o.NodeOptions) > o.Nodes {
-		return &config.Error{Field: "nodes", Value: strconv.Itoa(o.Nodes), Problem: fmt.Sprintf("want no fewer than have options, %d", len(o.NodeOptions))}
+		return refuse("nodes", strconv.Itoa(o.Nodes), "want no fewer than have options, %d", len(o.NodeOptions))
 	}
 	for _, node := range o.NodeOptions {
 		if node.IP.IsValid() && !node.IP.Is4() {
-			return &config.Error{Field: "ip", Value: strconv.Quote(node.IP.String()), Problem: "want an IPv4 address"}
+			return refuse("ip", config.Quote(node.IP.String()), "want an IPv4 address")
 		}
 	}
 	return nil
 }
 
 // files are the options of the network's files.
-func (o *Options) files() config.DevnetOptions {
+func (o *Options) files() FilesOptions {
 	delay := o.GenesisDelay
 	if delay == 0 {
 		delay = DefaultGenesisDelay
 	}
-	return config.DevnetOptions{
+	return FilesOptions{
 		Dir: o.Dir, Nodes: o.Nodes, Validators: o.Validators, Scheme: o.Scheme, ActiveSlots: o.ActiveSlots, Progress: o.Progress,
 		// Rounded up: never sooner than asked for.
 		GenesisTime: func() uint64 { return uint64(time.Now().Add(delay + time.Second - 1).Unix()) },
@@ -161,8 +161,8 @@ func Start(ctx context.Context, options Options) (*Network, error) {
 
 	ports := new(reservations)
 	wanted := options.files()
-	wanted.Places = func() ([]config.NodePlace, error) { return ports.choosePlaces(&options) }
-	files, err := config.WriteDevnet(ctx, wanted)
+	wanted.Places = func() ([]Place, error) { return ports.choosePlaces(&options) }
+	files, err := WriteFiles(ctx, wanted)
 	if err != nil {
 		ports.close()
 		return nil, err
@@ -181,7 +181,9 @@ func Start(ctx context.Context, options Options) (*Network, error) {
 		blocks: make(tree),
 		last:   make([]View, options.Nodes),
 	}
-	n.place(files.Nodes)
+	for i, node := range files.Nodes {
+		n.Nodes = append(n.Nodes, &Node{NodeFiles: node, Dir: filepath.Join(n.Dir, node.Name), network: n, options: options.NodeOptions[i]})
+	}
 	go n.keep()
 	for i, node := range n.Nodes {
 		if err := ctx.Err(); err != nil {
@@ -195,25 +197,6 @@ func Start(ctx context.Context, options Options) (*Network, error) {
 		}
 	}
 	return n, nil
-}
-
-// place makes the nodes that the files name.
-func (n *Network) place(files []config.DevnetNode) {
-	for i, file := range files {
-		n.Nodes = append(n.Nodes, &Node{
-			Name:         file.Name,
-			Validators:   file.Validators,
-			PeerID:       file.PeerID,
-			ENR:          file.ENR,
-			IsAggregator: file.IsAggregator,
-			IP:           file.IP,
-			Ports:        Ports{QUIC: file.QUICPort, API: file.APIPort, Metrics: file.MetricsPort},
-			Dir:          filepath.Join(n.Dir, file.Name),
-			network:      n,
-			options:      n.options.NodeOptions[i],
-			keyPath:      file.KeyPath,
-		})
-	}
 }
 
 // keep starts processes, all from one thread that lives as long as they do: on Linux the signal at a parent's

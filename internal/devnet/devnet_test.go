@@ -440,10 +440,12 @@ func TestPrefixAndEnvironment(t *testing.T) {
 func TestCommand(t *testing.T) {
 	n := &Network{Dir: "net", options: Options{Executable: "leanspec-node", Scheme: xmss.Test, LogLevel: "debug"}}
 	n.Nodes = []*Node{{
-		Name: "lean_spec_0", Validators: []uint64{0}, IsAggregator: true, ENR: "enr:0", PeerID: "16Uiu2",
-		IP: netip.MustParseAddr("10.0.0.1"), Ports: Ports{QUIC: 1, API: 2, Metrics: 3}, Dir: filepath.Join("net", "lean_spec_0"),
-		network: n, keyPath: "net/lean_spec_0.key", options: NodeOptions{Prefix: []string{"ip", "netns", "exec", "ns0"}, Args: []string{"--verbose"}},
-	}, {Name: "lean_spec_1", ENR: "enr:1", network: n}}
+		NodeFiles: NodeFiles{
+			Name: "lean_spec_0", Validators: []uint64{0}, ENR: "enr:0", PeerID: "16Uiu2", KeyPath: "net/lean_spec_0.key",
+			Place: Place{IP: netip.MustParseAddr("10.0.0.1"), Ports: Ports{QUIC: 1, API: 2, Metrics: 3}, IsAggregator: true},
+		},
+		Dir: filepath.Join("net", "lean_spec_0"), network: n, options: NodeOptions{Prefix: []string{"ip", "netns", "exec", "ns0"}, Args: []string{"--verbose"}},
+	}, {NodeFiles: NodeFiles{Name: "lean_spec_1", ENR: "enr:1"}, network: n}}
 	const want = "ip netns exec ns0 leanspec-node run --genesis net/config.yaml --node-id lean_spec_0 --node-key net/lean_spec_0.key " +
 		"--scheme test --data-dir net/lean_spec_0/data --listen /ip4/10.0.0.1/udp/1/quic-v1 --api-port 2 --metrics-port 3 " +
 		"--log-format json --log-level debug --validator-keys net --is-aggregator --bootnode enr:1 --verbose --checkpoint-sync-url http://x"
@@ -492,14 +494,14 @@ func TestPorts(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, p := range places[:2] {
-			for _, at := range []place{{"udp", p.QUICPort}, {"tcp", p.APIPort}, {"tcp", p.MetricsPort}} {
+			for _, at := range []place{{"udp", p.QUIC}, {"tcp", p.API}, {"tcp", p.Metrics}} {
 				if at.port < firstPort || at.port >= lastPort || seen[at] {
 					t.Errorf("ports %v: want different ones from %d to %d", places, firstPort, lastPort-1)
 				}
 				seen[at] = true
 			}
 		}
-		standard := config.StandardPlace(2, own.IP)
+		standard := StandardPlace(2, own.IP)
 		standard.IsAggregator = true
 		if places[2] != standard {
 			t.Errorf("a node in a place of its own is at %v, want %v", places[2], standard)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,20 +17,12 @@ import (
 
 // Node is a node of a network.
 type Node struct {
-	Name         string
-	Validators   []uint64
-	PeerID       string
-	ENR          string
-	IsAggregator bool
-	// IP is the node's address, and Ports those that it listens on.
-	IP netip.Addr
-	Ports
+	NodeFiles
 	// Dir is the folder of the node's log and data.
 	Dir string
 
 	network *Network
 	options NodeOptions
-	keyPath string
 
 	mu      sync.Mutex
 	process *process // the latest, nil if there never was one
@@ -98,7 +89,7 @@ func (n *Node) command(more []string) []string {
 		o.Executable, "run",
 		"--genesis", filepath.Join(dir, "config.yaml"),
 		"--node-id", n.Name,
-		"--node-key", n.keyPath,
+		"--node-key", n.KeyPath,
 		"--scheme", o.Scheme.String(),
 		"--data-dir", filepath.Join(n.Dir, "data"),
 		"--listen", n.listenAddr(),

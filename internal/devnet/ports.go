@@ -6,11 +6,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"runtime"
 	"strconv"
-
-	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
 // Ports are those of a node. QUIC is a UDP port, the others are TCP ports.
@@ -62,15 +59,15 @@ func (r *reservations) close() {
 
 // choosePlaces gives the nodes their addresses and ports, and reserves the ports. Nodes with a prefix, which are in a
 // place of their own, have the standard ports, and none of theirs is reserved.
-func (r *reservations) choosePlaces(options *Options) ([]config.NodePlace, error) {
-	places := make([]config.NodePlace, options.Nodes)
+func (r *reservations) choosePlaces(options *Options) ([]Place, error) {
+	places := make([]Place, options.Nodes)
 	for i := range places {
 		node := options.NodeOptions[i]
 		ip := node.IP
 		if !ip.IsValid() {
-			ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+			ip = localhost
 		}
-		places[i] = config.StandardPlace(i, ip)
+		places[i] = StandardPlace(i, ip)
 		places[i].IsAggregator = places[i].IsAggregator || node.Aggregator
 	}
 	// each calls a function for the ports that are this machine's, until one fails.
@@ -79,7 +76,7 @@ func (r *reservations) choosePlaces(options *Options) ([]config.NodePlace, error
 			if len(options.NodeOptions[i].Prefix) > 0 {
 				continue
 			}
-			if p := &places[i]; !do("udp", &p.QUICPort) || !do("tcp", &p.APIPort) || !do("tcp", &p.MetricsPort) {
+			if p := &places[i]; !do("udp", &p.QUIC) || !do("tcp", &p.API) || !do("tcp", &p.Metrics) {
 				return false
 			}
 		}

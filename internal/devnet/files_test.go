@@ -1,4 +1,4 @@
-package config
+package devnet
 
 import (
 	"context"
@@ -14,18 +14,35 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/enr"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// testDevnet are options for a small network in net.
-func testDevnet() DevnetOptions {
-	return DevnetOptions{Dir: "net", Nodes: 2, Validators: 3, Scheme: xmss.Test, ActiveSlots: 32,
+// testFiles returns options for a small network in net.
+func testFiles() FilesOptions {
+	return FilesOptions{Dir: "net", Nodes: 2, Validators: 3, Scheme: xmss.Test, ActiveSlots: 32,
 		GenesisTime: func() uint64 { return 1763712794 }}
 }
 
-// tree lists what is below a folder, with permissions: "-rw------- net/lean_spec_0.key".
-func tree(t *testing.T, root string) []string {
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkConfigError checks that an error has the type that the command expects.
+func checkConfigError(t *testing.T, err error) {
+	t.Helper()
+	var known *config.Error
+	if !errors.As(err, &known) {
+		t.Errorf("error is a %T, want *config.Error: %v", err, err)
+	}
+}
+
+// listTree lists what is below a folder, with permissions: "-rw------- net/lean_spec_0.key".
+func listTree(t *testing.T, root string) []string {
 	t.Helper()
 	var all []string
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -46,9 +63,9 @@ func tree(t *testing.T, root string) []string {
 	return all
 }
 
-func TestWriteDevnetFiles(t *testing.T) {
+func TestWriteFilesFiles(t *testing.T) {
 	t.Chdir(t.TempDir())
-	devnet, err := WriteDevnet(t.Context(), testDevnet())
+	files, err := WriteFiles(t.Context(), testFiles())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,109 +90,58 @@ func TestWriteDevnetFiles(t *testing.T) {
 		"-rw------- net/validator-config.yaml",
 		"-rw-r--r-- net/validators.yaml",
 	)
-	if got := tree(t, "net"); !slices.Equal(got, want) {
+	if got := listTree(t, "net"); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if n := len(devnet.Files); n != 20 || devnet.Files[n-1] != filepath.Join("net", "config.yaml") {
-		t.Errorf("Files has %d names and ends in %s, want 20 that end in net/config.yaml", n, devnet.Files[n-1])
+	if n := len(files.Paths); n != 20 || files.Paths[n-1] != filepath.Join("net", "config.yaml") {
+		t.Errorf("Files has %d names and ends in %s, want 20 that end in net/config.yaml", n, files.Paths[n-1])
 	}
 }
 
-func TestPeerNames(t *testing.T) {
-	t.Chdir(t.TempDir())
-	if names, err := LoadPeerNames("net"); err != nil || names != nil {
-		t.Errorf("without a file: %v, %v, want none", names, err)
-	}
-	devnet, err := WriteDevnet(t.Context(), testDevnet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	names, err := LoadPeerNames("net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(names) != len(devnet.Nodes) {
-		t.Errorf("names %v, want one for each of %d nodes", names, len(devnet.Nodes))
-	}
-	for _, node := range devnet.Nodes {
-		if got := names[node.key.PeerID()]; got != node.Name {
-			t.Errorf("the peer %s is called %q, want %q", node.PeerID, got, node.Name)
-		}
-	}
-	misplaced := strings.Repeat("cd", 32)
-	if err := os.WriteFile("net/validator-config.yaml", []byte("validators:\n  - "+misplaced+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := LoadPeerNames("net"); err == nil || strings.Contains(err.Error(), misplaced[:6]) {
-		t.Errorf("a key in the wrong place: %v, want an error without it", err)
-	}
-	secret := strings.Repeat("ab", 40)
-	for text, want := range map[string]string{
-		"validators:\n  - name: a\n":                              "validators[0].privkey",
-		"validators:\n  - privkey: \"" + secret + "\"\n":          "validators[0].name",
-		"validators:\n  - name: a\n    privkey: " + secret + "\n": "validators[0].privkey",
-		"nodes: []\n":     "validators",
-		"validators: 3\n": "validators",
-	} {
-		names, err := parsePeerNames("validator-config.yaml", []byte(text))
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secret) {
-			t.Errorf("%q: names %v, error %v; want an error that names %s and no secret", text, names, err, want)
-		}
-	}
-}
-
-func FuzzPeerNames(f *testing.F) {
-	f.Add([]byte("validators:\n  - name: \"zeam_0\"\n    privkey: \"" + strings.Repeat("01", 32) + "\"\n    count: 1\n"))
-	f.Add([]byte("validators: []\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		names, err := parsePeerNames("validator-config.yaml", data)
-		checkOneLine(t, err)
-		for _, name := range names {
-			if name == "" || len(name) > maxPeerName || err != nil {
-				t.Errorf("accepted the name %q, with error %v", name, err)
-			}
-		}
-	})
-}
-
-func TestWriteDevnetRoundTrip(t *testing.T) {
+func TestWriteFilesRoundTrip(t *testing.T) {
 	for _, dialect := range []Dialect{LeanSpec, Quickstart} {
 		for _, shuffle := range []Shuffle{RoundRobin, Contiguous} {
 			t.Run(fmt.Sprintf("%s/%s", dialect, shuffle), func(t *testing.T) {
 				t.Chdir(t.TempDir())
-				options := testDevnet()
+				options := testFiles()
 				options.Nodes, options.Validators = 3, 5
 				options.Dialect, options.Shuffle = dialect, shuffle
 				options.IP = netip.MustParseAddr("10.0.0.1")
-				devnet, err := WriteDevnet(t.Context(), options)
+				files, err := WriteFiles(t.Context(), options)
 				if err != nil {
 					t.Fatal(err)
 				}
-				genesis, err := LoadGenesis("net/config.yaml")
+				genesis, err := config.LoadGenesis("net/config.yaml")
 				if err != nil {
 					t.Fatal(err)
 				}
-				if genesis.GenesisTime != 1763712794 || devnet.GenesisTime != genesis.GenesisTime || len(genesis.Validators) != 5 {
-					t.Errorf("genesis at %d (%d) with %d validators, want 1763712794 and 5", genesis.GenesisTime, devnet.GenesisTime, len(genesis.Validators))
+				if genesis.GenesisTime != 1763712794 || files.GenesisTime != genesis.GenesisTime || len(genesis.Validators) != 5 {
+					t.Errorf("genesis at %d (%d) with %d validators, want 1763712794 and 5", genesis.GenesisTime, files.GenesisTime, len(genesis.Validators))
 				}
 				shares := map[Shuffle][][]uint64{RoundRobin: {{0, 3}, {1, 4}, {2}}, Contiguous: {{0, 1}, {2, 3}, {4}}}[shuffle]
 				var enrs []string
-				for i, node := range devnet.Nodes {
+				for i, node := range files.Nodes {
 					if !slices.Equal(node.Validators, shares[i]) {
 						t.Errorf("%s has the validators %v, want %v", node.Name, node.Validators, shares[i])
 					}
-					for _, missing := range []string{"", netAnnotated, netManifest} {
+					for _, missing := range []string{"", "net/annotated_validators.yaml", "net/hash-sig-keys/validator-keys-manifest.yaml"} {
 						if missing != "" && i == 0 {
 							if err := os.Rename(missing, "spare"); err != nil {
 								t.Fatal(err)
 							}
 						}
-						keys, err := LoadValidatorKeys("net", node.Name, genesis, xmss.Test)
+						keys, err := config.LoadValidatorKeys("net", node.Name, genesis, xmss.Test)
 						if err != nil {
 							t.Fatalf("without %q: %v", missing, err)
 						}
-						checkKeys(t, genesis, keys, node.Validators...)
-						if err := errors.Join(CheckWindows(keys, 0), CheckWindows(keys, 31)); err != nil {
+						var got []uint64
+						for _, k := range keys { // LoadValidatorKeys compares them with the genesis
+							got = append(got, k.Index)
+						}
+						if !slices.Equal(got, node.Validators) {
+							t.Errorf("%s has keys of validators %v, want %v", node.Name, got, node.Validators)
+						}
+						if err := errors.Join(config.CheckWindows(keys, 0), config.CheckWindows(keys, 31)); err != nil {
 							t.Error(err)
 						}
 						if missing != "" && i == 0 {
@@ -184,15 +150,15 @@ func TestWriteDevnetRoundTrip(t *testing.T) {
 							}
 						}
 					}
-					for _, k := range []Role{Attestation, Proposal} {
+					for _, k := range config.Roles {
 						for _, index := range node.Validators {
-							public, err := os.ReadFile(netKeys + KeyFileName(validatorName(int(index)), k, false))
+							public, err := os.ReadFile("net/hash-sig-keys/" + KeyFileName(validatorName(index), k, false))
 							if want := genesis.Validators[index].PublicKey(k); err != nil || string(public) != string(want[:]) {
 								t.Errorf("the public key file of validator %d, %s: %v, or not the genesis's key", index, k, err)
 							}
 						}
 					}
-					key, err := LoadNodeKey(node.KeyPath)
+					key, err := config.LoadNodeKey(node.KeyPath)
 					if err != nil || key.PeerID().String() != node.PeerID {
 						t.Errorf("%s: peer id %v (%v), want %s", node.KeyPath, key, err, node.PeerID)
 					}
@@ -253,23 +219,32 @@ func TestWriteDevnetRoundTrip(t *testing.T) {
 }
 
 // The names that the dialects use, as their readers expect them.
-func TestWriteDevnetDialects(t *testing.T) {
+func TestWriteFilesDialects(t *testing.T) {
 	for dialect, want := range map[Dialect]map[string]string{
 		LeanSpec: {
 			"net/config.yaml": "  - attestation_public_key: \"0x$A\"\n    proposal_public_key: \"0x$P\"\n",
-			netManifest:       "  - index: 0\n    attestation_public_key_hex: \"0x$A\"\n    attestation_private_key_file: validator_0_attester_key_sk.ssz\n    proposal_public_key_hex: \"0x$P\"\n    proposal_private_key_file: validator_0_proposer_key_sk.ssz\n",
+			"net/hash-sig-keys/validator-keys-manifest.yaml": "  - index: 0\n    attestation_public_key_hex: \"0x$A\"\n    attestation_private_key_file: validator_0_attester_key_sk.ssz\n    proposal_public_key_hex: \"0x$P\"\n    proposal_private_key_file: validator_0_proposer_key_sk.ssz\n",
 		},
 		Quickstart: {
 			"net/config.yaml": "  - attestation_pubkey: \"$A\"\n    proposal_pubkey: \"$P\"\n",
-			netManifest:       "  - index: 0\n    attester_key_pubkey_hex: \"0x$A\"\n    attester_key_privkey_file: validator_0_attester_key_sk.ssz\n    proposer_key_pubkey_hex: \"0x$P\"\n    proposer_key_privkey_file: validator_0_proposer_key_sk.ssz\n",
+			"net/hash-sig-keys/validator-keys-manifest.yaml": "  - index: 0\n    attester_key_pubkey_hex: \"0x$A\"\n    attester_key_privkey_file: validator_0_attester_key_sk.ssz\n    proposer_key_pubkey_hex: \"0x$P\"\n    proposer_key_privkey_file: validator_0_proposer_key_sk.ssz\n",
 		},
 	} {
 		t.Run(string(dialect), func(t *testing.T) {
-			genesis := writeNet(t, dialect)
+			t.Chdir(t.TempDir())
+			options := testFiles()
+			options.Dialect = dialect
+			if _, err := WriteFiles(t.Context(), options); err != nil {
+				t.Fatal(err)
+			}
+			genesis, err := config.LoadGenesis("net/config.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
 			v := genesis.Validators[0]
 			fill := strings.NewReplacer("$A", fmt.Sprintf("%x", v.AttestationPublicKey), "$P", fmt.Sprintf("%x", v.ProposalPublicKey))
-			want[netAnnotated] = "lean_spec_0:\n  - index: 0\n    pubkey_hex: \"$A\"\n    privkey_file: validator_0_attester_key_sk.ssz\n  - index: 0\n    pubkey_hex: \"$P\"\n    privkey_file: validator_0_proposer_key_sk.ssz\n"
-			want[netAssigned] = "lean_spec_0:\n  - 0\n  - 2\nlean_spec_1:\n  - 1\n"
+			want["net/annotated_validators.yaml"] = "lean_spec_0:\n  - index: 0\n    pubkey_hex: \"$A\"\n    privkey_file: validator_0_attester_key_sk.ssz\n  - index: 0\n    pubkey_hex: \"$P\"\n    privkey_file: validator_0_proposer_key_sk.ssz\n"
+			want["net/validators.yaml"] = "lean_spec_0:\n  - 0\n  - 2\nlean_spec_1:\n  - 1\n"
 			for name, text := range want {
 				data, err := os.ReadFile(name)
 				if err != nil {
@@ -283,21 +258,21 @@ func TestWriteDevnetDialects(t *testing.T) {
 	}
 }
 
-func TestWriteDevnetMoreNodesThanValidators(t *testing.T) {
+func TestWriteFilesMoreNodesThanValidators(t *testing.T) {
 	for _, shuffle := range []Shuffle{RoundRobin, Contiguous} {
 		t.Chdir(t.TempDir())
-		options := testDevnet()
+		options := testFiles()
 		options.Nodes, options.Validators, options.Shuffle = 4, 2, shuffle
-		devnet, err := WriteDevnet(t.Context(), options)
+		files, err := WriteFiles(t.Context(), options)
 		if err != nil {
 			t.Fatal(err)
 		}
-		genesis, err := LoadGenesis("net/config.yaml")
+		genesis, err := config.LoadGenesis("net/config.yaml")
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, node := range devnet.Nodes {
-			keys, err := LoadValidatorKeys("net", node.Name, genesis, xmss.Test)
+		for i, node := range files.Nodes {
+			keys, err := config.LoadValidatorKeys("net", node.Name, genesis, xmss.Test)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -308,43 +283,43 @@ func TestWriteDevnetMoreNodesThanValidators(t *testing.T) {
 	}
 }
 
-func TestDevnetOptionsValidate(t *testing.T) {
-	for want, change := range map[string]func(*DevnetOptions){
-		"out: want a folder":                                                func(o *DevnetOptions) { o.Dir = "" },
-		"nodes: 0: want 1 to 1000":                                          func(o *DevnetOptions) { o.Nodes = 0 },
-		"nodes: 1001: want 1 to 1000":                                       func(o *DevnetOptions) { o.Nodes = 1001 },
-		"validators: 0: want 1 to 4096":                                     func(o *DevnetOptions) { o.Validators = 0 },
-		"validators: -1: want 1 to 4096":                                    func(o *DevnetOptions) { o.Validators = -1 },
-		"validators: 4097: want 1 to 4096":                                  func(o *DevnetOptions) { o.Validators = 4097 },
-		"scheme: want one":                                                  func(o *DevnetOptions) { o.Scheme = nil },
-		"genesis-time: want a time":                                         func(o *DevnetOptions) { o.GenesisTime = nil },
-		`dialect: "x": want leanspec or quickstart`:                         func(o *DevnetOptions) { o.Dialect = "x" },
-		`shuffle: "x": want roundrobin or none`:                             func(o *DevnetOptions) { o.Shuffle = "x" },
-		`ip: "::1": want an IPv4 address`:                                   func(o *DevnetOptions) { o.IP = netip.IPv6Loopback() },
-		"active-slots: 0: want 1 to 256, the lifetime of the test scheme":   func(o *DevnetOptions) { o.ActiveSlots = 0 },
-		"active-slots: 257: want 1 to 256, the lifetime of the test scheme": func(o *DevnetOptions) { o.ActiveSlots = 257 },
+func TestFilesOptionsValidate(t *testing.T) {
+	for want, change := range map[string]func(*FilesOptions){
+		"out: want a folder":                                                func(o *FilesOptions) { o.Dir = "" },
+		"nodes: 0: want 1 to 1000":                                          func(o *FilesOptions) { o.Nodes = 0 },
+		"nodes: 1001: want 1 to 1000":                                       func(o *FilesOptions) { o.Nodes = 1001 },
+		"validators: 0: want 1 to 4096":                                     func(o *FilesOptions) { o.Validators = 0 },
+		"validators: -1: want 1 to 4096":                                    func(o *FilesOptions) { o.Validators = -1 },
+		"validators: 4097: want 1 to 4096":                                  func(o *FilesOptions) { o.Validators = 4097 },
+		"scheme: want one":                                                  func(o *FilesOptions) { o.Scheme = nil },
+		"genesis-time: want a time":                                         func(o *FilesOptions) { o.GenesisTime = nil },
+		`dialect: "x": want leanspec or quickstart`:                         func(o *FilesOptions) { o.Dialect = "x" },
+		`shuffle: "x": want roundrobin or none`:                             func(o *FilesOptions) { o.Shuffle = "x" },
+		`ip: "::1": want an IPv4 address`:                                   func(o *FilesOptions) { o.IP = netip.IPv6Loopback() },
+		"active-slots: 0: want 1 to 256, the lifetime of the test scheme":   func(o *FilesOptions) { o.ActiveSlots = 0 },
+		"active-slots: 257: want 1 to 256, the lifetime of the test scheme": func(o *FilesOptions) { o.ActiveSlots = 257 },
 	} {
-		options := testDevnet()
+		options := testFiles()
 		change(&options)
 		t.Chdir(t.TempDir())
-		_, err := WriteDevnet(t.Context(), options)
+		_, err := WriteFiles(t.Context(), options)
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
-		checkOneLine(t, err)
+		checkConfigError(t, err)
 		if entries, err := os.ReadDir("."); err != nil || len(entries) > 0 {
 			t.Errorf("%s: something was written: %v, %v", want, entries, err)
 		}
 	}
 }
 
-func TestWriteDevnetForce(t *testing.T) {
+func TestWriteFilesForce(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if _, err := WriteDevnet(t.Context(), testDevnet()); err != nil {
+	if _, err := WriteFiles(t.Context(), testFiles()); err != nil {
 		t.Fatal(err)
 	}
 	before := map[string]string{}
-	for _, line := range tree(t, "net") {
+	for _, line := range listTree(t, "net") {
 		name := line[11:]
 		if data, err := os.ReadFile(name); err == nil {
 			before[name] = string(data)
@@ -353,7 +328,7 @@ func TestWriteDevnetForce(t *testing.T) {
 	if len(before) == 0 {
 		t.Fatal("found no file of the network")
 	}
-	_, err := WriteDevnet(t.Context(), testDevnet())
+	_, err := WriteFiles(t.Context(), testFiles())
 	if want := "net/config.yaml: already there; --force replaces it"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a second time: got %v, want %s", err, want)
 	}
@@ -362,9 +337,9 @@ func TestWriteDevnetForce(t *testing.T) {
 			t.Errorf("%s was touched (error %v)", name, err)
 		}
 	}
-	options := testDevnet()
+	options := testFiles()
 	options.Force, options.Validators = true, 2
-	if _, err := WriteDevnet(t.Context(), options); err != nil {
+	if _, err := WriteFiles(t.Context(), options); err != nil {
 		t.Fatalf("with Force: %v", err)
 	}
 	for name, data := range before {
@@ -377,16 +352,16 @@ func TestWriteDevnetForce(t *testing.T) {
 			t.Errorf("%s: the same as before: %t, want %t", name, !stale, stale)
 		}
 	}
-	genesis, err := LoadGenesis("net/config.yaml")
+	genesis, err := config.LoadGenesis("net/config.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Test); err != nil {
+	if _, err := config.LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Test); err != nil {
 		t.Errorf("after Force: %v", err)
 	}
 }
 
-func TestWriteDevnetRefusesEachFile(t *testing.T) {
+func TestWriteFilesRefusesEachFile(t *testing.T) {
 	for _, name := range []string{
 		"config.yaml", "validators.yaml", "annotated_validators.yaml", "nodes.yaml", "validator-config.yaml", "lean_spec_1.key",
 		"hash-sig-keys/validator-keys-manifest.yaml", "hash-sig-keys/validator_0_attester_key_sk.ssz", "hash-sig-keys/anything",
@@ -397,7 +372,7 @@ func TestWriteDevnetRefusesEachFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		put(t, path, "mine")
-		_, err := WriteDevnet(t.Context(), testDevnet())
+		_, err := WriteFiles(t.Context(), testFiles())
 		if want := path + ": already there; --force replaces it"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
 			t.Errorf("got %v, want %s", err, want)
 		}
@@ -410,23 +385,23 @@ func TestWriteDevnetRefusesEachFile(t *testing.T) {
 	}
 }
 
-func TestWriteDevnetInTheWay(t *testing.T) {
+func TestWriteFilesInTheWay(t *testing.T) {
 	t.Chdir(t.TempDir())
 	put(t, "net", "a file")
-	options := testDevnet()
+	options := testFiles()
 	options.Force = true
-	if _, err := WriteDevnet(t.Context(), options); err == nil || err.Error() != "net: not a directory" {
+	if _, err := WriteFiles(t.Context(), options); err == nil || err.Error() != "net: not a directory" {
 		t.Errorf("a file for a folder: got %v, want net: not a directory", err)
 	}
 }
 
-func TestWriteDevnetKeepsExistingFolder(t *testing.T) {
+func TestWriteFilesKeepsExistingFolder(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.MkdirAll("net/hash-sig-keys", 0o755); err != nil {
 		t.Fatal(err)
 	}
 	put(t, "net/notes.txt", "mine")
-	if _, err := WriteDevnet(t.Context(), testDevnet()); err != nil {
+	if _, err := WriteFiles(t.Context(), testFiles()); err != nil {
 		t.Fatalf("an empty folder of keys and another file are no obstacle: %v", err)
 	}
 	if data, err := os.ReadFile("net/notes.txt"); err != nil || string(data) != "mine" {
@@ -435,19 +410,19 @@ func TestWriteDevnetKeepsExistingFolder(t *testing.T) {
 }
 
 // A run that is interrupted, at whatever key, leaves the disk as it was.
-func TestWriteDevnetCancel(t *testing.T) {
+func TestWriteFilesCancel(t *testing.T) {
 	for _, at := range []int{0, 1, 3, 5, 6} {
 		for _, existing := range []bool{false, true} {
 			t.Chdir(t.TempDir())
 			var before []string
 			if existing {
-				if _, err := WriteDevnet(t.Context(), testDevnet()); err != nil {
+				if _, err := WriteFiles(t.Context(), testFiles()); err != nil {
 					t.Fatal(err)
 				}
 			}
-			before = tree(t, ".")
+			before = listTree(t, ".")
 			ctx, cancel := context.WithCancel(t.Context())
-			options := testDevnet()
+			options := testFiles()
 			options.Force = true
 			options.Dir = map[bool]string{true: "net", false: "a/b/net"}[existing]
 			options.Progress = func(p KeyProgress) {
@@ -455,12 +430,12 @@ func TestWriteDevnetCancel(t *testing.T) {
 					cancel()
 				}
 			}
-			_, err := WriteDevnet(ctx, options)
+			_, err := WriteFiles(ctx, options)
 			cancel()
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("cancelled at key %d: got %v, want %v", at, err, context.Canceled)
 			}
-			if after := tree(t, "."); !slices.Equal(before, after) {
+			if after := listTree(t, "."); !slices.Equal(before, after) {
 				t.Errorf("cancelled at key %d: left\n%s\nwant\n%s", at, strings.Join(after, "\n"), strings.Join(before, "\n"))
 			}
 		}
@@ -468,9 +443,9 @@ func TestWriteDevnetCancel(t *testing.T) {
 }
 
 // While keys are made nothing has its final name, and config.yaml of an older network is still there.
-func TestWriteDevnetStaysHidden(t *testing.T) {
+func TestWriteFilesStaysHidden(t *testing.T) {
 	t.Chdir(t.TempDir())
-	options := testDevnet()
+	options := testFiles()
 	options.GenesisTime = func() uint64 {
 		entries, err := os.ReadDir("net")
 		if err != nil || len(entries) != 1 || !strings.HasPrefix(entries[0].Name(), ".unfinished-") {
@@ -481,29 +456,31 @@ func TestWriteDevnetStaysHidden(t *testing.T) {
 		}
 		return 5
 	}
-	if _, err := WriteDevnet(t.Context(), options); err != nil {
+	if _, err := WriteFiles(t.Context(), options); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // If moving the files fails half-way, there is no config.yaml.
-func TestWriteDevnetHalfCommit(t *testing.T) {
+func TestWriteFilesHalfCommit(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if _, err := WriteDevnet(t.Context(), testDevnet()); err != nil {
+	if _, err := WriteFiles(t.Context(), testFiles()); err != nil {
 		t.Fatal(err)
 	}
 	// A folder that is not empty cannot be replaced by a file.
-	remove(t, "net/nodes.yaml")
+	if err := os.Remove("net/nodes.yaml"); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.MkdirAll("net/nodes.yaml/x", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	options := testDevnet()
+	options := testFiles()
 	options.Force = true
-	_, err := WriteDevnet(t.Context(), options)
+	_, err := WriteFiles(t.Context(), options)
 	if err == nil || !strings.HasPrefix(err.Error(), "net/nodes.yaml: ") {
 		t.Errorf("got %v, want an error about net/nodes.yaml", err)
 	}
-	checkOneLine(t, err)
+	checkConfigError(t, err)
 	if _, err := os.Stat("net/config.yaml"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("config.yaml is there although the network is not complete (error %v)", err)
 	}
@@ -512,10 +489,10 @@ func TestWriteDevnetHalfCommit(t *testing.T) {
 	}
 }
 
-func TestWriteDevnetProgress(t *testing.T) {
+func TestWriteFilesProgress(t *testing.T) {
 	t.Chdir(t.TempDir())
 	var complete []string
-	options := testDevnet()
+	options := testFiles()
 	options.Workers = 1
 	options.Validators = 2
 	options.Progress = func(p KeyProgress) {
@@ -526,7 +503,7 @@ func TestWriteDevnetProgress(t *testing.T) {
 			complete = append(complete, fmt.Sprintf("%d %s %s", p.Keys, p.Name, p.Role))
 		}
 	}
-	if _, err := WriteDevnet(t.Context(), options); err != nil {
+	if _, err := WriteFiles(t.Context(), options); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"1 validator_0 attestation", "2 validator_0 proposal", "3 validator_1 attestation", "4 validator_1 proposal"}
@@ -536,30 +513,30 @@ func TestWriteDevnetProgress(t *testing.T) {
 }
 
 // With standard windows the network says how long they really are.
-func TestWriteDevnetFull(t *testing.T) {
+func TestWriteFilesFull(t *testing.T) {
 	t.Chdir(t.TempDir())
-	options := testDevnet()
+	options := testFiles()
 	options.Full, options.ActiveSlots = true, 1
-	devnet, err := WriteDevnet(t.Context(), options)
+	files, err := WriteFiles(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if devnet.ActiveSlots != 32 {
-		t.Errorf("the keys can sign for %d slots, want 32: two bottom trees of the test scheme", devnet.ActiveSlots)
+	if files.ActiveSlots != 32 {
+		t.Errorf("the keys can sign for %d slots, want 32: two bottom trees of the test scheme", files.ActiveSlots)
 	}
-	data, err := os.ReadFile(netManifest)
+	data, err := os.ReadFile("net/hash-sig-keys/validator-keys-manifest.yaml")
 	if want := "log_num_active_epochs: 5\nnum_active_epochs: 32\n"; err != nil || !strings.Contains(string(data), want) {
 		t.Errorf("the manifest (error %v) is\n%s\nwant in it\n%s", err, data, want)
 	}
-	genesis, err := LoadGenesis("net/config.yaml")
+	genesis, err := config.LoadGenesis("net/config.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Test)
+	keys, err := config.LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Test)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckWindows(keys, 31); err != nil {
+	if err := config.CheckWindows(keys, 31); err != nil {
 		t.Error(err)
 	}
 }
@@ -574,14 +551,18 @@ func TestWriteKeyPair(t *testing.T) {
 	want := []string{"drwx------ a", "drwx------ a/keys",
 		"-rw-r--r-- a/keys/v7_attester_key_pk.ssz", "-rw------- a/keys/v7_attester_key_sk.ssz",
 		"-rw-r--r-- a/keys/v7_proposer_key_pk.ssz", "-rw------- a/keys/v7_proposer_key_sk.ssz"}
-	if got := tree(t, "a"); !slices.Equal(got, want) {
+	if got := listTree(t, "a"); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	if pair.FirstSlot != 3 || pair.LastSlot != 22 {
 		t.Errorf("a short window is %d to %d, want 3 to 22", pair.FirstSlot, pair.LastSlot)
 	}
-	for _, role := range roles {
-		key, err := loadSecretKey(filepath.Join("a/keys", KeyFileName("v7", role, true)), xmss.Test)
+	for _, role := range config.Roles {
+		secret, err := os.ReadFile(filepath.Join("a/keys", KeyFileName("v7", role, true)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := xmss.Test.ParseSecretKey(secret)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -633,14 +614,14 @@ func TestWriteKeyPairFull(t *testing.T) {
 
 func TestKeyPairOptionsValidate(t *testing.T) {
 	for want, change := range map[string]func(*KeyPairOptions){
-		"out: want a folder":                                                                           func(o *KeyPairOptions) { o.Dir = "" },
-		`name: "": want the start of a file name`:                                                      func(o *KeyPairOptions) { o.Name = "" },
-		`name: "a/b": want the start of a file name`:                                                   func(o *KeyPairOptions) { o.Name = "a/b" },
-		`name: "..": want the start of a file name`:                                                    func(o *KeyPairOptions) { o.Name = ".." },
-		"scheme: want one":                                                                             func(o *KeyPairOptions) { o.Scheme = nil },
-		"activation-slot: 256: want less than 256, the lifetime of the test scheme":                    func(o *KeyPairOptions) { o.ActivationSlot = 256 },
-		"active-slots: 0: want 1 to 256, what the test scheme has from slot 0 on":                      func(o *KeyPairOptions) { o.ActiveSlots = 0 },
-		"active-slots: 18446744073709551615: want 1 to 156, what the test scheme has from slot 100 on": func(o *KeyPairOptions) { o.ActivationSlot, o.ActiveSlots = 100, ^uint64(0) },
+		"out: want a folder":                                                             func(o *KeyPairOptions) { o.Dir = "" },
+		`name: "": want the start of a file name`:                                        func(o *KeyPairOptions) { o.Name = "" },
+		`name: "a/b": want the start of a file name`:                                     func(o *KeyPairOptions) { o.Name = "a/b" },
+		`name: "..": want the start of a file name`:                                      func(o *KeyPairOptions) { o.Name = ".." },
+		"scheme: want one":                                                               func(o *KeyPairOptions) { o.Scheme = nil },
+		"activation-slot: 256: want less than 256, the lifetime of the test scheme":      func(o *KeyPairOptions) { o.ActivationSlot = 256 },
+		"active-slots: 0: want 1 to 256, the lifetime of the test scheme from slot 0 on": func(o *KeyPairOptions) { o.ActiveSlots = 0 },
+		"active-slots: 18446744073709551615: want 1 to 156, the lifetime of the test scheme from slot 100 on": func(o *KeyPairOptions) { o.ActivationSlot, o.ActiveSlots = 100, ^uint64(0) },
 	} {
 		options := KeyPairOptions{Dir: filepath.Join(t.TempDir(), "keys"), Name: "v", Scheme: xmss.Test, ActiveSlots: 16}
 		change(&options)
@@ -648,6 +629,6 @@ func TestKeyPairOptionsValidate(t *testing.T) {
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
-		checkOneLine(t, err)
+		checkConfigError(t, err)
 	}
 }
