@@ -12,11 +12,10 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// selectProofsForCoverage selects proofs that together name as many validators as
-// possible, but no more than room. It is greedy, and takes from the first pool before the
-// second. It returns the proofs and the validators that they name. Of two proofs that add
-// equally many, it takes the one with the larger encoding, so that every node selects the
-// same.
+// selectProofsForCoverage selects proofs that together have as many participants as
+// possible, at most room. It is greedy: it takes the proof that adds most participants,
+// and of equals the one with the larger encoding, so that every node selects the same. It
+// exhausts the first pool before the second. It returns the proofs and all participants.
 //
 // leanSpec: aggregation.py, select_proofs_for_coverage
 func selectProofsForCoverage(room int, pools ...[]*SingleMessageAggregate) ([]*SingleMessageAggregate, AggregationBits) {
@@ -54,19 +53,19 @@ func selectProofsForCoverage(room int, pools ...[]*SingleMessageAggregate) ([]*S
 	return selected, covered
 }
 
-// ProofTask is a single-message proof to be made: of proofs, of signatures, and of a
-// component of a block's proof. The store that returns a task does no part of the work,
-// and nothing that the task refers to changes, so any goroutine can do it.
+// ProofTask is the work of making a single-message proof from other proofs, signatures,
+// and a component of a block's proof. Its inputs are immutable, so any goroutine can do
+// the work.
 type ProofTask struct {
 	proofs     proof.Scheme
 	data       AttestationData
 	validators *Validators
 	children   []*SingleMessageAggregate
 	signatures []proof.Signature
-	component  *blockComponent // one more child, or nil
+	component  *blockComponent // an additional child, or nil
 }
 
-// blockComponent is a part of the proof of a block.
+// blockComponent is a component of the proof of a block.
 type blockComponent struct {
 	participants AggregationBits
 	components   []proof.Component
@@ -77,7 +76,7 @@ type blockComponent struct {
 // Slot returns the slot of the votes.
 func (t *ProofTask) Slot() Slot { return t.data.Slot }
 
-// Prove makes the proof. With a prover for production it can take seconds.
+// Prove makes the proof. With a production prover it can take seconds.
 func (t *ProofTask) Prove() (*SignedAggregatedAttestation, error) {
 	children := t.children
 	if c := t.component; c != nil {
@@ -97,14 +96,13 @@ func (t *ProofTask) Prove() (*SignedAggregatedAttestation, error) {
 	return &SignedAggregatedAttestation{t.data, *merged}, nil
 }
 
-// AggregationTasks returns a task for each vote that can be aggregated further: with
-// signatures that no proof covers yet, or with two proofs or more.
+// AggregationTasks returns a task for each vote that can be aggregated: one that has
+// signatures that no proof covers, or at least two proofs of which one is pending.
 //
 // leanSpec: aggregation.py, aggregate
 func (s *Store) AggregationTasks() []*ProofTask {
 	validators := s.HeadState().Validators
 	var tasks []*ProofTask
-	// Known proofs alone give no task: aggregating them again adds nothing.
 	for _, data := range s.pending.order {
 		tasks = s.appendAggregationTask(tasks, data, validators)
 	}
@@ -117,45 +115,45 @@ func (s *Store) AggregationTasks() []*ProofTask {
 }
 
 func (s *Store) appendAggregationTask(tasks []*ProofTask, data AttestationData, validators *Validators) []*ProofTask {
-	room := s.crypto.Proofs.MaxSignatures() - 1 // a block's proof also has the proposer's signature
+	room := s.crypto.Proofs.MaxSignatures() - 1 // a block's proof needs room for the proposer
 	children, covered := selectProofsForCoverage(room, s.pending.get(data).usable(), s.known.get(data).usable())
 	room -= covered.Count()
 
-	// Signatures fill what the proofs do not cover, as far as a proof has room.
-	var fresh []proof.Signature
-	if raw := s.signatures.get(data); raw != nil {
-		for _, v := range slices.Sorted(maps.Keys(raw.signatures)) {
-			if len(fresh) < room && validators.has(v) && !covered.Get(int(v)) {
-				fresh = append(fresh, proof.Signature{
-					Validator: uint64(v), Key: validators.AttestationKey(v), Signature: raw.signatures[v],
+	// Signatures of validators that the proofs do not cover fill the remaining room.
+	var uncovered []proof.Signature
+	if v := s.signatures.get(data); v != nil {
+		for _, i := range slices.Sorted(maps.Keys(v.signatures)) {
+			if len(uncovered) < room && validators.has(i) && !covered.Get(int(i)) {
+				uncovered = append(uncovered, proof.Signature{
+					Validator: uint64(i), Key: validators.AttestationKey(i), Signature: v.signatures[i],
 				})
 			}
 		}
 	}
-	if len(fresh) == 0 && len(children) < 2 {
+	if len(uncovered) == 0 && len(children) < 2 {
 		return tasks
 	}
-	return append(tasks, &ProofTask{proofs: s.crypto.Proofs, data: data, validators: validators, children: children, signatures: fresh})
+	return append(tasks, &ProofTask{proofs: s.crypto.Proofs, data: data, validators: validators, children: children, signatures: uncovered})
 }
 
 // AddOwnAggregate adds the result of a [ProofTask] to the aggregates that count from the
 // next acceptance on. It replaces the aggregates and the signatures that it contains.
+// Signatures for which the proof had no room await the next aggregation.
 func (s *Store) AddOwnAggregate(a *SignedAggregatedAttestation) {
 	s.addPending(a)
-	// Signatures for which a proof has no room wait for the next one.
-	if raw := s.signatures.get(a.Data); raw != nil {
-		maps.DeleteFunc(raw.signatures, func(v ValidatorIndex, _ *xmss.Signature) bool {
-			return a.Proof.Participants.Get(int(v))
+	if v := s.signatures.get(a.Data); v != nil {
+		maps.DeleteFunc(v.signatures, func(i ValidatorIndex, _ *xmss.Signature) bool {
+			return a.Proof.Participants.Get(int(i))
 		})
-		if len(raw.signatures) == 0 {
+		if len(v.signatures) == 0 {
 			s.signatures.remove(a.Data)
 		}
 	}
 }
 
-// Aggregate performs all aggregation tasks at once. As in leanSpec, the results replace
-// all pending aggregates. It returns them for publication. A vote whose proof cannot be
-// made is left out; the error says why, and is not a [Rejection].
+// Aggregate does all aggregation tasks. As in leanSpec, the results replace all pending
+// aggregates. It returns them for publication. It leaves out votes whose proof cannot be
+// made, and returns their errors, which are not of type [*Rejection].
 //
 // leanSpec: aggregation.py, aggregate
 func (s *Store) Aggregate() ([]*SignedAggregatedAttestation, error) {
@@ -178,9 +176,9 @@ func (s *Store) Aggregate() ([]*SignedAggregatedAttestation, error) {
 	return made, errors.Join(errs...)
 }
 
-// RecoveryTasks returns a task for each vote of an imported block that this node has no
-// proof for, so that it counts: the proof is a component of the block's proof, merged
-// with the proofs that are pending.
+// RecoveryTasks returns a task for each vote of an imported block whose voters the pending
+// proofs do not cover. The task splits the proof of the vote from the block's proof and
+// merges it with the pending ones. The vote counts once the result is added and accepted.
 //
 // leanSpec: node/sync/service.py, _deconstruct_block_into_store
 func (s *Store) RecoveryTasks(b *SignedBlock) []*ProofTask {
@@ -215,10 +213,10 @@ func (s *Store) RecoveryTasks(b *SignedBlock) []*ProofTask {
 	return tasks
 }
 
-// aggregateProofs makes one proof of several proofs and signatures of one vote.
+// aggregateProofs merges proofs and signatures of one vote to one proof.
 //
 // leanSpec: containers/aggregation.py, SingleMessageAggregate.aggregate
-func aggregateProofs(scheme proof.Scheme, children []*SingleMessageAggregate, fresh []proof.Signature, data *AttestationData, validators *Validators) (*SingleMessageAggregate, error) {
+func aggregateProofs(scheme proof.Scheme, children []*SingleMessageAggregate, signatures []proof.Signature, data *AttestationData, validators *Validators) (*SingleMessageAggregate, error) {
 	parts := make([]proof.Child, len(children))
 	for i, c := range children {
 		part, err := proofChild(c, validators)
@@ -227,7 +225,7 @@ func aggregateProofs(scheme proof.Scheme, children []*SingleMessageAggregate, fr
 		}
 		parts[i] = part
 	}
-	indices, bytes, err := scheme.Aggregate(parts, fresh, data.Root(), uint64(data.Slot))
+	indices, bytes, err := scheme.Aggregate(parts, signatures, data.Root(), uint64(data.Slot))
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +240,7 @@ func aggregateProofs(scheme proof.Scheme, children []*SingleMessageAggregate, fr
 	return &SingleMessageAggregate{bits, bytes}, nil
 }
 
-// proofChild returns a proof with the validators that it names and their keys.
+// proofChild returns a proof with the indices and the keys of its participants.
 func proofChild(p *SingleMessageAggregate, validators *Validators) (proof.Child, error) {
 	keys, err := validators.attestationKeys(&p.Participants, ValidatorNotInState)
 	if err != nil {
@@ -255,7 +253,7 @@ func proofChild(p *SingleMessageAggregate, validators *Validators) (proof.Child,
 	return child, nil
 }
 
-// AggregatePayloads returns one proof for each attestation of a proposal.
+// AggregatePayloads merges the proofs of each attestation of a proposal to one.
 func (c Crypto) AggregatePayloads(p *Proposal) ([]*SingleMessageAggregate, error) {
 	made := make([]*SingleMessageAggregate, len(p.Proofs))
 	for i, proofs := range p.Proofs {
@@ -270,8 +268,8 @@ func (c Crypto) AggregatePayloads(p *Proposal) ([]*SingleMessageAggregate, error
 	return made, nil
 }
 
-// MergeBlockProof makes the proof of a block from the proofs of its attestations, in
-// order, and the proposer's signature over the block root.
+// MergeBlockProof returns the proof of a block. attestations holds a proof for each
+// attestation of the body, and signature is the proposer's, over the block root.
 //
 // leanSpec: node/validator/service.py, _sign_block
 func (c Crypto) MergeBlockProof(block *Block, attestations []*SingleMessageAggregate, validators *Validators, signature *xmss.Signature) (MultiMessageAggregate, error) {

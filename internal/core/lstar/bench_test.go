@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// benchChain returns a store with a chain that finalizes, and the next block,
-// which carries a vote of everybody.
+// benchChain returns a store with a chain that finalizes, and the next block, which has a
+// vote of all validators.
 func benchChain(b *testing.B, validators int) (*Store, *SignedBlock) {
 	s := newTestStore(b, validators)
 	const slots = 64
@@ -27,8 +27,8 @@ func forSizes(b *testing.B, f func(b *testing.B, validators int)) {
 	}
 }
 
-// BenchmarkStateTransition includes both roots: of the state before, which goes
-// into the header, and of the state after.
+// BenchmarkStateTransition measures a state transition, with the roots of the state before
+// and after it.
 func BenchmarkStateTransition(b *testing.B) {
 	forSizes(b, func(b *testing.B, validators int) {
 		s, block := benchChain(b, validators)
@@ -42,8 +42,8 @@ func BenchmarkStateTransition(b *testing.B) {
 	})
 }
 
-// BenchmarkStateRoot is the root of a state as the transition leaves it: the
-// trees are there, the container is not hashed yet.
+// BenchmarkStateRoot measures the root of a state after a transition, which has already
+// hashed the trees.
 func BenchmarkStateRoot(b *testing.B) {
 	forSizes(b, func(b *testing.B, validators int) {
 		s, _ := benchChain(b, validators)
@@ -54,7 +54,7 @@ func BenchmarkStateRoot(b *testing.B) {
 	})
 }
 
-// BenchmarkUpdateHead is the head after a vote of everybody.
+// BenchmarkUpdateHead measures a head update with a vote of every validator.
 func BenchmarkUpdateHead(b *testing.B) {
 	forSizes(b, func(b *testing.B, validators int) {
 		s, _ := benchChain(b, validators)

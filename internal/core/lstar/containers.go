@@ -7,9 +7,9 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// Checkpoint names a block that can be justified and finalized.
+// Checkpoint identifies a block by its root and slot.
 //
-// leanSpec: containers/checkpoint.py
+// leanSpec: containers/checkpoint.py, Checkpoint
 type Checkpoint struct {
 	Root Root
 	Slot Slot
@@ -20,7 +20,10 @@ func (c *Checkpoint) DefineSSZ(d *ssz.Codec) {
 	ssz.Uint(d, &c.Slot)
 }
 
-// advanceTo returns the later of two checkpoints, and c on a tie.
+// String returns the root and the slot as root@slot.
+func (c Checkpoint) String() string { return fmt.Sprintf("%s@%d", c.Root, c.Slot) }
+
+// advanceTo returns the checkpoint with the higher slot, and c if the slots are equal.
 func (c Checkpoint) advanceTo(candidate Checkpoint) Checkpoint {
 	if candidate.Slot > c.Slot {
 		return candidate
@@ -28,10 +31,10 @@ func (c Checkpoint) advanceTo(candidate Checkpoint) Checkpoint {
 	return c
 }
 
-// AttestationData is what a vote says: the head that the validator sees, and the
-// link from a justified source to a target.
+// AttestationData is the content of a vote: the validator's head, and a link from a
+// justified source to a target.
 //
-// leanSpec: containers/checkpoint.py
+// leanSpec: containers/checkpoint.py, AttestationData
 type AttestationData struct {
 	Slot                 Slot
 	Head, Target, Source Checkpoint
@@ -44,15 +47,16 @@ func (a *AttestationData) DefineSSZ(d *ssz.Codec) {
 	ssz.Nested(d, &a.Source)
 }
 
-// Root returns the hash tree root, which is the message that validators sign.
+// Root returns the hash tree root. Validators sign it.
 func (a *AttestationData) Root() Root { return ssz.HashTreeRoot(a) }
 
-// liesOnChain reports whether every checkpoint names a block of the chain.
+// liesOnChain reports whether every checkpoint is a block of the chain. rootAt returns the
+// root of the chain's block at a slot, or the zero hash.
 //
 // leanSpec: containers/checkpoint.py, AttestationData.lies_on_chain
 func (a *AttestationData) liesOnChain(rootAt func(Slot) Root) bool {
 	for _, c := range [...]*Checkpoint{&a.Source, &a.Target, &a.Head} {
-		if c.Root.IsZero() || rootAt(c.Slot) != c.Root { // zero past the end of the chain
+		if c.Root.IsZero() || rootAt(c.Slot) != c.Root {
 			return false
 		}
 	}
@@ -61,7 +65,7 @@ func (a *AttestationData) liesOnChain(rootAt func(Slot) Root) bool {
 
 // Attestation is the vote of one validator.
 //
-// leanSpec: containers/attestation.py
+// leanSpec: containers/attestation.py, Attestation
 type Attestation struct {
 	ValidatorIndex ValidatorIndex
 	Data           AttestationData
@@ -72,18 +76,18 @@ func (a *Attestation) DefineSSZ(d *ssz.Codec) {
 	ssz.Nested(d, &a.Data)
 }
 
-// SignedAttestation is the vote of one validator with its signature, made with
-// the validator's attestation key over the root of the data.
+// SignedAttestation is the vote of one validator with the signature of its attestation
+// key over the root of the data.
 //
-// leanSpec: containers/attestation.py
+// leanSpec: containers/attestation.py, SignedAttestation
 type SignedAttestation struct {
 	ValidatorIndex ValidatorIndex
 	Data           AttestationData
 	Signature      *xmss.Signature
 }
 
-// DecodeSignedAttestation decodes exactly the bytes of b. The scheme says how
-// long the signature is. The error wraps ssz.ErrInvalid.
+// DecodeSignedAttestation decodes the SSZ encoding of a vote that is signed with a key of
+// the scheme. Errors wrap [ssz.ErrInvalid].
 func DecodeSignedAttestation(b []byte, scheme *xmss.Scheme) (*SignedAttestation, error) {
 	var a SignedAttestation
 	if err := ssz.Unmarshal(b, &signedAttestation{&a, scheme}); err != nil {
@@ -95,13 +99,13 @@ func DecodeSignedAttestation(b []byte, scheme *xmss.Scheme) (*SignedAttestation,
 // Encode returns the SSZ encoding.
 func (a *SignedAttestation) Encode() []byte { return ssz.Marshal(&signedAttestation{a, nil}) }
 
-// HashTreeRoot returns the Merkle root.
+// HashTreeRoot returns the hash tree root.
 func (a *SignedAttestation) HashTreeRoot() Root {
 	return ssz.HashTreeRoot(&signedAttestation{a, nil})
 }
 
-// signedAttestation describes a SignedAttestation. The scheme is needed to
-// decode only.
+// signedAttestation describes a SignedAttestation to the codec. Only decoding needs the
+// scheme.
 type signedAttestation struct {
 	*SignedAttestation
 	scheme *xmss.Scheme
@@ -138,14 +142,14 @@ func (f signatureField) DecodeSSZ(b []byte) error {
 
 func (f signatureField) HashTreeRoot() [32]byte { return (*f.signature).HashTreeRoot() }
 
-// AggregationBits names the validators that take part in an aggregate.
+// AggregationBits has a bit for each validator: whether it is part of an aggregate.
 //
-// leanSpec: containers/participation.py
+// leanSpec: containers/participation.py, AggregationBits
 type AggregationBits = ssz.Bitlist
 
-// BitsFromIndices returns the bits of the given validators. The error is a
-// *Rejection: EMPTY_AGGREGATION_BITS, or VALIDATOR_INDEX_OUT_OF_RANGE past the
-// registry limit.
+// BitsFromIndices returns the bits of the given validators. It returns a [*Rejection] with
+// EMPTY_AGGREGATION_BITS for no validators, and with VALIDATOR_INDEX_OUT_OF_RANGE for an
+// index that is not below [ValidatorRegistryLimit].
 //
 // leanSpec: containers/participation.py, AggregationBits.from_indices
 func BitsFromIndices(indices []ValidatorIndex) (AggregationBits, error) {
@@ -157,7 +161,7 @@ func BitsFromIndices(indices []ValidatorIndex) (AggregationBits, error) {
 		highest = max(highest, v)
 	}
 	if highest >= ValidatorRegistryLimit {
-		return AggregationBits{}, reject(ValidatorIndexOutOfRange, "validator %d is past the registry limit", highest)
+		return AggregationBits{}, reject(ValidatorIndexOutOfRange, "validator %d, want less than %d", highest, ValidatorRegistryLimit)
 	}
 	bits := ssz.NewBitlist(int(highest) + 1)
 	for _, v := range indices {
@@ -167,12 +171,12 @@ func BitsFromIndices(indices []ValidatorIndex) (AggregationBits, error) {
 }
 
 func errEmptyBits() error {
-	return reject(EmptyAggregationBits, "an aggregate must name at least one validator")
+	return reject(EmptyAggregationBits, "aggregate of no validators")
 }
 
 // AggregatedAttestation is the same vote of many validators.
 //
-// leanSpec: containers/attestation.py
+// leanSpec: containers/attestation.py, AggregatedAttestation
 type AggregatedAttestation struct {
 	AggregationBits AggregationBits
 	Data            AttestationData
@@ -183,10 +187,10 @@ func (a *AggregatedAttestation) DefineSSZ(d *ssz.Codec) {
 	ssz.Nested(d, &a.Data)
 }
 
-// SingleMessageAggregate proves that the participants signed one message, which
-// it does not contain.
+// SingleMessageAggregate proves that the participants signed a message. It does not
+// contain the message.
 //
-// leanSpec: containers/aggregation.py
+// leanSpec: containers/aggregation.py, SingleMessageAggregate
 type SingleMessageAggregate struct {
 	Participants AggregationBits
 	Proof        []byte // at most 512 KiB
@@ -197,9 +201,9 @@ func (a *SingleMessageAggregate) DefineSSZ(d *ssz.Codec) {
 	ssz.ByteList(d, &a.Proof, proofLimit)
 }
 
-// SignedAggregatedAttestation is an aggregate as it travels by gossip.
+// SignedAggregatedAttestation is an aggregate with its proof, as nodes gossip it.
 //
-// leanSpec: containers/attestation.py
+// leanSpec: containers/attestation.py, SignedAggregatedAttestation
 type SignedAggregatedAttestation struct {
 	Data  AttestationData
 	Proof SingleMessageAggregate
@@ -212,7 +216,7 @@ func (a *SignedAggregatedAttestation) DefineSSZ(d *ssz.Codec) {
 
 // BlockBody is the payload of a block.
 //
-// leanSpec: containers/block.py
+// leanSpec: containers/block.py, BlockBody
 type BlockBody struct {
 	Attestations []AggregatedAttestation
 }
@@ -221,9 +225,10 @@ func (b *BlockBody) DefineSSZ(d *ssz.Codec) {
 	ssz.List(d, &b.Attestations, ValidatorRegistryLimit)
 }
 
-// BlockHeader is a block with the root of its body in place of the body.
+// BlockHeader is a block with the root of its body instead of the body. It has the same
+// hash tree root as the block.
 //
-// leanSpec: containers/block.py
+// leanSpec: containers/block.py, BlockHeader
 type BlockHeader struct {
 	Slot          Slot
 	ProposerIndex ValidatorIndex
@@ -240,9 +245,9 @@ func (h *BlockHeader) DefineSSZ(d *ssz.Codec) {
 	ssz.Bytes32(d, &h.BodyRoot)
 }
 
-// Block is a proposal. It is immutable once it has left its builder.
+// Block is a block without its proof. Do not change a block that is in a store.
 //
-// leanSpec: containers/block.py
+// leanSpec: containers/block.py, Block
 type Block struct {
 	Slot          Slot
 	ProposerIndex ValidatorIndex
@@ -259,13 +264,13 @@ func (b *Block) DefineSSZ(d *ssz.Codec) {
 	ssz.Nested(d, &b.Body)
 }
 
-// Root returns the hash tree root, which names the block.
+// Root returns the hash tree root, which identifies the block.
 func (b *Block) Root() Root { return ssz.HashTreeRoot(b) }
 
-// MultiMessageAggregate is the one proof of a block: it binds every attestation
-// of the body, in order, and the proposer's signature over the block root.
+// MultiMessageAggregate is the proof of a block: for every attestation of the body, in
+// order, that its participants signed it, and that the proposer signed the block root.
 //
-// leanSpec: containers/aggregation.py
+// leanSpec: containers/aggregation.py, MultiMessageAggregate
 type MultiMessageAggregate struct {
 	Proof []byte // at most 512 KiB
 }
@@ -276,7 +281,7 @@ func (a *MultiMessageAggregate) DefineSSZ(d *ssz.Codec) {
 
 // SignedBlock is a block with its proof.
 //
-// leanSpec: containers/block.py
+// leanSpec: containers/block.py, SignedBlock
 type SignedBlock struct {
 	Block Block
 	Proof MultiMessageAggregate
@@ -287,9 +292,25 @@ func (b *SignedBlock) DefineSSZ(d *ssz.Codec) {
 	ssz.Nested(d, &b.Proof)
 }
 
-// GenesisConfig is the part of the configuration that the state commits to.
+// DecodeSignedBlock decodes the SSZ encoding of a signed block. Errors wrap
+// [ssz.ErrInvalid].
+func DecodeSignedBlock(b []byte) (*SignedBlock, error) {
+	var block SignedBlock
+	if err := ssz.Unmarshal(b, &block); err != nil {
+		return nil, err
+	}
+	return &block, nil
+}
+
+// EncodeBlock returns the encoding of the block as a signed block with an empty proof. A
+// node that starts from a checkpoint state does not need the proof of its block.
 //
-// leanSpec: containers/genesis.py
+// leanSpec: node/node.py, signed_block_for_root
+func EncodeBlock(b *Block) []byte { return ssz.Marshal(&SignedBlock{Block: *b}) }
+
+// GenesisConfig is the part of the configuration that the state contains.
+//
+// leanSpec: containers/genesis.py, GenesisConfig
 type GenesisConfig struct {
 	GenesisTime uint64 // Unix seconds
 }
@@ -298,7 +319,7 @@ func (c *GenesisConfig) DefineSSZ(d *ssz.Codec) { ssz.Uint(d, &c.GenesisTime) }
 
 // Validator is an entry of the registry.
 //
-// leanSpec: containers/validator.py
+// leanSpec: containers/validator.py, Validator
 type Validator struct {
 	AttestationPublicKey [xmss.PublicKeySize]byte
 	ProposalPublicKey    [xmss.PublicKeySize]byte
@@ -309,16 +330,4 @@ func (v *Validator) DefineSSZ(d *ssz.Codec) {
 	ssz.FixedBytes(d, v.AttestationPublicKey[:])
 	ssz.FixedBytes(d, v.ProposalPublicKey[:])
 	ssz.Uint(d, &v.Index)
-}
-
-func (c Checkpoint) String() string { return fmt.Sprintf("%s@%d", c.Root, c.Slot) }
-
-// DecodeSignedBlock decodes exactly the bytes of b. The error wraps
-// ssz.ErrInvalid.
-func DecodeSignedBlock(b []byte) (*SignedBlock, error) {
-	var block SignedBlock
-	if err := ssz.Unmarshal(b, &block); err != nil {
-		return nil, err
-	}
-	return &block, nil
 }

@@ -2,8 +2,7 @@ package lstar
 
 import "fmt"
 
-// RejectionReason is the language-neutral reason for which the specification
-// rejects an input.
+// RejectionReason is the specification's code for the reason of a rejection.
 //
 // leanSpec: spec/forks/lstar/errors.py, RejectionReason
 type RejectionReason string
@@ -56,11 +55,11 @@ const (
 	DecodeError RejectionReason = "DECODE_ERROR"
 )
 
-// Rejection is an input that the specification does not admit. The input had no
+// Rejection is the error for an input that the specification rejects. The input had no
 // effect.
 type Rejection struct {
 	Reason RejectionReason
-	Detail string // for logs: what was found and what was wanted
+	Detail string // for logs: the values that do not match
 }
 
 func (r *Rejection) Error() string { return string(r.Reason) + ": " + r.Detail }

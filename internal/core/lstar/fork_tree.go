@@ -2,9 +2,9 @@ package lstar
 
 import "math"
 
-// forkTree is the tree of known blocks. Nodes are only ever added at the end,
-// parents before their children, and a node never changes, so a slice of the
-// nodes is a snapshot that anybody may read.
+// forkTree is the tree of known blocks. Nodes are only appended, parents before children,
+// and a node never changes. So a copy of the struct is a snapshot, which another goroutine
+// may read while the original grows.
 type forkTree struct {
 	nodes []node
 	index rootIndex
@@ -14,20 +14,20 @@ type node struct {
 	root   Root
 	block  *Block
 	state  *State // after the block
-	parent int    // noParent at the bottom of the tree
+	parent int    // noParent for the root of the tree
 
-	// jump is an ancestor further down, so chosen that any ancestor is reached
-	// in a number of steps logarithmic in its distance (Myers 1983).
+	// jump is the position of an ancestor. By following parent and jump, any ancestor is
+	// reached in a number of steps that is logarithmic in its distance (Myers 1983).
 	depth, jump int
 }
 
 const noParent = -1
 
-// find returns the position of a block.
+// find returns the position of the block with a root.
 func (t *forkTree) find(root Root) (position int, ok bool) { return t.index.find(t.nodes, root) }
 
-// add adds a block, whose root must be new.
-func (t *forkTree) add(root Root, block *Block, state *State) int {
+// add adds a block with the state after it. Its root must be new.
+func (t *forkTree) add(root Root, block *Block, state *State) {
 	n := node{root: root, block: block, state: state, parent: noParent, jump: len(t.nodes)}
 	if p, ok := t.find(block.ParentRoot); ok {
 		parent := &t.nodes[p]
@@ -38,10 +38,9 @@ func (t *forkTree) add(root Root, block *Block, state *State) int {
 	}
 	t.nodes = append(t.nodes, n)
 	t.index.add(t.nodes)
-	return len(t.nodes) - 1
 }
 
-// get returns the node of a block, or nil.
+// get returns the node of the block with a root, or nil.
 func (t *forkTree) get(root Root) *node {
 	if i, ok := t.find(root); ok {
 		return &t.nodes[i]
@@ -49,8 +48,22 @@ func (t *forkTree) get(root Root) *node {
 	return nil
 }
 
-// ancestorAt returns the position of the first node at or below a slot on the
-// way down from node i, or noParent where the tree ends above it.
+func (t *forkTree) block(root Root) *Block {
+	if n := t.get(root); n != nil {
+		return n.block
+	}
+	return nil
+}
+
+func (t *forkTree) state(root Root) *State {
+	if n := t.get(root); n != nil {
+		return n.state
+	}
+	return nil
+}
+
+// ancestorAt returns the position of the latest block at or before a slot on the chain of
+// node i, or noParent if the tree begins after the slot.
 func (t *forkTree) ancestorAt(i int, slot Slot) int {
 	for i != noParent && t.nodes[i].block.Slot > slot {
 		if n := &t.nodes[i]; t.nodes[n.jump].block.Slot > slot && n.jump != i {
@@ -62,8 +75,8 @@ func (t *forkTree) ancestorAt(i int, slot Slot) int {
 	return i
 }
 
-// isAncestor reports whether one checkpoint lies on the chain of another one,
-// both of which name their blocks by root and slot.
+// isAncestor reports whether a block is on the chain of another one. Both checkpoints must
+// have the right slot.
 //
 // leanSpec: fork_choice.py, _checkpoint_is_ancestor
 func (t *forkTree) isAncestor(ancestor, descendant Checkpoint) bool {
@@ -75,12 +88,12 @@ func (t *forkTree) isAncestor(ancestor, descendant Checkpoint) bool {
 	return a != noParent && t.nodes[a].root == ancestor.Root && t.nodes[a].block.Slot == ancestor.Slot
 }
 
-// weigh returns for every node the number of votes for it or a descendant.
+// blockWeights returns, for every node, the number of votes for it or a descendant.
 //
 // leanSpec: fork_choice.py, _accumulate_ancestor_weights
-func (t *forkTree) weigh(votes votes) []int {
+func (t *forkTree) blockWeights(votes votes) []int {
 	weights := make([]int, len(t.nodes))
-	var head Root // most votes are for the same head as the one before
+	var head Root // of the previous vote: most votes have the same head
 	i, known := 0, false
 	for v := range votes {
 		if !votes[v].cast {
@@ -102,13 +115,13 @@ func (t *forkTree) weigh(votes votes) []int {
 	return weights
 }
 
-// heaviest walks from a node to the leaf that LMD-GHOST chooses: at every fork
-// to the child with the most votes, of two with the same number to the one with
-// the larger root. Children below minWeight do not count.
+// lmdGhostHead returns the leaf that LMD-GHOST selects from a node on: at every fork it
+// takes the child with the highest weight, and the one with the largest root if weights
+// are equal. It ignores children whose weight is below minWeight.
 //
 // leanSpec: fork_choice.py, _compute_lmd_ghost_head
-func (t *forkTree) heaviest(from int, weights []int, minWeight int) int {
-	best := make([]int, len(t.nodes)) // child of each node; 0 is the bottom, nobody's child
+func (t *forkTree) lmdGhostHead(from int, weights []int, minWeight int) int {
+	best := make([]int, len(t.nodes)) // best child of each node; 0 means no child
 	for i := len(t.nodes) - 1; i > from; i-- {
 		p := t.nodes[i].parent
 		if p == noParent || weights[i] < minWeight {
@@ -136,7 +149,7 @@ func (t *forkTree) without(before Slot) forkTree {
 	return kept
 }
 
-// lowest returns the lowest slot in the tree.
+// lowest returns the lowest slot of a block in the tree.
 func (t *forkTree) lowest() Slot {
 	lowest := Slot(math.MaxUint64)
 	for i := range t.nodes {
@@ -155,8 +168,8 @@ type vote struct {
 	head Root
 }
 
-// count takes the participants' votes into account: of two votes of a validator
-// the later one counts. Between two for the same slot the rules decide.
+// count adds a vote of the participants. Of two votes of a validator the one for the later
+// slot counts. For equal slots, [Rules].LargerRootCounts decides.
 func (v *votes) count(data *AttestationData, root Root, participants *AggregationBits, rules Rules) {
 	if grow := participants.Len() - len(*v); grow > 0 {
 		*v = append(*v, make(votes, grow)...)

@@ -9,8 +9,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// fuzzContainer decodes arbitrary bytes. What decodes must encode to the same
-// bytes, and what does not must be a typed rejection.
+// fuzzContainer decodes arbitrary bytes. A decoded value must encode to the same bytes,
+// and an error must wrap ssz.ErrInvalid.
 func fuzzContainer[T any, P interface {
 	*T
 	ssz.Object
@@ -27,7 +27,7 @@ func fuzzContainer[T any, P interface {
 			return
 		}
 		if out := ssz.Marshal(v); !bytes.Equal(in, out) {
-			t.Fatalf("two encodings of one value:\n%x\n%x", in, out)
+			t.Fatalf("encoding = %x, want the input %x", out, in)
 		}
 		_ = ssz.HashTreeRoot(v)
 	})
@@ -80,8 +80,8 @@ func FuzzSignedAggregatedAttestation(f *testing.F) {
 
 func FuzzState(f *testing.F) { fuzzContainer(f, seedState()) }
 
-// FuzzStateTransition applies a block to any state that decodes: whatever comes
-// out, it is no panic.
+// FuzzStateTransition applies a block to any state that decodes. The result must be a valid
+// state or a rejection.
 func FuzzStateTransition(f *testing.F) {
 	f.Add(seedState().Encode(), ssz.Marshal(&seedBlock().Block))
 	f.Fuzz(func(t *testing.T, stateBytes, blockBytes []byte) {
@@ -93,7 +93,7 @@ func FuzzStateTransition(f *testing.F) {
 		if ssz.Unmarshal(blockBytes, &block) != nil {
 			return
 		}
-		// Make the fuzzer's way through the header checks short.
+		// Set the fields that the fuzzer could hardly guess.
 		advanced, err := state.ProcessSlots(block.Slot)
 		if err != nil {
 			return
@@ -104,10 +104,10 @@ func FuzzStateTransition(f *testing.F) {
 		}
 		if post, err := advanced.ProcessBlock(&block); err == nil {
 			if back, err := DecodeState(post.Encode()); err != nil || back.Root() != post.Root() {
-				t.Fatalf("the post-state does not survive encoding: %v", err)
+				t.Fatalf("the encoded post-state decodes to another state, or to error %v", err)
 			}
 		} else if r := new(*Rejection); !errors.As(err, r) {
-			t.Fatalf("error %v is no Rejection", err)
+			t.Fatalf("error = %v, want a *Rejection", err)
 		}
 	})
 }
@@ -126,7 +126,7 @@ func FuzzSignedAttestation(f *testing.F) {
 				continue
 			}
 			if out := a.Encode(); !bytes.Equal(in, out) {
-				t.Fatalf("two encodings of one vote:\n%x\n%x", in, out)
+				t.Fatalf("encoding = %x, want the input %x", out, in)
 			}
 		}
 	})

@@ -7,7 +7,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// newTestStore returns a store at genesis whose signatures need not be valid.
+// newTestStore returns a store at genesis that accepts invalid signatures.
 func newTestStore(t testing.TB, validators int) *Store {
 	t.Helper()
 	list := make([]Validator, validators)
@@ -23,7 +23,7 @@ func newTestStore(t testing.TB, validators int) *Store {
 	return s
 }
 
-// buildOn returns the block of a slot on a parent, with attestations as they are.
+// buildOn returns the block of a slot on a parent, with the given attestations.
 func buildOn(t testing.TB, s *Store, parent Root, slot Slot, attestations ...AggregatedAttestation) *SignedBlock {
 	t.Helper()
 	state := s.State(parent)
@@ -44,7 +44,7 @@ func buildOn(t testing.TB, s *Store, parent Root, slot Slot, attestations ...Agg
 	return b
 }
 
-// importOn builds a block and imports it, with the clock at its slot.
+// importOn builds a block, advances the clock to its slot and imports it.
 func importOn(t testing.TB, s *Store, parent Root, slot Slot, attestations ...AggregatedAttestation) Root {
 	t.Helper()
 	b := buildOn(t, s, parent, slot, attestations...)
@@ -64,7 +64,7 @@ func bitsOf(t testing.TB, indices ...ValidatorIndex) AggregationBits {
 	return bits
 }
 
-// firstN names the first n validators.
+// firstN returns the bits of the first n validators.
 func firstN(t testing.TB, n int) AggregationBits {
 	t.Helper()
 	indices := make([]ValidatorIndex, n)
@@ -74,8 +74,8 @@ func firstN(t testing.TB, n int) AggregationBits {
 	return bitsOf(t, indices...)
 }
 
-// runSlot does what a node sees in a slot in which everybody is honest: a block,
-// and an aggregate of all votes.
+// runSlot runs a slot of an honest network: it imports a block, and an aggregate of the
+// votes of all validators.
 func runSlot(t testing.TB, s *Store, slot Slot) {
 	t.Helper()
 	validators := s.HeadState().Validators.Len()
@@ -86,7 +86,7 @@ func runSlot(t testing.TB, s *Store, slot Slot) {
 			t.Fatalf("slot %d: %v", slot, err)
 		}
 		if err := s.OnBlock(&SignedBlock{Block: *p.Block}); err != nil {
-			t.Fatalf("slot %d: importing the own block: %v", slot, err)
+			t.Fatalf("slot %d: import of the block: %v", slot, err)
 		}
 	}
 	if _, err := s.OnTick(slot.Interval()+1, false, false); err != nil {

@@ -5,40 +5,39 @@ import (
 	"slices"
 )
 
-// SignatureEntry is a vote with the validators whose signatures of it await
-// aggregation, in ascending order.
+// SignatureEntry is a vote with the validators, in ascending order, whose signatures await
+// aggregation.
 type SignatureEntry struct {
 	Data       AttestationData
 	Validators []ValidatorIndex
 }
 
-// AggregateEntry is a vote with the proofs of it. It is to be read only.
+// AggregateEntry is a vote with its proofs, which the caller must not change.
 type AggregateEntry struct {
 	Data   AttestationData
 	Proofs []*SingleMessageAggregate
 }
 
-// AttestationSignatures returns the signatures that await aggregation, in the
-// order in which their votes came.
+// AttestationSignatures returns the votes with signatures that await aggregation, in the
+// order of their arrival.
 //
 // leanSpec: containers/store.py, Store.attestation_signatures
 func (s *Store) AttestationSignatures() []SignatureEntry {
 	entries := make([]SignatureEntry, 0, len(s.signatures.order))
-	for raw := range s.signatures.all {
-		entries = append(entries, SignatureEntry{raw.data, slices.Sorted(maps.Keys(raw.signatures))})
+	for v := range s.signatures.all {
+		entries = append(entries, SignatureEntry{v.data, slices.Sorted(maps.Keys(v.signatures))})
 	}
 	return entries
 }
 
-// LatestNewAggregatedPayloads returns the aggregates that count from the next
-// acceptance on, in the order in which their votes came.
+// LatestNewAggregatedPayloads returns the votes whose aggregates count from the next
+// acceptance on, in the order of their arrival.
 //
 // leanSpec: containers/store.py, Store.latest_new_aggregated_payloads
 func (s *Store) LatestNewAggregatedPayloads() []AggregateEntry { return entries(s.pending) }
 
-// LatestKnownAggregatedPayloads returns the aggregates that count for the head,
-// in the order in which their votes came. A vote that came in a block has an
-// entry without proofs until they are known.
+// LatestKnownAggregatedPayloads returns the votes whose aggregates count for the head, in
+// the order of their arrival. A vote that arrived in a block has no proofs at first.
 //
 // leanSpec: containers/store.py, Store.latest_known_aggregated_payloads
 func (s *Store) LatestKnownAggregatedPayloads() []AggregateEntry { return entries(s.known) }
@@ -63,13 +62,13 @@ func (s *Store) BlockRoots() []Root {
 	return roots
 }
 
-// Clone returns a store that changes independently of s, to try out what would
-// happen. It shares what is immutable: blocks, states, proofs and signatures.
+// Clone returns a store that changes independently of s. It shares the immutable blocks,
+// states, proofs and signatures.
 func (s *Store) Clone() *Store {
 	c := *s
 	c.tree = s.tree.without(0)
-	c.signatures = s.signatures.clone(func(raw *rawVotes) *rawVotes {
-		return &rawVotes{raw.data, maps.Clone(raw.signatures)}
+	c.signatures = s.signatures.clone(func(v *voteSignatures) *voteSignatures {
+		return &voteSignatures{v.data, maps.Clone(v.signatures)}
 	})
 	clonePayload := func(p *payload) *payload {
 		q := *p
@@ -89,14 +88,4 @@ func (p *pool[T]) clone(each func(T) T) *pool[T] {
 		c.byData[data] = each(v)
 	}
 	return &c
-}
-
-// AddKnownAggregate adds an aggregate that was verified before, or made by this
-// node, to those that count. The head follows with its next update.
-func (s *Store) AddKnownAggregate(a *SignedAggregatedAttestation) {
-	p := s.known.getOrAdd(a.Data, newPayload)
-	if p.add(&a.Proof) {
-		s.countVotes(p, &a.Proof)
-		s.journal.votes = append(s.journal.votes, p)
-	}
 }

@@ -32,23 +32,23 @@ func TestJustifiable(t *testing.T) {
 	}
 	for delta := Slot(0); delta < 1500; delta++ {
 		if got := (delta + 7).IsJustifiableAfter(7); got != want[delta] {
-			t.Errorf("distance %d: justifiable is %v, want %v", delta, got, want[delta])
+			t.Errorf("distance %d: justifiable = %v, want %v", delta, got, want[delta])
 		}
 	}
 	if Slot(6).IsJustifiableAfter(7) {
-		t.Error("a slot before the finalized one is justifiable")
+		t.Error("slot 6 is justifiable after slot 7, want not justifiable")
 	}
 	for _, n := range []uint64{1 << 31, math.MaxUint32 - 1, math.MaxUint32} {
 		for delta, want := range map[uint64]bool{n * n: true, n*n - 1: false, n * (n - 1): true, n*(n-1) + 1: false} {
 			if got := Slot(delta).IsJustifiableAfter(0); got != want {
-				t.Errorf("distance %d: justifiable is %v, want %v", delta, got, want)
+				t.Errorf("distance %d: justifiable = %v, want %v", delta, got, want)
 			}
 		}
 	}
 }
 
-// TestHonestChain runs a chain in which everybody votes: every slot is justified
-// a slot later, and finalized two slots later.
+// TestHonestChain runs a chain in which all validators vote. Justification and finality
+// follow the head closely.
 func TestHonestChain(t *testing.T) {
 	const slots = 40
 	s := newTestStore(t, 6)
@@ -56,24 +56,24 @@ func TestHonestChain(t *testing.T) {
 		runSlot(t, s, slot)
 	}
 	if got := s.Head().Slot; got != slots-1 {
-		t.Errorf("head at slot %d, want %d", got, slots-1)
+		t.Errorf("head slot = %d, want %d", got, slots-1)
 	}
 	if got := s.LatestJustified().Slot; got < slots-5 {
-		t.Errorf("justified slot %d, want %d or later", got, slots-5)
+		t.Errorf("justified slot = %d, want at least %d", got, slots-5)
 	}
 	if got := s.LatestFinalized().Slot; got < slots-6 {
-		t.Errorf("finalized slot %d, want %d or later", got, slots-6)
+		t.Errorf("finalized slot = %d, want at least %d", got, slots-6)
 	}
 	back, err := DecodeState(s.HeadState().Encode())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, want := back.Root(), s.HeadState().Root(); got != want {
-		t.Errorf("root of the decoded state %s, want %s", got, want)
+		t.Errorf("root of the decoded state = %s, want %s", got, want)
 	}
 }
 
-// TestDeterminism replays the same inputs and wants the same store.
+// TestDeterminism checks that the same inputs give the same store.
 func TestDeterminism(t *testing.T) {
 	run := func() (Checkpoint, Root, []WeighedBlock) {
 		s := newTestStore(t, 5)
@@ -85,38 +85,38 @@ func TestDeterminism(t *testing.T) {
 	head1, root1, blocks1 := run()
 	head2, root2, blocks2 := run()
 	if head1 != head2 || root1 != root2 || len(blocks1) != len(blocks2) {
-		t.Errorf("two runs of the same inputs: %s %s and %s %s", head1, root1, head2, root2)
+		t.Errorf("second run: head %s, state %s, %d blocks, want %s, %s, %d", head2, root2, len(blocks2), head1, root1, len(blocks1))
 	}
 }
 
-// TestLongSilence imports a block after a gap of tens of thousands of slots.
+// TestLongSilence imports a block after a gap of 200,000 slots.
 func TestLongSilence(t *testing.T) {
 	s := newTestStore(t, 4)
 	genesis := s.Head().Root
 	importOn(t, s, genesis, 1)
 	late := importOn(t, s, s.Head().Root, 200_000)
 	if got := s.Head().Root; got != late {
-		t.Errorf("head %s, want the late block %s", got, late)
+		t.Errorf("head = %s, want %s", got, late)
 	}
 	state := s.HeadState()
 	back, err := DecodeState(state.Encode())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if back.Root() != state.Root() {
-		t.Error("the state after a long gap does not survive encoding")
+	if got, want := back.Root(), state.Root(); got != want {
+		t.Errorf("root of the decoded state = %s, want %s", got, want)
 	}
 	b := buildOn(t, s, late, HistoricalRootsLimit)
 	s.SkipTo(b.Block.Slot.Interval())
 	if err := s.OnBlock(b); err != nil {
-		t.Errorf("block at the last slot of the history: %v", err)
+		t.Errorf("block at slot %d, the last of the history: %v", b.Block.Slot, err)
 	}
 	last := b.Block
 	proposer, _ := ProposerForSlot(HistoricalRootsLimit+1, 4)
 	over := &SignedBlock{Block: Block{Slot: HistoricalRootsLimit + 1, ProposerIndex: proposer, ParentRoot: last.Root()}}
 	s.SkipTo(over.Block.Slot.Interval())
 	if got := reasonOf(s.OnBlock(over)); got != BlockSlotGapTooLarge {
-		t.Errorf("block past the history: %s, want %s", got, BlockSlotGapTooLarge)
+		t.Errorf("block after the last slot of the history: %s, want %s", got, BlockSlotGapTooLarge)
 	}
 }
 
@@ -149,7 +149,7 @@ func TestBlockRejections(t *testing.T) {
 		"voter outside of the registry": {func(b *Block) {
 			b.Body.Attestations = []AggregatedAttestation{vote(bitsOf(t, 0, 4))}
 		}, ValidatorIndexOutOfRange},
-		"vote of nobody": {func(b *Block) {
+		"vote of no validator": {func(b *Block) {
 			b.Body.Attestations = []AggregatedAttestation{vote(ssz.NewBitlist(3))}
 		}, EmptyAggregationBits},
 	} {
@@ -160,16 +160,17 @@ func TestBlockRejections(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
 		}
 		if after := s.Snapshot(); after.Head != before.Head || len(after.tree.nodes) != len(before.tree.nodes) {
-			t.Errorf("%s: the rejected block changed the store", name)
+			t.Errorf("%s: head %s and %d blocks after the rejection, want %s and %d", name,
+				after.Head, len(after.tree.nodes), before.Head, len(before.tree.nodes))
 		}
 	}
 	if err := s.OnBlock(buildOn(t, s, first, 2)); err != nil {
-		t.Errorf("a block one slot ahead of the clock: %v", err)
+		t.Errorf("block one slot ahead of the clock: %v", err)
 	}
 }
 
-// TestMalformedJustifications decodes states whose bookkeeping disagrees with
-// itself, as a peer could send them, and applies a block.
+// TestMalformedJustifications applies a block to decoded states whose justifications
+// contradict each other, as a peer could send them.
 func TestMalformedJustifications(t *testing.T) {
 	s := newTestStore(t, 4)
 	importOn(t, s, s.Head().Root, 1)
@@ -179,10 +180,10 @@ func TestMalformedJustifications(t *testing.T) {
 		votes int
 		want  RejectionReason
 	}{
-		"too few votes":    {[][32]byte{{1}, {2}}, 7, JustificationVotesLengthMismatch},
-		"too many votes":   {[][32]byte{{1}}, 5, JustificationVotesLengthMismatch},
-		"votes for no one": {nil, 4, JustificationVotesLengthMismatch},
-		"zero hash":        {[][32]byte{{}, {2}}, 8, ZeroHashJustificationRoot},
+		"too few votes":  {[][32]byte{{1}, {2}}, 7, JustificationVotesLengthMismatch},
+		"too many votes": {[][32]byte{{1}}, 5, JustificationVotesLengthMismatch},
+		"no targets":     {nil, 4, JustificationVotesLengthMismatch},
+		"zero hash":      {[][32]byte{{}, {2}}, 8, ZeroHashJustificationRoot},
 	} {
 		bad := good
 		votes := ssz.NewBitlist(tt.votes)
@@ -202,8 +203,8 @@ func TestMalformedJustifications(t *testing.T) {
 	}
 }
 
-// TestFinalizationDropsStrayVotes: votes for a root that is not on the chain are
-// dropped when finality moves, rather than ending the block (leanSpec PR 1180).
+// TestFinalizationDropsStrayVotes checks that finalization drops votes for a root that is
+// not on the chain, instead of rejecting the block (leanSpec PR 1180).
 func TestFinalizationDropsStrayVotes(t *testing.T) {
 	s := newTestStore(t, 4)
 	state := s.HeadState()
@@ -211,23 +212,23 @@ func TestFinalizationDropsStrayVotes(t *testing.T) {
 	next := *state
 	next.historicalBlockHashes = history
 	next.justifiedSlots = next.justifiedSlots.Grow(3)
-	left := next.finalize(Checkpoint{Root{11}, 1}, []target{
-		{root: Root{10}}, {root: Root{12}}, {root: Root{99}}, {root: Root{13}},
+	left := next.finalize(Checkpoint{Root{11}, 1}, []justification{
+		{target: Root{10}}, {target: Root{12}}, {target: Root{99}}, {target: Root{13}},
 	})
-	var roots []Root
-	for _, l := range left {
-		roots = append(roots, l.root)
+	var targets []Root
+	for _, j := range left {
+		targets = append(targets, j.target)
 	}
-	if want := []Root{{12}, {13}}; !slices.Equal(roots, want) {
-		t.Errorf("targets %v are left, want those after the finalized slot on the chain", roots)
+	if want := []Root{{12}, {13}}; !slices.Equal(targets, want) {
+		t.Errorf("remaining targets = %v, want %v", targets, want)
 	}
 	if got := next.justifiedSlots.Len(); got != 2 {
-		t.Errorf("%d justified slots are tracked, want 2", got)
+		t.Errorf("tracked slots = %d, want 2", got)
 	}
 }
 
-// TestEquivocation: of two votes for one slot the one with the larger data root
-// counts, in whatever order they come (leanSpec PR 1181).
+// TestEquivocation checks that of two votes for one slot the one with the larger data root
+// counts, independent of their order (leanSpec PR 1181).
 func TestEquivocation(t *testing.T) {
 	for _, firstIsLarger := range []bool{true, false} {
 		s := newTestStore(t, 4)
@@ -255,13 +256,13 @@ func TestEquivocation(t *testing.T) {
 			s.AcceptNewAttestations()
 		}
 		if got := s.Head().Root; got != want {
-			t.Errorf("larger root first %v: head %s, want %s", firstIsLarger, got, want)
+			t.Errorf("larger root first = %v: head = %s, want %s", firstIsLarger, got, want)
 		}
 	}
 }
 
-// TestForkChoiceMatchesReference plays random trees and votes, and compares the
-// store with fork choice computed from scratch, as the specification words it.
+// TestForkChoiceMatchesReference compares a store, with random trees and votes, with an
+// implementation of fork choice that follows the specification word by word.
 func TestForkChoiceMatchesReference(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		const validators = 5
@@ -294,11 +295,11 @@ func TestForkChoiceMatchesReference(t *testing.T) {
 
 			known := referenceVotes(s.known, s.latestFinalized.Slot)
 			if want := referenceHead(s, known, 0); s.head != want {
-				rt.Fatalf("head %s, want %s", s.head, want)
+				rt.Fatalf("head = %s, want %s", s.head, want)
 			}
 			pending := referenceVotes(s.pending, s.latestFinalized.Slot)
 			if want := referenceHead(s, pending, (2*validators+2)/3); s.safeTarget != want {
-				rt.Fatalf("safe target %s, want %s", s.safeTarget, want)
+				rt.Fatalf("safe target = %s, want %s", s.safeTarget, want)
 			}
 			for _, b := range s.Snapshot().Blocks() {
 				want := 0
@@ -308,7 +309,7 @@ func TestForkChoiceMatchesReference(t *testing.T) {
 					}
 				}
 				if b.Weight != want {
-					rt.Fatalf("block at slot %d weighs %d, want %d", b.Block.Slot, b.Weight, want)
+					rt.Fatalf("weight of the block at slot %d = %d, want %d", b.Block.Slot, b.Weight, want)
 				}
 			}
 		}
@@ -370,7 +371,7 @@ func referenceHead(s *Store, votes map[int]AttestationData, minWeight int) Root 
 	}
 }
 
-// TestAncestors compares the logarithmic walk with the plain one.
+// TestAncestors compares ancestorAt with a walk over all parents.
 func TestAncestors(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var tree forkTree
@@ -392,13 +393,13 @@ func TestAncestors(t *testing.T) {
 				want = tree.nodes[want].parent
 			}
 			if got := tree.ancestorAt(i, at); got != want {
-				rt.Fatalf("ancestor of node %d at slot %d is %d, want %d", i, at, got, want)
+				rt.Fatalf("ancestor of node %d at slot %d = %d, want %d", i, at, got, want)
 			}
 		}
 	})
 }
 
-// TestPruning runs a chain that finalizes for longer than blocks are kept.
+// TestPruning runs a chain for more slots than a store retains.
 func TestPruning(t *testing.T) {
 	s := newTestStore(t, 3)
 	old := s.Snapshot()
@@ -406,25 +407,20 @@ func TestPruning(t *testing.T) {
 	for slot := range Slot(slots) {
 		runSlot(t, s, slot)
 	}
-	if n := len(s.tree.nodes); n > retainedSlots+retainedSlots/10+20 {
-		t.Errorf("%d blocks are kept, want about %d", n, retainedSlots)
+	if n, most := len(s.tree.nodes), retainedSlots+retainedSlots/10+20; n > most {
+		t.Errorf("blocks in the store = %d, want at most %d", n, most)
 	}
 	if sizes := s.Sizes(); sizes.Known > 20 || sizes.Pending > 5 {
-		t.Errorf("%+v: votes are not pruned", sizes)
+		t.Errorf("known aggregates = %d, pending = %d, want at most 20 and 5", sizes.Known, sizes.Pending)
 	}
 	if old.Block(old.Head.Root) == nil || len(old.Blocks()) != 1 {
-		t.Error("a snapshot changed when the store was pruned")
+		t.Errorf("the old snapshot has %d blocks, want only genesis", len(old.Blocks()))
 	}
 }
 
-// voteRaw lets every validator vote for a slot by gossip, as an aggregator hears it.
-func voteRaw(t *testing.T, s *Store, slot Slot) {
-	t.Helper()
-	voteRawBy(t, s, slot, s.HeadState().Validators.Len())
-}
-
-// voteRawBy casts the votes of the first validators for a slot.
-func voteRawBy(t *testing.T, s *Store, slot Slot, voters int) {
+// addVotes adds the votes of the first validators for a slot, as an aggregator receives
+// them by gossip.
+func addVotes(t *testing.T, s *Store, slot Slot, voters int) {
 	t.Helper()
 	data, err := s.AttestationData(slot)
 	if err != nil {
@@ -435,12 +431,12 @@ func voteRawBy(t *testing.T, s *Store, slot Slot, voters int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.AddAttestation(task) // unsigned: the proofs are trusted
+		s.AddAttestation(task) // without a signature: the proof scheme of the test needs none
 	}
 }
 
-// TestMinorityVotes: half of the validators are gone for many slots. Their votes that
-// justify nothing must not fill the blocks when all validators vote again.
+// TestMinorityVotes lets only half of the validators vote for many slots. Their votes
+// justify nothing, and must not fill the blocks once all validators vote again.
 func TestMinorityVotes(t *testing.T) {
 	const validators, gone, back, slots = 4, 5, 25, 36
 	s := newTestStore(t, validators)
@@ -462,7 +458,7 @@ func TestMinorityVotes(t *testing.T) {
 		if gone <= slot && slot < back {
 			voters = validators / 2
 		}
-		voteRawBy(t, s, slot, voters)
+		addVotes(t, s, slot, voters)
 		if _, err := s.OnTick(slot.Interval()+4, false, true); err != nil {
 			t.Fatal(err)
 		}
@@ -475,12 +471,12 @@ func TestMinorityVotes(t *testing.T) {
 	}
 }
 
-// TestProofCapacity runs networks of honest nodes whose proofs have little room.
-// As long as two thirds of the votes for one slot fit, it finalizes.
+// TestProofCapacity runs honest networks whose proofs have room for few signatures. As
+// long as a proof has room for two thirds of the validators, the network finalizes.
 func TestProofCapacity(t *testing.T) {
 	for _, validators := range []int{9, 12, 16, 20, 22} {
 		s := newTestStore(t, validators)
-		s.crypto.Proofs = prooftest.Trusting{Max: 20} // 19 votes, and the proposer
+		s.crypto.Proofs = prooftest.Trusting{Max: 20} // 19 votes and the proposer
 		const slots = 20
 		for slot := range Slot(slots) {
 			if slot > 0 {
@@ -494,7 +490,7 @@ func TestProofCapacity(t *testing.T) {
 					room -= p.Block.Body.Attestations[i].AggregationBits.Count()
 				}
 				if room < 0 {
-					t.Fatalf("%d validators, slot %d: %d signatures too many in a block", validators, slot, -room)
+					t.Fatalf("%d validators, slot %d: %d votes in a block, want at most 19", validators, slot, 19-room)
 				}
 				if err := s.OnBlock(&SignedBlock{Block: *p.Block}); err != nil {
 					t.Fatal(err)
@@ -503,34 +499,55 @@ func TestProofCapacity(t *testing.T) {
 			if _, err := s.OnTick(slot.Interval()+1, false, true); err != nil {
 				t.Fatal(err)
 			}
-			voteRaw(t, s, slot)
+			addVotes(t, s, slot, validators)
 			if _, err := s.OnTick(slot.Interval()+4, false, true); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if got := s.LatestFinalized().Slot; got < slots-8 {
-			t.Errorf("%d validators: finalized slot %d after slot %d", validators, got, slots-1)
+			t.Errorf("%d validators: finalized slot = %d after slot %d, want at least %d", validators, got, slots-1, slots-8)
 		}
 	}
 }
 
-// TestAggregateKeepsWhatHasNoRoom: signatures that no proof has room for wait.
-func TestAggregateKeepsWhatHasNoRoom(t *testing.T) {
+// TestAggregateWithoutRoom checks that signatures for which a proof has no room await the
+// next aggregation.
+func TestAggregateWithoutRoom(t *testing.T) {
 	s := newTestStore(t, 10)
 	s.crypto.Proofs = prooftest.Trusting{Max: 8}
 	s.SkipTo(1)
-	voteRaw(t, s, 0)
+	addVotes(t, s, 0, 10)
 	made, err := s.Aggregate()
 	if err != nil || len(made) != 1 || made[0].Proof.Participants.Count() != 7 {
-		t.Fatalf("%d aggregates, %v: want one of seven validators", len(made), err)
+		t.Fatalf("Aggregate() = %v, %v, want one aggregate of 7 validators", made, err)
 	}
 	if got := s.Sizes().Signatures; got != 3 {
-		t.Errorf("%d signatures are left, want three", got)
+		t.Errorf("signatures in the store = %d, want 3", got)
 	}
 }
 
-// TestSubsets: an aggregate that names nobody new is not taken, and one that
-// names more takes the place of the one that it contains.
+// TestOwnAggregateContained adds an own aggregate after a larger one that arrived while
+// the own one was proved.
+func TestOwnAggregateContained(t *testing.T) {
+	s := newTestStore(t, 4)
+	data := AttestationData{Slot: 1}
+	add := func(proof byte, indices ...ValidatorIndex) {
+		s.AddOwnAggregate(&SignedAggregatedAttestation{Data: data, Proof: SingleMessageAggregate{bitsOf(t, indices...), []byte{proof}}})
+	}
+	add(1, 0, 1)
+	add(2, 2)
+	add(3, 0, 1, 2)
+	if n := s.Sizes().Pending; n != 1 {
+		t.Fatalf("pending aggregates = %d, want 1: the last contains the others", n)
+	}
+	add(4, 0, 2)
+	if n := s.Sizes().Pending; n != 1 {
+		t.Errorf("pending aggregates = %d, want 1: the new one is contained", n)
+	}
+}
+
+// TestSubsets checks that a store does not keep an aggregate without new validators, and
+// that an aggregate replaces those that it contains.
 func TestSubsets(t *testing.T) {
 	s := newTestStore(t, 6)
 	s.SkipTo(1)
@@ -554,23 +571,23 @@ func TestSubsets(t *testing.T) {
 	}
 	for _, subset := range [][]ValidatorIndex{{0, 1}, {0}, {0, 2}, {0, 1, 2}} {
 		if err := add(subset...); !errors.Is(err, ErrNothingNew) {
-			t.Errorf("validators %v: %v, want ErrNothingNew", subset, err)
+			t.Errorf("validators %v: error = %v, want ErrNothingNew", subset, err)
 		}
 	}
 	if err := add(0, 1, 2, 3); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.Sizes().Pending; got != 1 {
-		t.Errorf("%d proofs, want the one that contains the others", got)
+		t.Errorf("pending aggregates = %d, want 1: the last contains the others", got)
 	}
 	s.AcceptNewAttestations()
 	if err := add(0, 3); !errors.Is(err, ErrNothingNew) {
-		t.Errorf("after the acceptance: %v, want ErrNothingNew", err)
+		t.Errorf("after the acceptance: error = %v, want ErrNothingNew", err)
 	}
 }
 
-// TestNoFinality: while nothing is justified for long, old votes are kept, and
-// their proofs are not.
+// TestNoFinality checks that a store keeps old votes without their proofs during a long
+// time without justification.
 func TestNoFinality(t *testing.T) {
 	s := newTestStore(t, 10)
 	const slots = 4 * proofSlots
@@ -601,13 +618,13 @@ func TestNoFinality(t *testing.T) {
 		proofs += len(p.usable())
 	}
 	if proofs > proofSlots+2 {
-		t.Errorf("%d proofs are kept, want those of %d slots", proofs, proofSlots)
+		t.Errorf("proofs in the store = %d, want at most %d", proofs, proofSlots+2)
 	}
-	if want := referenceVotes(s.known, 0); len(want) != 5 {
-		t.Errorf("votes of %d validators are left, want 5", len(want))
+	if got := referenceVotes(s.known, 0); len(got) != 5 {
+		t.Errorf("validators with a vote = %d, want 5", len(got))
 	}
 	if head := s.Head(); head.Slot != slots-1 {
-		t.Errorf("head at slot %d, want %d", head.Slot, slots-1)
+		t.Errorf("head slot = %d, want %d", head.Slot, slots-1)
 	}
 }
 
@@ -626,13 +643,13 @@ func TestReorgDepth(t *testing.T) {
 		"to an ancestor": {c, a, 2}, "unknown": {Root{1}, c, 0},
 	} {
 		if got := s.ReorgDepth(tt.old, tt.head); got != tt.want {
-			t.Errorf("%s: depth %d, want %d", name, got, tt.want)
+			t.Errorf("%s: depth = %d, want %d", name, got, tt.want)
 		}
 	}
 }
 
-// TestRecoverProofs: the votes of a block that came with their proof count
-// without ever having been heard by gossip.
+// TestRecoverProofs checks that the votes of a block count if their proof arrived only
+// with the block.
 func TestRecoverProofs(t *testing.T) {
 	s := newTestStore(t, 4)
 	first := importOn(t, s, s.Head().Root, 1)
@@ -655,15 +672,15 @@ func TestRecoverProofs(t *testing.T) {
 	}
 	recovered := recover()
 	if len(recovered) != 1 || recovered[0].Data != data || recovered[0].Proof.Participants.Count() != 2 {
-		t.Fatalf("%d votes recovered, want the one of two validators", len(recovered))
+		t.Fatalf("recovered = %v, want one aggregate of 2 validators", recovered)
 	}
 	if again := recover(); len(again) != 0 {
-		t.Errorf("%d votes recovered a second time", len(again))
+		t.Errorf("aggregates recovered a second time = %d, want 0", len(again))
 	}
 	s.AcceptNewAttestations()
 	for _, w := range s.Snapshot().Blocks() {
 		if w.Root == first && w.Weight != 2 {
-			t.Errorf("the block that was voted for weighs %d, want 2", w.Weight)
+			t.Errorf("weight of the block = %d, want 2", w.Weight)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
-// View is what a store points at.
+// View holds the checkpoints of a store, as storage keeps them.
 type View struct {
 	Head, SafeTarget, LatestJustified, LatestFinalized Checkpoint
 	HighestSlot                                        Slot // of all blocks ever added
@@ -22,15 +22,15 @@ func (v *View) DefineSSZ(d *ssz.Codec) {
 	ssz.Uint(d, &v.HighestSlot)
 }
 
-// Changes are what became different in a store, for whoever keeps it on disk:
-// all of them or none must be kept.
+// Changes holds the changes of a store since an earlier moment. Storage must write all of
+// them or none.
 type Changes struct {
 	View View
-	// Blocks are new, parents before children; Roots are theirs.
+	// Blocks holds the new blocks, parents before children, and Roots their roots.
 	Blocks []*SignedBlock
 	Roots  []Root
-	// Votes are those that count now, of all validators that cast each, without
-	// proofs. Dropped are the roots of votes that count no more.
+	// Votes holds the votes that count and have new voters, each with all of its voters
+	// and an empty proof. Dropped holds the data roots of votes that no longer count.
 	Votes   []*SignedAggregatedAttestation
 	Dropped []Root
 	// Finalized is the finalized block, and FinalizedState the state after it.
@@ -38,7 +38,7 @@ type Changes struct {
 	FinalizedState *State
 }
 
-// journal collects changes until somebody takes them.
+// journal records changes for [Store.TakeChanges].
 type journal struct {
 	view    View
 	blocks  []*SignedBlock
@@ -47,11 +47,11 @@ type journal struct {
 	dropped []Root
 }
 
-// TakeChanges returns what changed since the last time, or nil. A store that was
-// just made has changed nothing: its anchor is its maker's to keep.
+// TakeChanges returns the changes since the previous call, or nil if there are none. The
+// anchor of a new store is not a change.
 //
-// The cost of what is pending here is the blocks with their proofs, so also a
-// caller who keeps nothing takes them.
+// The store holds pending changes in memory, among them blocks with their proofs. So a
+// caller without storage must also call TakeChanges after every change.
 func (s *Store) TakeChanges() *Changes {
 	view := s.view()
 	j := &s.journal
@@ -66,7 +66,7 @@ func (s *Store) TakeChanges() *Changes {
 	for _, p := range j.votes {
 		if !taken[p] && s.known.get(p.data) == p {
 			taken[p] = true
-			c.Votes = append(c.Votes, &SignedAggregatedAttestation{Data: p.data, Proof: SingleMessageAggregate{Participants: p.voters()}})
+			c.Votes = append(c.Votes, &SignedAggregatedAttestation{Data: p.data, Proof: SingleMessageAggregate{Participants: union(p.proofs)}})
 		}
 	}
 	*j = journal{view: view}
@@ -77,25 +77,24 @@ func (s *Store) view() View {
 	return View{s.Head(), s.SafeTarget(), s.latestJustified, s.latestFinalized, s.highestSlot}
 }
 
-// Saved is a store as it was kept.
+// Saved is a store that storage has read.
 type Saved struct {
 	View View
-	// AnchorState is the state after a block at or behind the finalized one, and
-	// Anchor that block, nil if only its header in the state is known. What is
-	// older, and not kept for the store's sake, is not in it.
+	// Anchor is a block at or before the finalized slot, and AnchorState the state after
+	// it. Anchor is nil if only the header in AnchorState is known.
 	Anchor      *Block
 	AnchorState *State
-	// Blocks are those after the anchor's slot in the order of their slots.
+	// Blocks yields the blocks after the anchor's slot in the order of their slots.
 	Blocks iter.Seq2[*Block, error]
 	Votes  []*SignedAggregatedAttestation
 }
 
-// Restore returns the store that was saved: its blocks, the votes that count, and
-// what it pointed at. Votes that did not count yet are lost, and so are proofs.
+// Restore returns a store with the saved blocks, checkpoints and votes that count. It does
+// not have the proofs, nor votes that awaited aggregation or acceptance.
 //
-// Blocks were verified before they were saved, so their signatures are not
-// checked again. The states after them are computed, and the roots that the
-// blocks hold are compared. The error says what does not fit together.
+// Blocks were verified before they were saved, so Restore does not verify signatures. It
+// computes the state after every block, and returns an error if the state root differs
+// from the block's or if a checkpoint's block is missing.
 func Restore(crypto Crypto, rules Rules, saved *Saved) (*Store, error) {
 	var s *Store
 	if saved.Anchor == nil {
@@ -124,7 +123,7 @@ func Restore(crypto Crypto, rules Rules, saved *Saved) (*Store, error) {
 		}
 	}
 	v := &saved.View
-	if s.tree.get(v.SafeTarget.Root) == nil { // no tick for a long time, as while syncing
+	if s.tree.get(v.SafeTarget.Root) == nil { // not updated for a long time, as during sync
 		v.SafeTarget = v.LatestFinalized
 	}
 	for _, c := range [...]struct {
@@ -141,8 +140,8 @@ func Restore(crypto Crypto, rules Rules, saved *Saved) (*Store, error) {
 	s.head, s.safeTarget = v.Head.Root, v.SafeTarget.Root
 	s.latestJustified, s.latestFinalized, s.highestSlot = v.LatestJustified, v.LatestFinalized, v.HighestSlot
 	s.time = max(s.time, v.Head.Slot.Interval())
-	// The order in which votes came is not kept; where it matters, by the rules of
-	// the pinned commit, that of their slots is as good.
+	// The order of arrival is not saved. It matters only under [PinnedRules], where the
+	// order of slots is as good.
 	slices.SortStableFunc(saved.Votes, func(a, b *SignedAggregatedAttestation) int { return cmp.Compare(a.Data.Slot, b.Data.Slot) })
 	for _, vote := range saved.Votes {
 		s.known.getOrAdd(vote.Data, newPayload).add(&vote.Proof)

@@ -8,7 +8,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// payload is a vote with the proofs that validators cast it.
+// payload is a vote with the proofs of its voters. The proof of an old vote is empty:
+// [Store.dropOldProofs] keeps only its participants.
 type payload struct {
 	data   AttestationData
 	root   Root // of data
@@ -17,43 +18,29 @@ type payload struct {
 
 func newPayload(data AttestationData) *payload { return &payload{data: data, root: data.Root()} }
 
-// shed reports whether there is nothing left of the proofs but who they name.
-func (p *payload) shed() bool {
+// withoutProofs reports whether the payload has no proofs, or only a list of voters.
+func (p *payload) withoutProofs() bool {
 	return len(p.proofs) == 0 || len(p.proofs) == 1 && len(p.proofs[0].Proof) == 0
 }
 
-// voters returns who cast the vote.
-func (p *payload) voters() AggregationBits {
-	highest := 0
-	for _, agg := range p.proofs {
-		highest = max(highest, agg.Participants.Len())
-	}
-	voters := ssz.NewBitlist(highest)
-	for _, agg := range p.proofs {
-		for v := range agg.Participants.All {
-			voters.Set(v)
-		}
-	}
-	return voters
-}
-
-// usable returns the proofs that can become part of a block or of a larger proof.
+// usable returns the proofs that can become part of a block or of a larger proof. The
+// receiver may be nil.
 func (p *payload) usable() []*SingleMessageAggregate {
-	if p == nil || p.shed() {
+	if p == nil {
 		return nil
 	}
-	usable := p.proofs[:0:0]
-	for _, agg := range p.proofs {
-		if len(agg.Proof) > 0 {
-			usable = append(usable, agg)
+	var usable []*SingleMessageAggregate
+	for _, proof := range p.proofs {
+		if len(proof.Proof) > 0 {
+			usable = append(usable, proof)
 		}
 	}
 	return usable
 }
 
-// add adds a proof unless it is there already.
+// add adds a proof and reports whether it changed the payload.
 func (p *payload) add(proof *SingleMessageAggregate) bool {
-	if (p.shed() || len(proof.Proof) == 0) && covers(p.proofs, &proof.Participants) {
+	if (p.withoutProofs() || len(proof.Proof) == 0) && covers(p.proofs, &proof.Participants) {
 		return false
 	}
 	for _, q := range p.proofs {
@@ -65,8 +52,33 @@ func (p *payload) add(proof *SingleMessageAggregate) bool {
 	return true
 }
 
-// pool is a set of values by the vote that they are about, in the order in which
-// the votes came: whoever walks over it does so in the same order every time.
+// union returns the participants of all proofs together.
+func union(proofs []*SingleMessageAggregate) AggregationBits {
+	if len(proofs) == 1 {
+		return proofs[0].Participants.Clone()
+	}
+	all, length := ssz.NewBitlist(ValidatorRegistryLimit), 0
+	for _, proof := range proofs {
+		for v := range proof.Participants.All {
+			all.Set(v)
+			length = max(length, v+1)
+		}
+	}
+	return all.Slice(0, length)
+}
+
+// covers reports whether every validator in bits is a participant of one of the proofs.
+func covers(proofs []*SingleMessageAggregate, bits *AggregationBits) bool {
+	for v := range bits.All {
+		if !slices.ContainsFunc(proofs, func(p *SingleMessageAggregate) bool { return p.Participants.Get(v) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// pool maps votes to values. It keeps the order in which the votes arrived, so that the
+// results of the store depend only on its inputs.
 type pool[T any] struct {
 	order  []AttestationData
 	byData map[AttestationData]T
@@ -76,7 +88,7 @@ func newPool[T any]() *pool[T] { return &pool[T]{byData: make(map[AttestationDat
 
 func (p *pool[T]) get(data AttestationData) T { return p.byData[data] }
 
-// getOrAdd returns the value of a vote, which make makes when there is none.
+// getOrAdd returns the value of a vote. If there is none, it adds the result of make.
 func (p *pool[T]) getOrAdd(data AttestationData, make func(AttestationData) T) T {
 	v, ok := p.byData[data]
 	if !ok {
@@ -93,7 +105,7 @@ func (p *pool[T]) remove(data AttestationData) {
 	p.order = slices.DeleteFunc(p.order, func(other AttestationData) bool { return other == data })
 }
 
-// addInFront adds the votes that are not there yet before those that are.
+// addInFront adds new votes before those that the pool has.
 //
 // leanSpec: fork_choice.py, on_block
 func (p *pool[T]) addInFront(votes []AttestationData, make func(AttestationData) T) {
@@ -107,7 +119,7 @@ func (p *pool[T]) addInFront(votes []AttestationData, make func(AttestationData)
 	p.order = append(added, p.order...)
 }
 
-// keep drops the votes for which keep is false.
+// keep removes the votes for which keep returns false.
 func (p *pool[T]) keep(keep func(*AttestationData) bool) {
 	p.order = slices.DeleteFunc(p.order, func(data AttestationData) bool {
 		if keep(&data) {
@@ -118,7 +130,7 @@ func (p *pool[T]) keep(keep func(*AttestationData) bool) {
 	})
 }
 
-// all yields the values in order.
+// all yields the values in the order of arrival.
 func (p *pool[T]) all(yield func(T) bool) {
 	for _, data := range p.order {
 		if !yield(p.byData[data]) {
@@ -127,12 +139,12 @@ func (p *pool[T]) all(yield func(T) bool) {
 	}
 }
 
-// rawVotes are the signatures of a vote that nobody has aggregated yet.
-type rawVotes struct {
+// voteSignatures holds the signatures of a vote that await aggregation.
+type voteSignatures struct {
 	data       AttestationData
 	signatures map[ValidatorIndex]*xmss.Signature
 }
 
-func newRawVotes(data AttestationData) *rawVotes {
-	return &rawVotes{data, make(map[ValidatorIndex]*xmss.Signature)}
+func newVoteSignatures(data AttestationData) *voteSignatures {
+	return &voteSignatures{data, make(map[ValidatorIndex]*xmss.Signature)}
 }

@@ -5,24 +5,24 @@ import (
 	"sync/atomic"
 )
 
-// rootIndex finds the position of a block in a list of nodes by its root: an open
-// hash table of positions, for a list that only grows at its end.
+// rootIndex maps the root of a block to its position in a list of nodes that only grows at
+// its end. It is a hash table with open addressing.
 //
-// Its owner adds to it while readers, each with a list of its own that ends
-// earlier, look things up: an entry past the end of the reader's list is none of
-// its concern. An entry is written once, so nobody waits and nothing is copied.
+// The owner may add nodes while readers look up roots in copies of the list that end
+// earlier. Readers ignore entries past the end of their copy. Each entry is written once
+// and atomically, so there are no locks and copies.
 type rootIndex struct {
 	table []atomic.Uint32 // position + 1, or 0; the length is a power of two
 	used  int
 }
 
-// bucket is where the search for a root starts. Roots are hashes.
+// bucket returns the index of the entry at which the search for a root begins. Roots are
+// hashes, so part of one is enough.
 func (x *rootIndex) bucket(root Root) int {
 	return int(binary.LittleEndian.Uint64(root[:]) & uint64(len(x.table)-1))
 }
 
-// find returns the position of a root in the nodes that the table was made for, or
-// in a list that they are longer than.
+// find returns the position of a root in the nodes of the table, or in a prefix of them.
 func (x *rootIndex) find(nodes []node, root Root) (position int, ok bool) {
 	if len(x.table) == 0 {
 		return 0, false
@@ -38,8 +38,8 @@ func (x *rootIndex) find(nodes []node, root Root) (position int, ok bool) {
 	}
 }
 
-// add adds the last of the nodes. A table that is half full is replaced, and those
-// who read the old one keep it.
+// add adds the last of the nodes. It replaces a table that is half full; readers keep the
+// old one.
 func (x *rootIndex) add(nodes []node) {
 	if 2*(x.used+1) > len(x.table) {
 		*x = rootIndex{table: make([]atomic.Uint32, max(64, 2*len(x.table)))}

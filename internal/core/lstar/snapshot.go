@@ -1,7 +1,7 @@
 package lstar
 
-// Snapshot is a store as it was at one moment. It is immutable, so any goroutine may
-// keep and read it. It shares the blocks and states of the store.
+// Snapshot is the state of a store at one moment. It is immutable, so any goroutine may
+// read it. It shares blocks and states with the store.
 type Snapshot struct {
 	Time            Interval
 	Head            Checkpoint
@@ -9,7 +9,7 @@ type Snapshot struct {
 	LatestJustified Checkpoint
 	LatestFinalized Checkpoint
 	HeadState       *State
-	HighestSlot     Slot // of all blocks, also those that are not on the head's chain
+	HighestSlot     Slot // of all blocks, on any fork
 
 	crypto Crypto
 	rules  Rules
@@ -17,16 +17,16 @@ type Snapshot struct {
 	latest votes
 }
 
-// Sizes are the sizes of a store.
+// Sizes holds the numbers of objects in a store.
 type Sizes struct {
-	Blocks     int // with their states
-	Signatures int // votes that await aggregation
-	Pending    int // aggregated votes that await acceptance
-	Known      int // aggregated votes that count
+	Blocks     int // each with its state
+	Signatures int // await aggregation
+	Pending    int // aggregates that await acceptance
+	Known      int // aggregates that count
 }
 
-// Snapshot returns the store as it is now. It returns the same snapshot until
-// something that a snapshot shows has changed.
+// Snapshot returns a snapshot of the store. It returns the same one until a part that
+// snapshots contain has changed.
 func (s *Store) Snapshot() *Snapshot {
 	latest := s.latestVotes()
 	if old := s.snapshot; old != nil && s.latestShared &&
@@ -53,11 +53,11 @@ func (s *Store) Snapshot() *Snapshot {
 	return s.snapshot
 }
 
-// Sizes returns the sizes of the store as it is now.
+// Sizes returns the numbers of objects in the store.
 func (s *Store) Sizes() Sizes {
 	n := Sizes{Blocks: len(s.tree.nodes)}
-	for raw := range s.signatures.all {
-		n.Signatures += len(raw.signatures)
+	for v := range s.signatures.all {
+		n.Signatures += len(v.signatures)
 	}
 	for p := range s.pending.all {
 		n.Pending += len(p.proofs)
@@ -68,25 +68,25 @@ func (s *Store) Sizes() Sizes {
 	return n
 }
 
-// WeighedBlock is a block of the tree with the number of validators whose latest
-// vote is for it or a descendant.
+// WeighedBlock is a block with its weight: the number of validators whose latest vote is
+// for the block or a descendant.
 type WeighedBlock struct {
 	Root   Root
 	Block  *Block
 	Weight int
 }
 
-// Blocks returns the blocks from the finalized slot on, parents before children,
-// with their weights.
+// Blocks returns the blocks from the finalized slot on with their weights, parents before
+// children. Blocks at the finalized slot have weight 0.
 //
 // leanSpec: node/api/handlers.py, fork_choice; fork_choice.py, compute_block_weights
 func (s *Snapshot) Blocks() []WeighedBlock {
-	weights := s.tree.weigh(s.latest)
+	weights := s.tree.blockWeights(s.latest)
 	var blocks []WeighedBlock
 	for i := range s.tree.nodes {
 		n := &s.tree.nodes[i]
 		b := WeighedBlock{Root: n.root, Block: n.block}
-		if n.block.Slot > s.LatestFinalized.Slot { // votes weigh nothing on what is final
+		if n.block.Slot > s.LatestFinalized.Slot {
 			b.Weight = weights[i]
 		}
 		if n.block.Slot >= s.LatestFinalized.Slot {
@@ -96,18 +96,8 @@ func (s *Snapshot) Blocks() []WeighedBlock {
 	return blocks
 }
 
-// Block returns a block, or nil.
-func (s *Snapshot) Block(root Root) *Block {
-	if n := s.tree.get(root); n != nil {
-		return n.block
-	}
-	return nil
-}
+// Block returns the block with a root, or nil if it is unknown.
+func (s *Snapshot) Block(root Root) *Block { return s.tree.block(root) }
 
-// State returns the state after a block, or nil.
-func (s *Snapshot) State(root Root) *State {
-	if n := s.tree.get(root); n != nil {
-		return n.state
-	}
-	return nil
-}
+// State returns the state after the block with a root, or nil if it is unknown.
+func (s *Snapshot) State(root Root) *State { return s.tree.state(root) }

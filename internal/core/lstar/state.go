@@ -2,17 +2,15 @@ package lstar
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
-// State is the consensus state after a block. It is immutable: the transition
-// returns a new state, which shares the registry, the history and every other
-// subtree that did not change, Merkle trees included. A copy of the struct is
-// cheap, and the root of a new state costs a few hundred hashes whatever the
-// size of the registry and the length of the history.
+// State is the consensus state after a block. It is immutable: the transition returns a
+// new state, which shares the registry and every unchanged part of the Merkle trees with
+// the old one. So copying the struct is cheap, and the root of a new state costs a few
+// hundred hashes, independent of the size of the registry and the length of the history.
 //
 // leanSpec: containers/state.py
 type State struct {
@@ -41,7 +39,7 @@ func (s *State) DefineSSZ(d *ssz.Codec) {
 	ssz.TreeBits(d, &s.justifications.votes, HistoricalRootsLimit*ValidatorRegistryLimit)
 }
 
-// DecodeState decodes exactly the bytes of b. The error wraps ssz.ErrInvalid.
+// DecodeState decodes the SSZ encoding of a state. Errors wrap [ssz.ErrInvalid].
 func DecodeState(b []byte) (*State, error) {
 	var s State
 	if err := ssz.Unmarshal(b, &s); err != nil {
@@ -56,8 +54,8 @@ func (s *State) Encode() []byte { return ssz.Marshal(s) }
 // Root returns the hash tree root.
 func (s *State) Root() Root { return ssz.HashTreeRoot(s) }
 
-// HistoricalBlockHash returns the root of the block at a slot before the state's
-// latest block, and zero for a slot without a block or outside of the history.
+// HistoricalBlockHash returns the root of the block at a slot before the state's latest
+// block. It returns the zero hash for a slot without a block and outside of the history.
 func (s *State) HistoricalBlockHash(slot Slot) Root {
 	return s.historicalBlockHashes.At(uint64(slot))
 }
@@ -65,10 +63,12 @@ func (s *State) HistoricalBlockHash(slot Slot) Root {
 // HistoryLen returns the number of slots in the history.
 func (s *State) HistoryLen() int { return int(s.historicalBlockHashes.Len()) }
 
-// JustifiedSlots returns the justified slots after the finalized one, as bits.
+// JustifiedSlots returns a bit for each slot after the finalized one up to the latest
+// block's: whether the slot is justified.
 func (s *State) JustifiedSlots() ssz.Bitlist { return s.justifiedSlots.Bitlist() }
 
-// JustificationRoots returns the targets that have votes but are not justified.
+// JustificationRoots returns the roots of the targets that have votes but are not
+// justified, in ascending order.
 func (s *State) JustificationRoots() []Root {
 	roots := make([]Root, s.justifications.roots.Len())
 	for i := range roots {
@@ -77,8 +77,8 @@ func (s *State) JustificationRoots() []Root {
 	return roots
 }
 
-// JustificationVotes returns the votes for JustificationRoots, one registry-sized
-// segment a root.
+// JustificationVotes returns the votes for [State.JustificationRoots]: for each root, a bit
+// for each validator.
 func (s *State) JustificationVotes() ssz.Bitlist { return s.justifications.votes.Bitlist() }
 
 // GenesisState returns the state at slot 0.
@@ -92,13 +92,13 @@ func GenesisState(genesisTime uint64, validators *Validators) *State {
 	}
 }
 
-// GenesisBlock returns the block of the state at slot 0.
+// GenesisBlock returns the block at slot 0, which contains the root of the genesis state.
 //
 // leanSpec: node/node.py, Node.from_genesis
 func GenesisBlock(state *State) *Block { return &Block{StateRoot: state.Root()} }
 
-// LatestBlock returns the root and the slot of the block that the state, which
-// must be the one right after it, comes from, and that block without its body.
+// LatestBlock returns the root and slot of the latest block, and that block with an empty
+// body. The state must be the one right after the block.
 func (s *State) LatestBlock() (Checkpoint, *Block) {
 	header := s.LatestBlockHeader
 	header.StateRoot = s.Root()
@@ -107,25 +107,26 @@ func (s *State) LatestBlock() (Checkpoint, *Block) {
 	}
 }
 
-// justifications is the tally of votes for targets that are not yet justified:
-// targets in ascending order of their roots, and for each a bit per validator.
-// Where the bytes of a state disagree with themselves, the two trees still hold
-// them as they are; tally says what is wrong.
+// justifications holds the votes for targets that are not justified, as the state encodes
+// them: targets in ascending order of their roots, and for each target a bit for each
+// validator. A decoded state may hold trees that contradict each other; unpack checks
+// them.
 type justifications struct {
-	roots ssz.Tree
-	votes ssz.BitTree
+	roots ssz.Tree    // justifications_roots
+	votes ssz.BitTree // justifications_validators
 }
 
-// target is a root with the votes for it.
-type target struct {
-	root  Root
-	votes ssz.Bitlist
+// justification is a target with its votes, a bit for each validator.
+type justification struct {
+	target Root
+	votes  ssz.Bitlist
 }
 
-// tally unpacks the votes. The error is a *Rejection.
+// unpack returns the justifications. It returns a [*Rejection] with
+// JUSTIFICATION_VOTES_LENGTH_MISMATCH or ZERO_HASH_JUSTIFICATION_ROOT.
 //
 // leanSpec: state_transition.py, process_attestations
-func (j *justifications) tally(validators int) ([]target, error) {
+func (j *justifications) unpack(validators int) ([]justification, error) {
 	n := j.roots.Len()
 	if j.votes.Len() != n*uint64(validators) {
 		return nil, reject(JustificationVotesLengthMismatch,
@@ -134,39 +135,28 @@ func (j *justifications) tally(validators int) ([]target, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	targets := make([]target, n)
+	list := make([]justification, n)
 	flat := j.votes.Bitlist()
-	for i := range targets {
-		targets[i] = target{j.roots.At(uint64(i)), flat.Slice(i*validators, validators)}
-		if targets[i].root.IsZero() {
-			return nil, reject(ZeroHashJustificationRoot, "target %d of the tally is the zero hash", i)
+	for i := range list {
+		list[i] = justification{j.roots.At(uint64(i)), flat.Slice(i*validators, validators)}
+		if list[i].target.IsZero() {
+			return nil, reject(ZeroHashJustificationRoot, "target %d is the zero hash", i)
 		}
 	}
-	return targets, nil
+	return list, nil
 }
 
-// pack returns the tally in its encoding, sharing what did not change with j.
-func (j *justifications) pack(targets []target, validators int) justifications {
-	slices.SortFunc(targets, func(a, b target) int { return compareRoots(a.root, b.root) })
-	roots := make([][32]byte, len(targets))
-	flat := ssz.NewBitlist(len(targets) * validators)
-	for i := range targets {
-		roots[i] = targets[i].root
-		flat.Or(i*validators, &targets[i].votes)
+// pack returns the encoding of a list, which it sorts. The result shares unchanged parts
+// with j.
+func (j *justifications) pack(list []justification, validators int) justifications {
+	slices.SortFunc(list, func(a, b justification) int { return compareRoots(a.target, b.target) })
+	roots := make([][32]byte, len(list))
+	flat := ssz.NewBitlist(len(list) * validators)
+	for i := range list {
+		roots[i] = list[i].target
+		flat.Or(i*validators, &list[i].votes)
 	}
 	return justifications{j.roots.Replace(roots), j.votes.Replace(&flat)}
 }
 
 func compareRoots(a, b Root) int { return cmp.Compare(string(a[:]), string(b[:])) }
-
-// indexMismatchError is a registry whose validator does not know its position.
-type indexMismatchError struct {
-	position int
-	index    ValidatorIndex
-}
-
-func (e *indexMismatchError) Error() string {
-	return fmt.Sprintf("%v: validator at position %d has index %d", ssz.ErrInvalid, e.position, e.index)
-}
-
-func (e *indexMismatchError) Unwrap() error { return ssz.ErrInvalid }

@@ -6,65 +6,65 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
-// Step is a part of the work of the core that is worth measuring.
+// Step is a part of a state transition or of building a block, for measurements.
 type Step int
 
-// The steps of a state transition, in order, and those of building a block.
+// The steps of a state transition, in order, then those of building a block.
 const (
-	StepSlots        Step = iota // empty slots up to the block's
+	StepSlots        Step = iota // process_slots
 	StepHeader                   // process_block_header
 	StepAttestations             // process_attestations
-	StepStateRoot                // the root of the new state
-	StepPayloads                 // choosing and merging the votes of a new block
-	StepTrial                    // the transitions with them that are tried out
-	Steps
+	StepStateRoot                // computing the root of the new state
+	StepPayloads                 // choosing the votes of a new block
+	StepTrial                    // state transitions with the chosen votes
+	Steps                        // number of steps
 )
 
-// Lap is called at the end of a step: what was done since the call before, or
-// since the start, was that step. The core has no clock, the caller may have one.
-type Lap func(Step)
+// StepFunc is called at the end of each step. The step began at the previous call, or at
+// the start of the work. The core has no clock, so the caller measures. A nil StepFunc is
+// not called.
+type StepFunc func(Step)
 
-// end is Lap for a caller that may have none.
-func (l Lap) end(s Step) {
-	if l != nil {
-		l(s)
+func (f StepFunc) done(s Step) {
+	if f != nil {
+		f(s)
 	}
 }
 
-// StateTransition returns the state after the block. Signatures are not its
-// concern. The error is a *Rejection.
+// StateTransition returns the state after the block. It does not verify signatures. The
+// error is a [*Rejection].
 //
 // leanSpec: state_transition.py, state_transition
 func (s *State) StateTransition(block *Block) (*State, error) { return s.stateTransition(block, nil) }
 
-func (s *State) stateTransition(block *Block, lap Lap) (*State, error) {
+func (s *State) stateTransition(block *Block, step StepFunc) (*State, error) {
 	advanced, err := s.ProcessSlots(block.Slot)
 	if err != nil {
 		return nil, err
 	}
-	lap.end(StepSlots)
-	post, err := advanced.processBlock(block, lap)
+	step.done(StepSlots)
+	post, err := advanced.processBlock(block, step)
 	if err != nil {
 		return nil, err
 	}
 	if root := post.Root(); root != block.StateRoot {
-		return nil, reject(StateRootMismatch, "block says %s, the transition gives %s", block.StateRoot, root)
+		return nil, reject(StateRootMismatch, "state root of the block = %s, want %s", block.StateRoot, root)
 	}
-	lap.end(StepStateRoot)
+	step.done(StepStateRoot)
 	return post, nil
 }
 
-// ProcessSlots returns the state at a later slot, with no block in between. The
-// error is a *Rejection: BLOCK_SLOT_NOT_IN_FUTURE.
+// ProcessSlots returns the state at a later slot, without a block in between. It returns
+// a [*Rejection] with BLOCK_SLOT_NOT_IN_FUTURE if the slot is not after the state's.
 //
 // leanSpec: state_transition.py, process_slots
 func (s *State) ProcessSlots(slot Slot) (*State, error) {
 	if s.Slot >= slot {
-		return nil, reject(BlockSlotNotInFuture, "the state is at slot %d already, wanted is %d", s.Slot, slot)
+		return nil, reject(BlockSlotNotInFuture, "slot %d, the state is at slot %d", slot, s.Slot)
 	}
 	next := *s
-	// The first slot after a block completes the header with the root of the
-	// block's state; those that follow change nothing but the slot.
+	// The first slot after a block sets the state root of the block's header. The
+	// following slots change only the slot.
 	if next.LatestBlockHeader.StateRoot.IsZero() {
 		next.LatestBlockHeader.StateRoot = s.Root()
 	}
@@ -72,25 +72,28 @@ func (s *State) ProcessSlots(slot Slot) (*State, error) {
 	return &next, nil
 }
 
-// ProcessBlock returns the state with header and body of the block applied, and
-// does not look at the block's state root. The error is a *Rejection.
+// ProcessBlock returns the state after the header and the body of a block at the state's
+// slot. It does not check the block's state root. The error is a [*Rejection].
 //
 // leanSpec: state_transition.py, process_block
 func (s *State) ProcessBlock(block *Block) (*State, error) { return s.processBlock(block, nil) }
 
-func (s *State) processBlock(block *Block, lap Lap) (*State, error) {
+func (s *State) processBlock(block *Block, step StepFunc) (*State, error) {
 	next, err := s.processBlockHeader(block)
 	if err != nil {
 		return nil, err
 	}
-	lap.end(StepHeader)
+	step.done(StepHeader)
 	if err := next.processAttestations(block.Body.Attestations); err != nil {
 		return nil, err
 	}
-	lap.end(StepAttestations)
+	step.done(StepAttestations)
 	return next, nil
 }
 
+// processBlockHeader returns a new state with the header of the block and with the
+// parent's root in the history.
+//
 // leanSpec: state_transition.py, process_block_header
 func (s *State) processBlockHeader(block *Block) (*State, error) {
 	parent := &s.LatestBlockHeader
@@ -105,25 +108,25 @@ func (s *State) processBlockHeader(block *Block) (*State, error) {
 		return nil, err
 	}
 	if block.ProposerIndex != proposer {
-		return nil, reject(WrongProposer, "validator %d proposed at slot %d of validator %d", block.ProposerIndex, block.Slot, proposer)
+		return nil, reject(WrongProposer, "proposer %d at slot %d, want %d", block.ProposerIndex, block.Slot, proposer)
 	}
 	parentRoot := Root(ssz.HashTreeRoot(parent))
 	if block.ParentRoot != parentRoot {
-		return nil, reject(ParentRootMismatch, "block says %s, the latest header is %s", block.ParentRoot, parentRoot)
+		return nil, reject(ParentRootMismatch, "parent of the block = %s, want %s", block.ParentRoot, parentRoot)
 	}
-	// The history has room for a fixed number of slots, the one before this
-	// block being the last.
+	// The history, which ends at the slot before the block, has a limited length.
 	if uint64(block.Slot) > HistoricalRootsLimit {
-		return nil, reject(BlockSlotGapTooLarge, "block at slot %d is past the history limit of %d slots", block.Slot, HistoricalRootsLimit)
+		return nil, reject(BlockSlotGapTooLarge, "block at slot %d, the history ends at slot %d", block.Slot, HistoricalRootsLimit)
 	}
 
 	next := *s
-	// Genesis is justified and finalized by definition; its first child says so.
+	// Genesis is justified and finalized by definition. The state contains its root from
+	// the first block on.
 	if parent.Slot == 0 {
 		next.LatestJustified = Checkpoint{parentRoot, 0}
 		next.LatestFinalized = Checkpoint{parentRoot, 0}
 	}
-	// The history gets the parent, and a zero hash for every slot since.
+	// The history grows by the parent and by a zero hash for each empty slot after it.
 	history := s.historicalBlockHashes.Append(parentRoot)
 	next.historicalBlockHashes = history.Grow(history.Len() + uint64(block.Slot-parent.Slot-1))
 
@@ -139,8 +142,8 @@ func (s *State) processBlockHeader(block *Block) (*State, error) {
 	return &next, nil
 }
 
-// isSlotJustified reports whether a slot is justified. The error is a
-// *Rejection: JUSTIFIED_SLOT_OUT_OF_RANGE past the tracked slots.
+// isSlotJustified reports whether a slot is justified. It returns a [*Rejection] with
+// JUSTIFIED_SLOT_OUT_OF_RANGE for a slot after the tracked ones.
 //
 // leanSpec: containers/state.py, JustifiedSlots.is_slot_justified
 func isSlotJustified(bits ssz.BitTree, finalized, slot Slot) (bool, error) {
@@ -149,66 +152,62 @@ func isSlotJustified(bits ssz.BitTree, finalized, slot Slot) (bool, error) {
 		return true, nil
 	}
 	if index >= bits.Len() {
-		return false, reject(JustifiedSlotOutOfRange,
-			"slot %d is outside of the %d slots tracked after slot %d", slot, bits.Len(), finalized)
+		return false, reject(JustifiedSlotOutOfRange, "slot %d, want one of the %d slots after slot %d", slot, bits.Len(), finalized)
 	}
 	return bits.Get(index), nil
 }
 
-// processAttestations applies the votes of a block under the rules of 3SF-mini.
-// The receiver is a new state that nobody else has seen. The error is a *Rejection.
+// processAttestations applies the votes of a block by the rules of 3SF-mini. It changes
+// the receiver, which must be a new state. The error is a [*Rejection].
 //
 // leanSpec: state_transition.py, process_attestations
 func (s *State) processAttestations(attestations []AggregatedAttestation) error {
-	distinct := make(map[AttestationData]struct{}, len(attestations))
-	for i := range attestations {
-		distinct[attestations[i].Data] = struct{}{}
-	}
-	if len(distinct) > MaxAttestationsData {
-		return reject(TooManyAttestationData, "%d distinct attestation data, at most %d", len(distinct), MaxAttestationsData)
+	if err := checkDistinct(distinctData(attestations)); err != nil {
+		return err
 	}
 	validators := s.Validators.Len()
-	targets, err := s.justifications.tally(validators)
+	pending, err := s.justifications.unpack(validators)
 	if err != nil {
 		return err
 	}
-	if len(attestations) == 0 && len(targets) == 0 {
+	if len(attestations) == 0 && len(pending) == 0 {
 		return nil
 	}
 	for i := range attestations {
-		if targets, err = s.processAttestation(&attestations[i], targets); err != nil {
+		if pending, err = s.processAttestation(&attestations[i], pending); err != nil {
 			return err
 		}
 	}
-	s.justifications = s.justifications.pack(targets, validators)
+	s.justifications = s.justifications.pack(pending, validators)
 	return nil
 }
 
-// processAttestation counts one attestation, and returns the tally after it.
-func (s *State) processAttestation(a *AggregatedAttestation, targets []target) ([]target, error) {
+// processAttestation counts one attestation and returns the pending justifications after
+// it.
+func (s *State) processAttestation(a *AggregatedAttestation, pending []justification) ([]justification, error) {
 	finalized := s.LatestFinalized.Slot
-	source, tgt := a.Data.Source, a.Data.Target
+	source, target := a.Data.Source, a.Data.Target
 
-	// Votes that cannot move justification are dropped; they make no block invalid.
+	// A vote that cannot justify its target is ignored. The block stays valid.
 	if justified, err := isSlotJustified(s.justifiedSlots, finalized, source.Slot); err != nil || !justified {
-		return targets, err
+		return pending, err
 	}
-	if justified, err := isSlotJustified(s.justifiedSlots, finalized, tgt.Slot); err != nil || justified {
-		return targets, err
+	if justified, err := isSlotJustified(s.justifiedSlots, finalized, target.Slot); err != nil || justified {
+		return pending, err
 	}
-	if !a.Data.liesOnChain(s.HistoricalBlockHash) || tgt.Slot <= source.Slot || !tgt.Slot.IsJustifiableAfter(finalized) {
-		return targets, nil
+	if !a.Data.liesOnChain(s.HistoricalBlockHash) || target.Slot <= source.Slot || !target.Slot.IsJustifiableAfter(finalized) {
+		return pending, nil
 	}
 
-	at := slices.IndexFunc(targets, func(t target) bool { return t.root == tgt.Root })
+	at := slices.IndexFunc(pending, func(j justification) bool { return j.target == target.Root })
 	if at < 0 {
-		at = len(targets)
-		targets = append(targets, target{tgt.Root, ssz.NewBitlist(s.Validators.Len())})
+		at = len(pending)
+		pending = append(pending, justification{target.Root, ssz.NewBitlist(s.Validators.Len())})
 	}
-	votes, voters := &targets[at].votes, 0
+	votes, voters := &pending[at].votes, 0
 	for v := range a.AggregationBits.All {
 		if !s.Validators.has(ValidatorIndex(v)) {
-			return nil, reject(ValidatorIndexOutOfRange, "validator %d of a vote is not in the registry of %d", v, s.Validators.Len())
+			return nil, reject(ValidatorIndexOutOfRange, "voter %d, the registry has %d validators", v, s.Validators.Len())
 		}
 		votes.Set(v)
 		voters++
@@ -217,23 +216,23 @@ func (s *State) processAttestation(a *AggregatedAttestation, targets []target) (
 		return nil, errEmptyBits()
 	}
 	if 3*votes.Count() < 2*s.Validators.Len() {
-		return targets, nil
+		return pending, nil
 	}
 
-	// Two thirds: the target is justified, and its votes have done their work.
-	s.LatestJustified = s.LatestJustified.advanceTo(tgt)
-	index, _ := tgt.Slot.justifiedIndexAfter(finalized) // the target is not justified yet, so it has one
+	// Two thirds of the validators justify the target.
+	s.LatestJustified = s.LatestJustified.advanceTo(target)
+	index, _ := target.Slot.justifiedIndexAfter(finalized) // tracked, because it was not justified
 	s.justifiedSlots = s.justifiedSlots.Set(index)
-	targets = slices.Delete(targets, at, at+1)
+	pending = slices.Delete(pending, at, at+1)
 
-	if source.Slot > finalized && !anyJustifiableBetween(source.Slot, tgt.Slot, finalized) {
-		return s.finalize(source, targets), nil
+	if source.Slot > finalized && !anyJustifiableBetween(source.Slot, target.Slot, finalized) {
+		return s.finalize(source, pending), nil
 	}
-	return targets, nil
+	return pending, nil
 }
 
-// anyJustifiableBetween reports whether a slot strictly between source and
-// target could have been a target.
+// anyJustifiableBetween reports whether a slot strictly between source and target is
+// justifiable.
 func anyJustifiableBetween(source, target, finalized Slot) bool {
 	for slot := source + 1; slot < target; slot++ {
 		if slot.IsJustifiableAfter(finalized) {
@@ -243,18 +242,18 @@ func anyJustifiableBetween(source, target, finalized Slot) bool {
 	return false
 }
 
-// finalize moves the finalized checkpoint forward, and with it the start of the
-// justified slots. Votes for targets that it leaves behind are dropped, and so
-// are votes for roots that are not on the chain (leanSpec PR 1180).
-func (s *State) finalize(source Checkpoint, targets []target) []target {
+// finalize advances the finalized checkpoint and the start of the justified slots. It
+// returns the pending justifications without those at or before the finalized slot and
+// those whose target is not on the chain (leanSpec PR 1180).
+func (s *State) finalize(source Checkpoint, pending []justification) []justification {
 	s.justifiedSlots = s.justifiedSlots.Drop(uint64(source.Slot - s.LatestFinalized.Slot))
 	s.LatestFinalized = source
-	if len(targets) == 0 {
-		return targets
+	if len(pending) == 0 {
+		return pending
 	}
 	ahead := make(map[Root]bool)
 	for slot := source.Slot + 1; uint64(slot) < s.historicalBlockHashes.Len(); slot++ {
 		ahead[s.HistoricalBlockHash(slot)] = true
 	}
-	return slices.DeleteFunc(targets, func(t target) bool { return !ahead[t.root] })
+	return slices.DeleteFunc(pending, func(j justification) bool { return !ahead[j.target] })
 }

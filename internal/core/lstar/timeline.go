@@ -2,10 +2,10 @@ package lstar
 
 import "errors"
 
-// Tick advances the clock of the store by one interval and does what belongs to
-// it: votes are accepted at interval 0 if this node proposes and at interval 4 in
-// any case, aggregated at interval 2, and counted for the safe target at interval
-// 3. It returns the aggregates to publish; the error is Aggregate's.
+// Tick advances the clock by one interval and does the work of that interval: it accepts
+// pending votes at interval 4, and at interval 0 if hasProposal is set; it aggregates at
+// interval 2 if isAggregator is set; it updates the safe target at interval 3. It returns
+// the aggregates for publication and the error of [Store.Aggregate].
 //
 // leanSpec: timeline.py, tick_interval
 func (s *Store) Tick(hasProposal, isAggregator bool) (made []*SignedAggregatedAttestation, err error) {
@@ -27,8 +27,8 @@ func (s *Store) Tick(hasProposal, isAggregator bool) (made []*SignedAggregatedAt
 	return made, err
 }
 
-// OnTick advances the clock to an interval, one by one. A proposal belongs to the
-// last of them.
+// OnTick advances the clock to an interval, one [Store.Tick] at a time. hasProposal
+// applies to the last of them.
 //
 // leanSpec: timeline.py, on_tick
 func (s *Store) OnTick(to Interval, hasProposal, isAggregator bool) (made []*SignedAggregatedAttestation, err error) {
@@ -39,9 +39,9 @@ func (s *Store) OnTick(to Interval, hasProposal, isAggregator bool) (made []*Sig
 	return made, err
 }
 
-// SkipTo moves the clock forward without doing what belongs to the intervals in
-// between, for a node that fell behind: one whole slot before the target is what
-// leanSpec still ticks through. It never moves the clock back.
+// SkipTo advances the clock without the work of the skipped intervals. A node that is far
+// behind skips to one slot before the current interval and ticks from there, as leanSpec
+// does. SkipTo does nothing if the clock is already past the interval.
 //
 // leanSpec: node/chain/service.py, _tick_to
 func (s *Store) SkipTo(to Interval) { s.time = max(s.time, to) }

@@ -1,7 +1,8 @@
 package lstar
 
-// AttestationTarget chooses the target of a vote: from the head back towards the
-// safe target, at most three blocks, and on to the next slot that is justifiable.
+// AttestationTarget returns the target of a vote. It goes back from the head towards the
+// safe target, by at most [JustificationLookbackSlots] blocks, and from there to the
+// nearest block at a justifiable slot.
 //
 // leanSpec: validator_duties.py, get_attestation_target
 func (s *Store) AttestationTarget() Checkpoint {
@@ -22,42 +23,42 @@ func (s *Store) AttestationTarget() Checkpoint {
 	}
 }
 
-// AttestationData returns what a validator votes for at a slot. The error is a
-// *Rejection, SOURCE_AFTER_TARGET: after a time without votes the target can stay
-// behind what the head has justified, and then there is nothing to vote for.
+// AttestationData returns the vote of a validator at a slot. It returns a [*Rejection]
+// with SOURCE_AFTER_TARGET if the head's justified slot is after the target. This can
+// happen after a time without votes; then there is no valid vote.
 //
 // leanSpec: validator_duties.py, produce_attestation_data
 func (s *Store) AttestationData(slot Slot) (AttestationData, error) {
 	head, target := s.Head(), s.AttestationTarget()
-	// The source is the head's view: the store's justified checkpoint may come
-	// from a fork that the head does not extend.
+	// The source comes from the head's state: the justified checkpoint of the store may
+	// be on a fork that the head does not extend.
 	source := s.HeadState().LatestJustified
-	if source.Root.IsZero() { // genesis does not know its own root
+	if source.Root.IsZero() { // the genesis state does not contain the root of genesis
 		source.Root = s.head
 	}
 	if source.Slot > target.Slot {
-		return AttestationData{}, reject(SourceAfterTarget, "no vote at slot %d: the justified slot %d is past the target %d", slot, source.Slot, target.Slot)
+		return AttestationData{}, reject(SourceAfterTarget, "no vote at slot %d: justified slot %d, target at slot %d", slot, source.Slot, target.Slot)
 	}
 	return AttestationData{Slot: slot, Head: head, Target: target, Source: source}, nil
 }
 
-// Proposal is a block without its proof, which needs the signature of the proposer.
+// Proposal is a block without its proof, which requires the proposer's signature.
 type Proposal struct {
 	Block *Block
 	Root  Root
-	// Proofs are, for each attestation of the block, the proofs that together cover its
-	// participants. [Crypto.AggregatePayloads] makes one proof of them.
+	// Proofs holds, for each attestation of the block, the proofs that together cover its
+	// participants. [Crypto.AggregatePayloads] merges them.
 	Proofs     [][]*SingleMessageAggregate
 	Validators *Validators
 }
 
-// ProduceBlock builds the block of a slot on the head, with the accepted votes. It
-// proves nothing. It moves the clock to the slot and adds nothing to the tree: every
-// block is added by ImportBlock. The error is a *[Rejection], for example WRONG_PROPOSER.
-// It calls lap, which may be nil, at the end of each step.
+// ProduceBlock advances the clock to a slot, accepts pending votes, and builds the block
+// of the slot on the head. It makes no proof, and it does not add the block to the store:
+// [Store.ImportBlock] does, as for every block. It calls step, which may be nil, at the
+// end of each step. The error is a [*Rejection], for example WRONG_PROPOSER.
 //
 // leanSpec: validator_duties.py, produce_block_with_signatures
-func (s *Store) ProduceBlock(slot Slot, proposer ValidatorIndex, lap Lap) (*Proposal, error) {
+func (s *Store) ProduceBlock(slot Slot, proposer ValidatorIndex, step StepFunc) (*Proposal, error) {
 	if _, err := s.OnTick(slot.Interval(), true, false); err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func (s *Store) ProduceBlock(slot Slot, proposer ValidatorIndex, lap Lap) (*Prop
 		return nil, err
 	}
 	if proposer != expected {
-		return nil, reject(WrongProposer, "validator %d wants to propose at slot %d of validator %d", proposer, slot, expected)
+		return nil, reject(WrongProposer, "proposer %d at slot %d, want %d", proposer, slot, expected)
 	}
-	return s.buildBlock(state, s.head, slot, proposer, lap)
+	return s.buildBlock(state, s.head, slot, proposer, step)
 }

@@ -1,14 +1,15 @@
 package lstar
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// Validators is the validator registry. It is immutable, and shared by all
-// states of a chain: the lstar fork has neither deposits nor exits.
+// Validators is the validator registry. It is immutable, and all states of a chain share
+// it, because the lstar fork has neither deposits nor exits.
 //
 // leanSpec: containers/validator.py, Validators
 type Validators struct {
@@ -19,12 +20,12 @@ type Validators struct {
 	keys  []validatorKeys
 }
 
-// validatorKeys are the decoded keys of a validator, nil where the bytes in the
-// registry are not a public key.
+// validatorKeys holds the decoded keys of a validator. A key is nil if its bytes in the
+// registry are not a valid public key.
 type validatorKeys struct{ attestation, proposal *xmss.PublicKey }
 
-// NewValidators returns a registry of the given validators, whose indices are
-// set to their positions. It keeps the list.
+// NewValidators returns a registry of the given validators. It sets the index of each
+// validator to its position, and retains the list.
 func NewValidators(list []Validator) *Validators {
 	for i := range list {
 		list[i].Index = ValidatorIndex(i)
@@ -35,7 +36,7 @@ func NewValidators(list []Validator) *Validators {
 // Len returns the number of validators.
 func (v *Validators) Len() int { return len(v.list) }
 
-// At returns the validator at a position, which must be in the registry.
+// At returns the validator with an index, which must be in the registry.
 func (v *Validators) At(i ValidatorIndex) *Validator { return &v.list[i] }
 
 // has reports whether the index is in the registry.
@@ -44,14 +45,14 @@ func (v *Validators) has(i ValidatorIndex) bool { return uint64(i) < uint64(len(
 // HashTreeRoot returns the Merkle root of the registry.
 func (v *Validators) HashTreeRoot() Root { return v.root }
 
-// AttestationKey returns the key that the validator signs votes with, or nil
-// where the registry holds no valid key for it. The index must be in the registry.
+// AttestationKey returns the key for the validator's votes, or nil if the registry has no
+// valid one. The index must be in the registry.
 func (v *Validators) AttestationKey(i ValidatorIndex) *xmss.PublicKey {
 	return v.parsed()[i].attestation
 }
 
-// ProposalKey returns the key that the validator signs blocks with, or nil where
-// the registry holds no valid key for it. The index must be in the registry.
+// ProposalKey returns the key for the validator's blocks, or nil if the registry has no
+// valid one. The index must be in the registry.
 func (v *Validators) ProposalKey(i ValidatorIndex) *xmss.PublicKey {
 	return v.parsed()[i].proposal
 }
@@ -71,14 +72,14 @@ func (v *Validators) parsed() []validatorKeys {
 	return v.keys
 }
 
-// attestationKeys returns the keys of the participants, in ascending order of
-// their indices. The error is a *Rejection with the given reason where one is
-// not in the registry, and EMPTY_AGGREGATION_BITS where there is none.
+// attestationKeys returns the keys of the participants in ascending order of their
+// indices. It returns a [*Rejection] with the given reason if a participant is not in the
+// registry, and with EMPTY_AGGREGATION_BITS if there are no participants.
 func (v *Validators) attestationKeys(bits *AggregationBits, outside RejectionReason) ([]*xmss.PublicKey, error) {
 	keys := make([]*xmss.PublicKey, 0, bits.Count())
 	for i := range bits.All {
 		if !v.has(ValidatorIndex(i)) {
-			return nil, reject(outside, "validator %d is not in the registry of %d", i, v.Len())
+			return nil, reject(outside, "validator %d, the registry has %d validators", i, v.Len())
 		}
 		keys = append(keys, v.AttestationKey(ValidatorIndex(i)))
 	}
@@ -88,8 +89,8 @@ func (v *Validators) attestationKeys(bits *AggregationBits, outside RejectionRea
 	return keys, nil
 }
 
-// DecodeValidators decodes exactly the bytes of b. A validator whose index is
-// not its position makes the registry invalid. The error wraps ssz.ErrInvalid.
+// DecodeValidators decodes the SSZ encoding of a registry. The index of each validator
+// must be its position. Errors wrap [ssz.ErrInvalid].
 func DecodeValidators(b []byte) (*Validators, error) {
 	list, err := ssz.DecodeList[Validator](b, ValidatorRegistryLimit)
 	if err != nil {
@@ -97,13 +98,13 @@ func DecodeValidators(b []byte) (*Validators, error) {
 	}
 	for i := range list {
 		if list[i].Index != ValidatorIndex(i) {
-			return nil, &indexMismatchError{i, list[i].Index}
+			return nil, fmt.Errorf("%w: validator at position %d has index %d", ssz.ErrInvalid, i, list[i].Index)
 		}
 	}
-	return &Validators{list: list, root: ssz.ListRoot(list, ValidatorRegistryLimit)}, nil
+	return NewValidators(list), nil
 }
 
-// validatorsField describes the registry as a field of the state.
+// validatorsField is the registry as a field of the state.
 type validatorsField struct{ v **Validators }
 
 func (f validatorsField) SizeSSZ() (int, bool) {
