@@ -1,5 +1,5 @@
-// Package clock turns wall time into slots and intervals, and wakes the node at
-// their boundaries. Tests drive it with a fake.
+// Package clock converts wall time to slots and intervals, and calls the node at the
+// start of each interval. Tests replace the time with clocktest.
 //
 // leanSpec: node/chain/clock.py
 package clock
@@ -11,8 +11,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// SlotClock converts Unix time in milliseconds to slots and intervals. All of
-// them are 0 before genesis.
+// SlotClock converts Unix time in milliseconds to slots and intervals. Before genesis
+// all of them are 0.
 //
 // leanSpec: node/chain/clock.py, SlotClock
 type SlotClock struct {
@@ -38,7 +38,7 @@ func (c SlotClock) TotalIntervals(unixMillis int64) lstar.Interval {
 	return lstar.Interval(c.sinceGenesis(unixMillis) / lstar.MillisecondsPerInterval)
 }
 
-// StartOf returns when an interval starts.
+// StartOf returns the time at which an interval starts.
 func (c SlotClock) StartOf(i lstar.Interval) time.Time {
 	return time.UnixMilli(int64(c.GenesisTime)*1000 + int64(i)*lstar.MillisecondsPerInterval)
 }
@@ -46,22 +46,22 @@ func (c SlotClock) StartOf(i lstar.Interval) time.Time {
 // Time is the source of wall time.
 type Time interface {
 	Now() time.Time
-	// Until waits until a time is reached, and returns the error of ctx if that
-	// is done first. It notices when the clock is set.
+	// Until waits until Now is at or after t, also if the clock is set meanwhile. It
+	// returns the error of ctx if ctx ends before.
 	Until(ctx context.Context, t time.Time) error
 }
 
-// System is the clock of the machine.
+// System is the clock of the operating system.
 type System struct{}
 
-// Now returns the time without its monotonic part: slots follow the wall.
+// Now returns the time without its monotonic part, because slots follow wall time.
 func (System) Now() time.Time { return time.Now().Round(0) }
 
-// maxSleep bounds a single sleep, so that a step of the wall clock, or a machine
-// that was suspended, is noticed soon.
+// maxSleep bounds a single sleep, so that Until soon detects a change of the wall clock
+// or a resumed machine.
 const maxSleep = time.Second
 
-// Until waits until the wall clock shows t.
+// Until implements Time. It detects a change of the wall clock within maxSleep.
 func (s System) Until(ctx context.Context, t time.Time) error {
 	for {
 		left := t.Sub(s.Now())
@@ -78,7 +78,7 @@ func (s System) Until(ctx context.Context, t time.Time) error {
 	}
 }
 
-// Clock is a slot clock that runs.
+// Clock is a slot clock with a source of time.
 type Clock struct {
 	SlotClock
 	Time
@@ -90,13 +90,12 @@ func (c Clock) Slot() lstar.Slot { return c.CurrentSlot(c.Now().UnixMilli()) }
 // Interval returns the number of intervals since genesis.
 func (c Clock) Interval() lstar.Interval { return c.TotalIntervals(c.Now().UnixMilli()) }
 
-// BeforeGenesis reports whether genesis is yet to come.
+// BeforeGenesis reports whether the current time is before genesis.
 func (c Clock) BeforeGenesis() bool { return c.Now().Before(c.StartOf(0)) }
 
-// Each calls f with every interval that begins, starting with the one that the
-// clock is in, until ctx is done, whose error it returns. Before genesis it waits
-// for it. A call that takes longer than an interval is followed by one with the
-// interval that is current then: what was missed is missed.
+// Each waits for genesis and calls f with each interval at its start, beginning with the
+// current one. It returns the error of ctx when ctx ends. If a call of f takes longer
+// than an interval, Each skips the intervals that have passed meanwhile.
 func (c Clock) Each(ctx context.Context, f func(lstar.Interval)) error {
 	if err := c.Until(ctx, c.StartOf(0)); err != nil {
 		return err

@@ -30,17 +30,19 @@ func TestSlotClock(t *testing.T) {
 	} {
 		c := clock.SlotClock{GenesisTime: genesis}
 		if got := c.CurrentSlot(tt.millis); got != tt.slot {
-			t.Errorf("%s: slot %d, want %d", name, got, tt.slot)
+			t.Errorf("%s: CurrentSlot = %d, want %d", name, got, tt.slot)
 		}
 		if got := c.CurrentInterval(tt.millis); got != tt.interval {
-			t.Errorf("%s: interval %d, want %d", name, got, tt.interval)
+			t.Errorf("%s: CurrentInterval = %d, want %d", name, got, tt.interval)
 		}
 		if got := c.TotalIntervals(tt.millis); got != tt.total {
-			t.Errorf("%s: %d intervals, want %d", name, got, tt.total)
+			t.Errorf("%s: TotalIntervals = %d, want %d", name, got, tt.total)
 		}
 	}
 }
 
+// TestEach checks that Each calls f once for each interval, and skips intervals that pass
+// during a call.
 func TestEach(t *testing.T) {
 	const genesis = 1000
 	fake := clocktest.New(time.Unix(genesis-7, 0))
@@ -51,7 +53,7 @@ func TestEach(t *testing.T) {
 	go func() {
 		err <- c.Each(ctx, func(i lstar.Interval) {
 			seen = append(seen, i)
-			if i == 2 { // takes long: three intervals go by
+			if i == 2 { // a call that takes three intervals
 				fake.Advance(3 * lstar.MillisecondsPerInterval * time.Millisecond)
 			}
 			if i == 8 {
@@ -63,10 +65,10 @@ func TestEach(t *testing.T) {
 		select {
 		case got := <-err:
 			if !errors.Is(got, context.Canceled) {
-				t.Errorf("Each returned %v, want context.Canceled", got)
+				t.Errorf("Each = %v, want %v", got, context.Canceled)
 			}
 			if want := []lstar.Interval{0, 1, 2, 5, 6, 7, 8}; !slices.Equal(seen, want) {
-				t.Errorf("intervals %v, want %v: one call an interval, and none for those that were missed", seen, want)
+				t.Errorf("intervals = %v, want %v", seen, want)
 			}
 			return
 		case <-fake.Waiting():
@@ -82,6 +84,6 @@ func TestEachStartsWithTheCurrentInterval(t *testing.T) {
 	var first lstar.Interval
 	_ = c.Each(ctx, func(i lstar.Interval) { first = i; cancel() })
 	if first != 52 {
-		t.Errorf("first interval %d, want 52", first)
+		t.Errorf("first interval = %d, want 52", first)
 	}
 }

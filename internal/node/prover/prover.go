@@ -1,24 +1,27 @@
 // Package prover makes aggregation proofs outside of the chain's owner.
 //
-// With the built-in scheme a proof takes microseconds, with a prover for production
-// seconds. Either way a proof is a task with plain inputs: the owner of the store hands
-// out tasks, this package performs a bounded number of them at a time, and the results
-// return to the owner as commands. Nothing but the proof itself waits for a slow prover.
+// A proof takes microseconds with the built-in scheme, and seconds with a prover for
+// production. Each proof is a task with plain inputs. The owner of the store creates the
+// tasks, this package performs a bounded number of them at a time, and the caller passes
+// the results back to the owner as a command. So the owner never waits for a proof.
 package prover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// DefaultTimeout is how long the tasks of one call may take: an aggregate that is more
-// than a slot old is of little use.
-const DefaultTimeout = lstar.SecondsPerSlot * time.Second
+// timeout bounds the duration of a call of Prove. An aggregate that is more than a slot
+// old is of little use.
+const timeout = lstar.SecondsPerSlot * time.Second
 
 // Prover performs proof tasks. It is safe for concurrent use.
 type Prover struct {
@@ -28,56 +31,60 @@ type Prover struct {
 
 // New returns a prover that performs as many tasks at a time as there are processors.
 func New() *Prover {
-	return &Prover{timeout: DefaultTimeout, running: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	return &Prover{timeout: timeout, running: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
-// Prove performs tasks and returns the proofs in the order of the tasks. It leaves out
-// those that fail and those that are not done after the timeout or when ctx ends; the
-// error says why.
+// Prove performs tasks and returns the proofs in the order of the tasks. It starts the
+// tasks of the newest slots first, so that old ones that repeatedly time out do not delay
+// them. It leaves out the tasks that fail or do not finish within one slot or before ctx
+// ends; the error gives the reasons.
 func (p *Prover) Prove(ctx context.Context, tasks []*lstar.ProofTask) ([]*lstar.SignedAggregatedAttestation, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
+	newestFirst := make([]int, len(tasks))
+	for i := range newestFirst {
+		newestFirst[i] = i
+	}
+	slices.SortStableFunc(newestFirst, func(a, b int) int { return cmp.Compare(tasks[b].Slot(), tasks[a].Slot()) })
 	type result struct {
 		task  int
 		proof *lstar.SignedAggregatedAttestation
 		err   error
 	}
-	results := make(chan result, len(tasks)) // so that a late task ends
-	for i, task := range tasks {
-		go func() {
+	results := make(chan result, len(tasks)) // has room for tasks that finish late
+	ctx, finish := context.WithTimeout(ctx, p.timeout)
+	go func() {
+		defer finish()
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		for _, i := range newestFirst {
 			select {
 			case p.running <- struct{}{}:
 			case <-ctx.Done():
 				return
 			}
-			defer func() { <-p.running }()
-			if ctx.Err() != nil {
-				return
-			}
-			proof, err := task.Prove()
-			results <- result{i, proof, err}
-		}()
-	}
+			wg.Go(func() {
+				defer func() { <-p.running }()
+				if ctx.Err() == nil {
+					proof, err := tasks[i].Prove()
+					results <- result{i, proof, err}
+				}
+			})
+		}
+	}()
+	<-ctx.Done() // all tasks are finished, or their time is over
 	proofs := make([]*lstar.SignedAggregatedAttestation, len(tasks))
+	unfinished := len(tasks)
 	var errs []error
-	for done := range tasks {
-		select {
-		case r := <-results:
-			proofs[r.task] = r.proof
-			if r.err != nil {
-				errs = append(errs, r.err)
-			}
-			continue
-		case <-ctx.Done():
-		}
-		errs = append(errs, fmt.Errorf("%d of %d proofs are not done: %w", len(tasks)-done, len(tasks), ctx.Err()))
-		break
-	}
-	made := proofs[:0]
-	for _, proof := range proofs {
-		if proof != nil {
-			made = append(made, proof)
+	for len(results) > 0 {
+		r := <-results
+		unfinished--
+		proofs[r.task] = r.proof
+		if r.err != nil {
+			errs = append(errs, r.err)
 		}
 	}
-	return made, errors.Join(errs...)
+	if unfinished > 0 {
+		errs = append(errs, fmt.Errorf("%d of %d proofs are not finished: %w", unfinished, len(tasks), ctx.Err()))
+	}
+	proofs = slices.DeleteFunc(proofs, func(proof *lstar.SignedAggregatedAttestation) bool { return proof == nil })
+	return proofs, errors.Join(errs...)
 }

@@ -1,4 +1,4 @@
-// Package clocktest is a clock that stands still until a test moves it.
+// Package clocktest provides a clock that only a test advances.
 package clocktest
 
 import (
@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Fake is a clock.Time. The zero value is not usable.
+// Fake implements clock.Time. It is safe for concurrent use. Use New to create one.
 type Fake struct {
 	mu      sync.Mutex
 	now     time.Time
 	waiters map[*waiter]struct{}
-	waiting chan struct{} // has one element while somebody waits
+	waiting chan struct{} // has an element after a call of Until began to wait
 }
 
 type waiter struct {
@@ -20,19 +20,19 @@ type waiter struct {
 	wake  chan struct{}
 }
 
-// New returns a clock that shows now.
+// New returns a clock whose time is now.
 func New(now time.Time) *Fake {
 	return &Fake{now: now, waiters: make(map[*waiter]struct{}), waiting: make(chan struct{}, 1)}
 }
 
-// Now returns what the clock shows.
+// Now returns the time of the clock.
 func (f *Fake) Now() time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.now
 }
 
-// Until waits until the clock shows t.
+// Until waits until the time is at or after t, or until ctx ends.
 func (f *Fake) Until(ctx context.Context, t time.Time) error {
 	f.mu.Lock()
 	if !f.now.Before(t) {
@@ -48,16 +48,15 @@ func (f *Fake) Until(ctx context.Context, t time.Time) error {
 	f.mu.Unlock()
 	select {
 	case <-w.wake:
-		return ctx.Err()
 	case <-ctx.Done():
 		f.mu.Lock()
 		delete(f.waiters, w)
 		f.mu.Unlock()
-		return ctx.Err()
 	}
+	return ctx.Err()
 }
 
-// Advance moves the clock, and wakes those whose time has come.
+// Advance moves the clock by d, and ends the calls of Until whose time is reached.
 func (f *Fake) Advance(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -70,19 +69,19 @@ func (f *Fake) Advance(d time.Duration) {
 	}
 }
 
-// Waiting gets an element after somebody began to wait.
+// Waiting returns a channel that has an element after a call of Until began to wait.
 func (f *Fake) Waiting() <-chan struct{} { return f.waiting }
 
-// Left returns how long it is until the first of those who wait is woken.
+// Left returns the time until the first waiting call of Until ends, or 0 if there is no
+// such call.
 func (f *Fake) Left() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var left time.Duration
-	first := true
+	var first time.Time
 	for w := range f.waiters {
-		if d := w.until.Sub(f.now); first || d < left {
-			left, first = d, false
+		if first.IsZero() || w.until.Before(first) {
+			first = w.until
 		}
 	}
-	return left
+	return max(0, first.Sub(f.now))
 }
