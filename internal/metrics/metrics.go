@@ -437,11 +437,6 @@ func (m *Metrics) Handler() http.Handler {
 		CoalesceGather: true,
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
-			return
-		}
 		exposition.ServeHTTP(plainTextType{w}, r)
 	})
 }

@@ -380,7 +380,6 @@ func TestMetricsHandlerNegotiation(t *testing.T) {
 		{"HEAD", "HEAD", "", 200, text},
 		{"OpenMetrics", "GET", "application/openmetrics-text; version=1.0.0", 200,
 			"application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"},
-		{"POST", "POST", "", 405, "text/plain; charset=utf-8"},
 	}
 	handler := newTestMetrics().Handler()
 	for _, test := range tests {

@@ -33,7 +33,7 @@ func TestCheckpointAnchor(t *testing.T) {
 	if finalized.Slot == 0 || want == nil || len(want.Proof.Proof) == 0 {
 		t.Fatalf("the source has finalized slot %d with block %v, want one with a proof", finalized.Slot, want)
 	}
-	whole := api.Handler(backend{source.chain, source.sync}, http.NotFoundHandler())
+	whole := api.New(api.Config{Backend: backend{source.chain, source.sync}, Metrics: http.NotFoundHandler()}).API
 	without := func(block http.HandlerFunc) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/lean/v0/blocks/finalized" {

@@ -84,7 +84,7 @@ func probe(t *testing.T, n *Node, path string) (int, string) {
 	w := httptest.NewRecorder()
 	answered := make(chan struct{})
 	go func() {
-		api.NewHealthMux(n.health).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		api.New(api.Config{Metrics: n.metrics.Handler(), Health: n.health}).RPC.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		close(answered)
 	}()
 	select {

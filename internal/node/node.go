@@ -210,18 +210,22 @@ func registry(g *config.Genesis) *lstar.Validators {
 
 // listen opens the ports that are turned on.
 func (n *Node) listen() error {
-	routes := api.WithIdentity(api.Handler(backend{n.chain, n.sync}, n.metrics.Handler()), n.identity)
-	if n.cfg.LogLevels != nil {
-		routes = api.WithLogLevel(routes, n.cfg.LogLevels, logging.Component(n.cfg.Log, "api"))
+	cfg := api.Config{
+		Backend: backend{n.chain, n.sync}, Metrics: n.metrics.Handler(), Health: n.health, Identity: n.identity,
+		Log: logging.Component(n.cfg.Log, "api"),
 	}
+	if n.cfg.LogLevels != nil {
+		cfg.LogLevels = n.cfg.LogLevels
+	}
+	handlers := api.New(cfg)
 	for _, s := range []struct {
 		flag    string
 		port    int
 		handler http.Handler
 	}{
-		{"api", n.cfg.APIPort, routes},
-		{"metrics", n.cfg.MetricsPort, api.NewMux(n.metrics.Handler(), n.health)},
-		{"rpc", n.cfg.RPCPort, api.NewHealthMux(n.health)},
+		{"api", n.cfg.APIPort, handlers.API},
+		{"metrics", n.cfg.MetricsPort, handlers.Metrics},
+		{"rpc", n.cfg.RPCPort, handlers.RPC},
 	} {
 		if s.port == 0 {
 			continue

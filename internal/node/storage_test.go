@@ -52,7 +52,7 @@ func TestOpenChain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(api.Handler(source{other.Snapshot()}, http.NotFoundHandler()))
+	server := httptest.NewServer(api.New(api.Config{Backend: source{other.Snapshot()}, Metrics: http.NotFoundHandler()}).API)
 	defer server.Close()
 
 	for _, step := range []struct {

@@ -1,10 +1,10 @@
-// Package api serves the node's HTTP interface, with the routes, status codes,
-// content types and bodies of leanSpec's server.
+// Package api serves the node's HTTP ports: the API, with the routes, status codes,
+// content types and bodies of leanSpec's server, the metrics and the health checks.
 //
-// Handlers read immutable snapshots of the chain and never wait for it.
+// Handlers read immutable snapshots of the chain, so they never wait for it.
 //
-// The admin routes have no authentication, as in leanSpec: access to them is to
-// be restricted by the network around the node.
+// As in leanSpec, the admin routes have no authentication. Operators must restrict
+// access to the API port.
 //
 // leanSpec: node/api
 package api
@@ -19,71 +19,33 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
-// Backend is what the API shows and changes.
+// Backend is the chain that the API shows, and the node's role.
 type Backend interface {
-	// Snapshot returns the latest view of the chain, or nil before there is one.
+	// Snapshot returns the latest snapshot of the chain, or nil before the first one.
 	Snapshot() *lstar.Snapshot
-	// SignedBlock returns a block with its proof, or nil if it or its proof is not
-	// kept.
+	// SignedBlock returns a block with its proof, or nil if either is not stored.
 	SignedBlock(root lstar.Root) *lstar.SignedBlock
 	// IsAggregator reports whether the node aggregates votes.
 	IsAggregator() bool
-	// SetAggregator makes the node aggregate, or not, and returns what it did before.
+	// SetAggregator turns aggregation on or off, and returns whether it was on.
 	SetAggregator(enabled bool) (previous bool)
 }
 
-// Handler returns the API, with the metrics beside it on the same port.
-func Handler(b Backend, metrics http.Handler) http.Handler {
-	h := handlers{backend: b, state: new(encoding), block: new(encoding)}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /lean/v0/health", h.health)
-	mux.HandleFunc("GET /lean/v0/states/finalized", limited(h.withSnapshot(h.finalizedState)))
-	mux.HandleFunc("GET /lean/v0/blocks/finalized", limited(h.withSnapshot(h.finalizedBlock)))
-	mux.HandleFunc("GET /lean/v0/checkpoints/justified", h.withSnapshot(h.justifiedCheckpoint))
-	mux.HandleFunc("GET /lean/v0/fork_choice", limited(h.withSnapshot(h.forkChoice)))
-	mux.HandleFunc("GET /lean/v0/admin/aggregator", h.aggregatorStatus)
-	mux.HandleFunc("POST /lean/v0/admin/aggregator", h.aggregatorToggle)
-	mux.Handle("GET /metrics", metrics)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern == "" { // 404, or 405 with its Allow header
-			w = plainError{w}
-		}
-		mux.ServeHTTP(w, r)
-	})
-}
-
-// plainError puts the text of leanSpec's server in place of the one that the
-// router writes.
-type plainError struct{ http.ResponseWriter }
-
-func (w plainError) WriteHeader(status int) { fail(w.ResponseWriter, status, http.StatusText(status)) }
-
-func (w plainError) Write(b []byte) (int, error) { return len(b), nil }
-
-// Identity is the node in the network.
+// Identity describes the node to the network.
 type Identity struct {
 	PeerID    string   `json:"peer_id"`
 	ENR       string   `json:"enr"`
 	Addresses []string `json:"p2p_addresses"`
 }
 
-// WithIdentity adds a route that leanSpec's server does not have,
-// /lean/v0/node/identity, to the API.
-func WithIdentity(api http.Handler, identity func() Identity) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", api)
-	mux.HandleFunc("GET /lean/v0/node/identity", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, identity())
-	})
-	return mux
-}
-
 type handlers struct {
-	backend      Backend
-	state, block *encoding // of what is finalized
+	Config
+	state, block *encoding // the finalized ones
 }
 
-// Bodies of leanSpec's node/api/responses.py.
+// Response bodies.
+//
+// leanSpec: node/api/responses.py
 type (
 	healthBody struct {
 		Status  string `json:"status"`
@@ -123,10 +85,12 @@ func (h handlers) health(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, healthBody{Status: "healthy", Service: "lean-rpc-api"})
 }
 
-// withSnapshot answers 503 until there is a chain to show.
+func (h handlers) identity(w http.ResponseWriter, _ *http.Request) { writeJSON(w, h.Identity()) }
+
+// withSnapshot answers 503 until the backend has a snapshot.
 func (h handlers) withSnapshot(handle func(http.ResponseWriter, *lstar.Snapshot)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		if s := h.backend.Snapshot(); s != nil {
+		if s := h.Backend.Snapshot(); s != nil {
 			handle(w, s)
 		} else {
 			fail(w, http.StatusServiceUnavailable, "Store not initialized")
@@ -163,13 +127,13 @@ func (h handlers) finalizedState(w http.ResponseWriter, s *lstar.Snapshot) {
 	writeSSZ(w, h.state.of(s.LatestFinalized.Root, state.Encode))
 }
 
-// finalizedBlock serves the block as it is kept, with its proof, and where there is
-// no proof with an empty one, as leanSpec always does: a node that syncs from it
-// pairs it with the finalized state and trusts that.
+// finalizedBlock serves the block with its proof. If the node does not have the proof,
+// it is empty, as in leanSpec: a node that syncs from this one trusts the finalized
+// state and does not need it.
 func (h handlers) finalizedBlock(w http.ResponseWriter, s *lstar.Snapshot) {
 	root := s.LatestFinalized.Root
 	signed := h.block.of(root, func() []byte {
-		if b := h.backend.SignedBlock(root); b != nil {
+		if b := h.Backend.SignedBlock(root); b != nil {
 			return ssz.Marshal(b)
 		}
 		return nil
@@ -178,7 +142,7 @@ func (h handlers) finalizedBlock(w http.ResponseWriter, s *lstar.Snapshot) {
 		writeSSZ(w, signed)
 		return
 	}
-	// A node that started from a state alone does not have the body.
+	// A node that started from a checkpoint state does not have the body of its block.
 	block := s.Block(root)
 	if block == nil || block.Root() != root {
 		fail(w, http.StatusNotFound, "Finalized signed block not available")
@@ -188,24 +152,13 @@ func (h handlers) finalizedBlock(w http.ResponseWriter, s *lstar.Snapshot) {
 }
 
 func (h handlers) aggregatorStatus(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, aggregatorStatusBody{h.backend.IsAggregator()})
+	writeJSON(w, aggregatorStatusBody{h.Backend.IsAggregator()})
 }
 
 func (h handlers) aggregatorToggle(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<16))
-	if err != nil {
-		fail(w, http.StatusBadRequest, "Invalid JSON body")
-		return
-	}
-	var object map[string]json.RawMessage
-	if !json.Valid(body) {
-		fail(w, http.StatusBadRequest, "Invalid JSON body")
-		return
-	}
-	_ = json.Unmarshal(body, &object) // JSON that is no object has no field either
-	enabled, ok := object["enabled"]
-	if !ok {
-		fail(w, http.StatusBadRequest, "Missing 'enabled' field in body")
+	enabled, problem := readField(w, r, "enabled")
+	if problem != "" {
+		fail(w, http.StatusBadRequest, problem)
 		return
 	}
 	value := string(enabled)
@@ -214,12 +167,28 @@ func (h handlers) aggregatorToggle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	want := value == "true"
-	writeJSON(w, aggregatorToggleBody{IsAggregator: want, Previous: h.backend.SetAggregator(want)})
+	writeJSON(w, aggregatorToggleBody{IsAggregator: want, Previous: h.Backend.SetAggregator(want)})
+}
+
+// readField reads a field of the JSON object in the body of a request. The problem is
+// empty if there is one.
+func readField(w http.ResponseWriter, r *http.Request, field string) (value json.RawMessage, problem string) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	if err != nil || !json.Valid(body) {
+		return nil, "Invalid JSON body"
+	}
+	var object map[string]json.RawMessage
+	_ = json.Unmarshal(body, &object) // an array or a number has no fields
+	value, ok := object[field]
+	if !ok {
+		return nil, "Missing '" + field + "' field in body"
+	}
+	return value, ""
 }
 
 func writeJSON(w http.ResponseWriter, body any) {
 	b, err := json.Marshal(body)
-	if err != nil { // no body above can fail
+	if err != nil { // impossible for the bodies above
 		fail(w, http.StatusInternalServerError, "Encoding failed")
 		return
 	}
@@ -235,8 +204,7 @@ func writeSSZ(w http.ResponseWriter, b []byte) {
 	_, _ = w.Write(b)
 }
 
-// fail answers as aiohttp does for a raised HTTP error: the status and its
-// reason, as text.
+// fail sends an error in the format of aiohttp: the status and a reason, as text.
 func fail(w http.ResponseWriter, status int, reason string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)

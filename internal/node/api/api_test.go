@@ -57,7 +57,7 @@ func newBackend(t *testing.T) *backend {
 	return &backend{store: store}
 }
 
-// TestAnswers pins what the vectors of leanSpec leave open.
+// TestAnswers checks responses that leanSpec's vectors do not cover.
 func TestAnswers(t *testing.T) {
 	const (
 		jsonType = "application/json"
@@ -104,7 +104,7 @@ func TestAnswers(t *testing.T) {
 				b.store = nil
 			}
 			w := httptest.NewRecorder()
-			api.Handler(b, metrics).ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body)))
+			api.New(api.Config{Backend: b, Metrics: metrics}).API.ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body)))
 			if w.Code != tt.status {
 				t.Errorf("status %d, want %d", w.Code, tt.status)
 			}
@@ -121,10 +121,10 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestPair: what a peer gets that syncs from this node is a block and its state.
+// TestPair checks that a peer that syncs from this node gets a block and its state.
 func TestPair(t *testing.T) {
 	b := newBackend(t)
-	h := api.Handler(b, http.NotFoundHandler())
+	h := api.New(api.Config{Backend: b, Metrics: http.NotFoundHandler()}).API
 	get := func(path string) []byte {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
@@ -150,11 +150,11 @@ func TestPair(t *testing.T) {
 	}
 }
 
-// TestFinalizedProof holds that a block is served with its proof as soon as the
-// node has it.
+// TestFinalizedProof checks that a block is served with its proof as soon as the node
+// has it.
 func TestFinalizedProof(t *testing.T) {
 	b := newBackend(t)
-	h := api.Handler(b, http.NotFoundHandler())
+	h := api.New(api.Config{Backend: b, Metrics: http.NotFoundHandler()}).API
 	for _, want := range []string{"", "proof"} {
 		if want != "" {
 			b.signed = &lstar.SignedBlock{
@@ -170,8 +170,8 @@ func TestFinalizedProof(t *testing.T) {
 	}
 }
 
-// TestBlockWithoutBody holds that a node that started from a state alone does not
-// serve a block that is none.
+// TestBlockWithoutBody checks that a node that started from a state does not serve a
+// block without its body.
 func TestBlockWithoutBody(t *testing.T) {
 	b := largeBackend(t)
 	finalized := b.store.LatestFinalized().Root
@@ -180,13 +180,13 @@ func TestBlockWithoutBody(t *testing.T) {
 	attested.LatestBlockHeader.BodyRoot = lstar.Root{1} // of a body that is not empty
 	b.store = lstar.NewStoreFromState(lstar.Crypto{}, lstar.NetworkRules, &attested)
 	w := httptest.NewRecorder()
-	api.Handler(b, http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/lean/v0/blocks/finalized", nil))
+	api.New(api.Config{Backend: b, Metrics: http.NotFoundHandler()}).API.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/lean/v0/blocks/finalized", nil))
 	if want := "404: Finalized signed block not available"; w.Code != http.StatusNotFound || w.Body.String() != want {
 		t.Errorf("status %d, body %q, want %q", w.Code, w.Body, want)
 	}
 }
 
-// slowReader takes an answer, and does not come back for a while.
+// slowReader blocks in its first Write until goOn is closed.
 type slowReader struct {
 	*httptest.ResponseRecorder
 	writing, goOn chan struct{}
@@ -198,19 +198,20 @@ func (s slowReader) Write(b []byte) (int, error) {
 	return s.ResponseRecorder.Write(b)
 }
 
-// moving is a backend whose snapshots are not held by anybody else.
+// moving is a backend that returns a new snapshot for each call and keeps none.
 type moving struct {
 	*backend
 	shown weak.Pointer[lstar.Snapshot]
 }
 
 func (m *moving) Snapshot() *lstar.Snapshot {
-	s := m.store.Clone().Snapshot() // the store itself keeps its last one
+	s := m.store.Clone().Snapshot() // because a store keeps its latest snapshot
 	m.shown = weak.Make(s)
 	return s
 }
 
-// TestSlowReader: who takes its time to read an answer holds no old chain.
+// TestSlowReader checks that a client that reads slowly does not keep an old snapshot in
+// memory.
 func TestSlowReader(t *testing.T) {
 	for _, path := range []string{
 		"/lean/v0/states/finalized", "/lean/v0/blocks/finalized", "/lean/v0/fork_choice", "/lean/v0/checkpoints/justified",
@@ -220,12 +221,12 @@ func TestSlowReader(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			api.Handler(m, http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+			api.New(api.Config{Backend: m, Metrics: http.NotFoundHandler()}).API.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		}()
 		<-w.writing
 		runtime.GC()
 		if m.shown.Value() != nil {
-			t.Errorf("%s: the snapshot is held while the answer is read", path)
+			t.Errorf("%s: the snapshot is in memory while the response is read, want it collected", path)
 		}
 		close(w.goOn)
 		<-done

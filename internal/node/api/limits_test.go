@@ -19,8 +19,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// largeBackend is a node whose finalized state has more than 6 MB: it comes after
-// 200,000 slots.
+// largeBackend returns a backend with a finalized state of more than 6 MB, after 200,000
+// slots.
 func largeBackend(t *testing.T) *backend {
 	t.Helper()
 	genesis := lstar.GenesisState(7, lstar.NewValidators(make([]lstar.Validator, 3)))
@@ -48,8 +48,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestSlowClients holds the memory that 200 clients cost that ask for a large state
-// and do not read it.
+// TestSlowClients bounds the memory of 200 clients that request a large state and do not
+// read it.
 func TestSlowClients(t *testing.T) {
 	const clients = 200
 	b := largeBackend(t)
@@ -59,7 +59,7 @@ func TestSlowClients(t *testing.T) {
 	}
 	var arrived sync.WaitGroup
 	arrived.Add(clients)
-	routes := api.Handler(b, http.NotFoundHandler())
+	routes := api.New(api.Config{Backend: b, Metrics: http.NotFoundHandler()}).API
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -102,11 +102,11 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
-// TestTooManyLargeResponses holds that requests beyond the limit wait, and are
-// refused in the end, and that other routes go on.
+// TestTooManyLargeResponses checks that requests beyond the limit wait and are then
+// refused, and that other routes are not affected.
 func TestTooManyLargeResponses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := api.Handler(newBackend(t), http.NotFoundHandler())
+		h := api.New(api.Config{Backend: newBackend(t), Metrics: http.NotFoundHandler()}).API
 		get := func(w http.ResponseWriter, path string) {
 			h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 		}

@@ -41,7 +41,7 @@ func TestLogLevel(t *testing.T) {
 			if _, _, err := control.SetLogLevel("info,p2p=warn"); err != nil {
 				t.Fatal(err)
 			}
-			h := api.WithLogLevel(api.Handler(newBackend(t), http.NotFoundHandler()), control, logging.Component(log, "api"))
+			h := api.New(api.Config{Backend: newBackend(t), Metrics: http.NotFoundHandler(), LogLevels: control, Log: logging.Component(log, "api")}).API
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest(tt.method, path, strings.NewReader(tt.body)))
 			if w.Code != tt.status || !strings.HasPrefix(w.Body.String(), tt.want) {
@@ -59,10 +59,10 @@ func TestLogLevel(t *testing.T) {
 			}
 		})
 	}
-	// The routes beside it answer as before.
+	// The other routes do not depend on it.
 	_, control := logging.New(logging.Options{})
 	log, _ := logging.New(logging.Options{})
-	h := api.WithLogLevel(api.Handler(newBackend(t), http.NotFoundHandler()), control, log)
+	h := api.New(api.Config{Backend: newBackend(t), Metrics: http.NotFoundHandler(), LogLevels: control, Log: log}).API
 	for path, want := range map[string]int{"/lean/v0/health": 200, "/lean/v0/admin/nothing": 404, "/": 404} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))

@@ -3,16 +3,10 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
-
-	"github.com/leanEthereum/leanspec-node/internal/node/health"
 )
 
 // shutdownGrace is how long open requests may run after the context is done. The node
@@ -58,43 +52,4 @@ func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-}
-
-// NewMux routes /metrics and the routes of NewHealthMux, and lists all of them on /.
-func NewMux(metrics http.Handler, m *health.Monitor) *http.ServeMux {
-	routes := healthRoutes(m)
-	routes["/metrics"] = metrics
-	return newMux(routes)
-}
-
-// NewHealthMux routes /health, /livez and /readyz, and lists them on /.
-func NewHealthMux(m *health.Monitor) *http.ServeMux { return newMux(healthRoutes(m)) }
-
-func healthRoutes(m *health.Monitor) map[string]http.Handler {
-	return map[string]http.Handler{"/health": m, "/livez": m.Livez(), "/readyz": m.Readyz()}
-}
-
-func newMux(routes map[string]http.Handler) *http.ServeMux {
-	mux := http.NewServeMux()
-	for path, handler := range routes {
-		mux.Handle(path, readOnly(handler))
-	}
-	list := strings.Join(slices.Sorted(maps.Keys(routes)), "\n") + "\n"
-	mux.Handle("/{$}", readOnly(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, list)
-	})))
-	return mux
-}
-
-// readOnly passes on GET and HEAD, and answers any other method with 405.
-func readOnly(handler http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			handler.ServeHTTP(w, r)
-			return
-		}
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
-	})
 }

@@ -19,27 +19,46 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestMux(t *testing.T) {
-	mux := NewMux(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "# HELP ") }), new(health.Monitor))
+// TestRoutes checks which routes each port has.
+func TestRoutes(t *testing.T) {
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "# HELP ") })
+	ports := New(Config{
+		Metrics: metrics, Health: new(health.Monitor), Identity: func() Identity { return Identity{PeerID: "id"} },
+	})
 	for _, test := range []struct {
+		port         http.Handler
 		method, path string
 		status       int
 		body         string
 	}{
-		{"GET", "/", 200, "/health\n/livez\n/metrics\n/readyz\n"},
-		{"GET", "/livez", 200, "ok"},
-		{"GET", "/readyz", 503, "[-]synced failed: not_ready"},
-		{"GET", "/metrics", 200, "# HELP "},
-		{"GET", "/health", 503, `{"status":"syncing"`},
-		{"GET", "/nothing", 404, ""},
-		{"POST", "/", 405, ""},
-		{"POST", "/metrics", 405, ""},
-		{"PUT", "/health", 405, ""},
+		{ports.API, "GET", "/lean/v0/node/identity", 200, `{"peer_id":"id",`},
+		{ports.API, "GET", "/metrics", 200, "# HELP "},
+		{ports.API, "GET", "/", 404, "404: Not Found"},
+		{ports.API, "GET", "/livez", 404, "404: Not Found"},
+		{ports.API, "GET", "/lean/v0/admin/log_level", 404, "404: Not Found"},
+		{ports.Metrics, "GET", "/", 200, "/health\n/livez\n/metrics\n/readyz\n"},
+		{ports.Metrics, "GET", "/livez", 200, "ok"},
+		{ports.Metrics, "GET", "/readyz", 503, "[-]synced failed: not_ready"},
+		{ports.Metrics, "GET", "/metrics", 200, "# HELP "},
+		{ports.Metrics, "GET", "/health", 503, `{"status":"syncing"`},
+		{ports.Metrics, "HEAD", "/health", 503, ""},
+		{ports.Metrics, "GET", "/nothing", 404, "404: Not Found"},
+		{ports.Metrics, "GET", "/lean/v0/health", 404, "404: Not Found"},
+		{ports.Metrics, "POST", "/", 405, "405: Method Not Allowed"},
+		{ports.Metrics, "POST", "/metrics", 405, "405: Method Not Allowed"},
+		{ports.Metrics, "PUT", "/health", 405, "405: Method Not Allowed"},
+		{ports.RPC, "GET", "/", 200, "/health\n/livez\n/readyz\n"},
+		{ports.RPC, "GET", "/health", 503, `{"status":"syncing"`},
+		{ports.RPC, "GET", "/metrics", 404, "404: Not Found"},
+		{ports.RPC, "POST", "/livez", 405, "405: Method Not Allowed"},
 	} {
 		w := httptest.NewRecorder()
-		mux.ServeHTTP(w, httptest.NewRequest(test.method, test.path, nil))
+		test.port.ServeHTTP(w, httptest.NewRequest(test.method, test.path, nil))
 		if w.Code != test.status || !strings.Contains(w.Body.String(), test.body) {
 			t.Errorf("%s %s: %d %.40q, want %d %q", test.method, test.path, w.Code, w.Body, test.status, test.body)
+		}
+		if got := w.Header().Get("Allow"); test.status == 405 && got != "GET, HEAD" {
+			t.Errorf("%s %s: Allow is %q, want GET, HEAD", test.method, test.path, got)
 		}
 	}
 }
@@ -53,7 +72,7 @@ func listen(t *testing.T) net.Listener {
 	return ln
 }
 
-// TestServeFinishesOpenRequests cancels while a request is in its handler and holds that it is still answered.
+// TestServeFinishesOpenRequests checks that a request that is open at the shutdown is answered.
 func TestServeFinishesOpenRequests(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ln := listen(t)
@@ -99,7 +118,7 @@ func TestServeOfADoneContext(t *testing.T) {
 	}
 }
 
-// TestServeLimits holds that no request can be of any size, or take any time.
+// TestServeLimits checks the limits of the size and the duration of requests.
 func TestServeLimits(t *testing.T) {
 	s := newServer(nil, slog.Default())
 	for name, limit := range map[string]time.Duration{

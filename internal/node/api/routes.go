@@ -1,0 +1,95 @@
+package api
+
+import (
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/leanEthereum/leanspec-node/internal/node/health"
+)
+
+// Config is the part of the node that its HTTP ports show and change.
+type Config struct {
+	Backend  Backend
+	Metrics  http.Handler
+	Health   *health.Monitor
+	Identity func() Identity
+	// LogLevels may be nil. The API then has no route to change them.
+	LogLevels LogLevels
+	// Log receives a line for each change of the log levels.
+	Log *slog.Logger
+}
+
+// Handlers are the handlers of the node's HTTP ports.
+type Handlers struct{ API, Metrics, RPC http.Handler }
+
+type routes map[string]http.Handler // by method and path
+
+// New returns the handlers of all ports. Requests without a route are answered as by
+// leanSpec's server.
+func New(c Config) Handlers {
+	h := handlers{Config: c, state: new(encoding), block: new(encoding)}
+	api := routes{
+		"GET /lean/v0/health":                http.HandlerFunc(h.health),
+		"GET /lean/v0/states/finalized":      limited(h.withSnapshot(h.finalizedState)),
+		"GET /lean/v0/blocks/finalized":      limited(h.withSnapshot(h.finalizedBlock)),
+		"GET /lean/v0/checkpoints/justified": h.withSnapshot(h.justifiedCheckpoint),
+		"GET /lean/v0/fork_choice":           limited(h.withSnapshot(h.forkChoice)),
+		"GET /lean/v0/admin/aggregator":      http.HandlerFunc(h.aggregatorStatus),
+		"POST /lean/v0/admin/aggregator":     http.HandlerFunc(h.aggregatorToggle),
+		// Additions to leanSpec's routes.
+		"GET /lean/v0/node/identity": http.HandlerFunc(h.identity),
+	}
+	if c.LogLevels != nil {
+		api["GET /lean/v0/admin/log_level"] = http.HandlerFunc(h.logLevel)
+		api["POST /lean/v0/admin/log_level"] = http.HandlerFunc(h.changeLogLevel)
+	}
+	metrics := routes{"GET /metrics": c.Metrics}
+	probes := routes{"GET /health": c.Health, "GET /livez": c.Health.Livez(), "GET /readyz": c.Health.Readyz()}
+	return Handlers{
+		API:     newMux(api, metrics),
+		Metrics: newMux(probes, metrics, index(probes, metrics)),
+		RPC:     newMux(probes, index(probes)),
+	}
+}
+
+// index returns a route for / that lists the paths of all routes.
+func index(all ...routes) routes {
+	paths := make(map[string]bool)
+	for _, r := range all {
+		for pattern := range r {
+			paths[strings.TrimPrefix(pattern, "GET ")] = true
+		}
+	}
+	list := strings.Join(slices.Sorted(maps.Keys(paths)), "\n") + "\n"
+	return routes{"GET /{$}": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, list)
+	})}
+}
+
+func newMux(all ...routes) http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range all {
+		for pattern, handler := range r {
+			mux.Handle(pattern, handler)
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" { // 404, or 405 with its Allow header
+			w = plainError{w}
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// plainError replaces the text of an error of the router with the text that leanSpec's
+// server writes.
+type plainError struct{ http.ResponseWriter }
+
+func (w plainError) WriteHeader(status int) { fail(w.ResponseWriter, status, http.StatusText(status)) }
+
+func (w plainError) Write(b []byte) (int, error) { return len(b), nil }
