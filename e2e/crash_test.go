@@ -26,20 +26,18 @@ import (
 )
 
 const (
-	// defaultCrashes is how often TestCrash kills the node, unless LEANSPEC_CRASHES
-	// says otherwise.
+	// defaultCrashes is the number of kills in TestCrash unless LEANSPEC_CRASHES is set.
 	defaultCrashes = 20
-	// lastCrashSlot is when a network is too old to go on with: the keys of the test
-	// scheme end with slot 249, and finality has to come after the last kill.
+	// lastCrashSlot is the last slot at which a network's node is killed. The keys end with slot 249, and finality must
+	// follow the last kill.
 	lastCrashSlot = 215
-	// standstill is how long the node's head may stay where it is while it is killed
-	// again and again: eight slots.
+	// standstill limits how long the head of the node may stay the same while the node is killed repeatedly.
 	standstill = 8 * lstar.SecondsPerSlot * time.Second
-	// startPatience is how long a node may take from its start to its first answer.
+	// startPatience limits the time from the start of a node to its first answer.
 	startPatience = 30 * time.Second
 )
 
-// moment is when a node is killed.
+// moment is the kind of moment at which a node is killed.
 type moment int
 
 const (
@@ -51,30 +49,29 @@ const (
 	moments
 )
 
-// crashes is what was seen in all networks of TestCrash.
+// crashes counts what happened in all networks of TestCrash.
 type crashes struct {
 	kills, networks         int
 	moments                 [moments]int
 	restarts                []time.Duration // from the start of the process to its first answer
 	answers                 int
-	acknowledged            int // blocks that the node had shown, or sent
+	acknowledged            int // blocks that the API of the node showed or that the node sent
 	blocks, votes           int
 	aggregates              int
 	signatures, different   int // of the node's validators
-	twins, late             int64
+	equivocations, late     int64
 	reorgs, companionReorgs int
 	refused                 int // signatures that the guard refused
-	lostBoth, lostOne       int // starts without the signing records, or without one copy of them
-	closed                  int // duties that were skipped because the record was lost
+	lostBoth, lostOne       int // starts without both copies of the signing records, or without one
+	closed                  int // duties skipped because the record was lost
 	unseenHeads, otherForks int
 	longestStandstill       time.Duration
 	finality                uint64
 }
 
-// TestCrash kills a node at random moments, again and again, while a rival makes
-// the chain reorganise, and starts it again at once. The node must lose nothing
-// that it has shown or sent, go on with the chain, and never sign twice for a slot,
-// even if the records of what it has signed are lost before it starts again.
+// TestCrash repeatedly kills a node at random moments, while an equivocator causes reorgs, and restarts it at once. The
+// node must keep every block that it has shown or sent, follow the chain, and never sign twice for a slot, even if its
+// signing records are removed before it restarts.
 func TestCrash(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a network for minutes")
@@ -83,7 +80,7 @@ func TestCrash(t *testing.T) {
 	if s := os.Getenv("LEANSPEC_CRASHES"); s != "" {
 		var err error
 		if left, err = strconv.Atoi(s); err != nil || left < 1 {
-			t.Fatalf("LEANSPEC_CRASHES: %q: want a number", s)
+			t.Fatalf("LEANSPEC_CRASHES: %q: want a whole number, 1 or more", s)
 		}
 	}
 	t.Parallel()
@@ -91,16 +88,16 @@ func TestCrash(t *testing.T) {
 	began := time.Now()
 	for left > 0 && !t.Failed() {
 		before := all.kills
-		crashNetwork(t, &all, left)
+		crashInNetwork(t, &all, left)
 		left -= all.kills - before
 	}
 	t.Logf("after %s:\n%s", time.Since(began).Round(time.Second), &all)
 	if all.lostBoth == 0 || all.closed == 0 {
-		t.Errorf("%d starts without the signing records, %d duties skipped for it: want some of both", all.lostBoth, all.closed)
+		t.Errorf("starts without signing records = %d, duties skipped because of that = %d, want more than 0 of both", all.lostBoth, all.closed)
 	}
 }
 
-// String is a table.
+// String formats the counts as a table.
 func (c *crashes) String() string {
 	slices.Sort(c.restarts)
 	quantile := func(q float64) time.Duration {
@@ -113,26 +110,26 @@ func (c *crashes) String() string {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]any{
 		{"kills", fmt.Sprintf("%d in %d networks", c.kills, c.networks)},
-		{"of them while it started", c.moments[duringStart]},
-		{"of them at some time", c.moments[atSomeTime]},
-		{"of them when it was to sign or to save", c.moments[onDuty]},
-		{"of them when it had shown a new head", c.moments[afterHead]},
-		{"of them when it had sent a block or a vote", c.moments[afterMessage]},
+		{"kills during a start", c.moments[duringStart]},
+		{"kills at a random time", c.moments[atSomeTime]},
+		{"kills when a duty is due or data is saved", c.moments[onDuty]},
+		{"kills after a new head was shown", c.moments[afterHead]},
+		{"kills after a block or a vote was sent", c.moments[afterMessage]},
 		{"restart to first answer", fmt.Sprintf("median %s, p95 %s, max %s of %d", quantile(0.5), quantile(0.95), quantile(1), len(c.restarts))},
 		{"answers of the API", c.answers},
-		{"blocks shown or sent, all found again", c.acknowledged},
-		{"restarts with a head that nobody had seen", c.unseenHeads},
+		{"blocks shown or sent, all present after restarts", c.acknowledged},
+		{"restarts with a head that had not been shown", c.unseenHeads},
 		{"restarts on another fork", c.otherForks},
-		{"longest time with one head", c.longestStandstill.Round(100 * time.Millisecond)},
+		{"longest time without a new head", c.longestStandstill.Round(100 * time.Millisecond)},
 		{"finalized slots, all networks", c.finality},
 		{"on the wire", fmt.Sprintf("%d blocks, %d votes, %d aggregates", c.blocks, c.votes, c.aggregates)},
-		{"pairs of blocks for a slot, and late blocks", fmt.Sprintf("%d, %d", c.twins, c.late)},
+		{"pairs of blocks for a slot, late blocks", fmt.Sprintf("%d, %d", c.equivocations, c.late)},
 		{"reorgs", fmt.Sprintf("%d of the node, %d of its companion", c.reorgs, c.companionReorgs)},
-		{"signatures checked", fmt.Sprintf("%d, %d of them different", c.signatures, c.different)},
+		{"signatures checked", fmt.Sprintf("%d, of which %d different", c.signatures, c.different)},
 		{"signatures refused by the guard", c.refused},
-		{"starts without the signing records", c.lostBoth},
-		{"starts without one copy of them", c.lostOne},
-		{"duties skipped because they were lost", c.closed},
+		{"starts without signing records", c.lostBoth},
+		{"starts without one copy of the signing records", c.lostOne},
+		{"duties skipped because records were lost", c.closed},
 	} {
 		fmt.Fprintf(w, "  %s\t%v\n", row[0], row[1])
 	}
@@ -140,8 +137,8 @@ func (c *crashes) String() string {
 	return b.String()
 }
 
-// choice is an answer of the API.
-type choice struct {
+// forkChoice is the answer of /lean/v0/fork_choice.
+type forkChoice struct {
 	Nodes []struct {
 		Root   string `json:"root"`
 		Slot   uint64 `json:"slot"`
@@ -152,7 +149,7 @@ type choice struct {
 	Finalized devnet.Checkpoint `json:"finalized"`
 }
 
-// crasher is a node that is killed, and all that it has acknowledged.
+// crasher kills a node and keeps all that the node has acknowledged.
 type crasher struct {
 	t      *testing.T
 	net    *devnet.Network
@@ -161,29 +158,30 @@ type crasher struct {
 	id     peer.ID
 	client *http.Client
 	log    *follower
-	run    int // lines of the log that are of earlier processes
-	// records are the ends of the names of the key's records, and signs the first
-	// slot that the node may sign since they were lost.
-	records []string
-	signs   uint64
-	all     *crashes
-	news    chan struct{} // has a value after a new head was shown
+	// seenLines is the number of lines of the log that readLog has processed.
+	seenLines int
+	// records are the parts of the names of the signing records that identify the keys. firstSigned is the first slot that
+	// the node may sign since the records were removed.
+	records     []string
+	firstSigned uint64
+	all         *crashes
+	headChanged chan struct{} // receives a value when a new head is shown
 
 	mu        sync.Mutex
-	blocks    map[string]uint64 // shown: slots by root
-	parents   map[string]string // of all blocks that were shown
-	heads     map[string]bool   // roots that were shown, or logged, as heads and checkpoints
+	blocks    map[string]uint64 // slots of the blocks that were shown, by root
+	parents   map[string]string // roots of their parents
+	heads     map[string]bool   // roots that were shown or logged as head or checkpoint
 	justified map[string]bool
 	finalized map[string]bool
-	last      choice // the last answer
+	last      forkChoice // the latest answer
 	hasLast   bool
 	headSlot  uint64
-	headSince time.Time // when the head's slot was last seen to grow
+	headSince time.Time // when headSlot last changed
 	longest   time.Duration
 }
 
-// crashNetwork kills a node of a new network as often as it lives for.
-func crashNetwork(t *testing.T, all *crashes, kills int) {
+// crashInNetwork makes a network and kills one of its nodes up to kills times, until lastCrashSlot.
+func crashInNetwork(t *testing.T, all *crashes, kills int) {
 	t.Helper()
 	all.networks++
 	n := launch(t, devnet.Options{
@@ -198,14 +196,14 @@ func crashNetwork(t *testing.T, all *crashes, kills int) {
 	c := &crasher{
 		t: t, net: n, node: node, tap: newWiretap(t, n, node), id: id, all: all,
 		client: &http.Client{Transport: &http.Transport{}, Timeout: patience},
-		log:    &follower{path: node.LogPath()}, news: make(chan struct{}, 1),
+		log:    &follower{path: node.LogPath()}, headChanged: make(chan struct{}, 1),
 		blocks: make(map[string]uint64), parents: make(map[string]string),
 		heads: make(map[string]bool), justified: make(map[string]bool), finalized: make(map[string]bool),
 	}
 	defer c.client.CloseIdleConnections()
-	rival, stopRival := startRival(t, n, n.Nodes[2])
+	byzantine, stopEquivocator := startEquivocator(t, n, n.Nodes[2])
 
-	// Deaths that nobody asked for, and what the nodes disagree about for good.
+	// A node that exits without being killed fails the test.
 	ctx, cancel := context.WithCancelCause(t.Context())
 	followed := make(chan struct{})
 	go func() {
@@ -221,16 +219,16 @@ func crashNetwork(t *testing.T, all *crashes, kills int) {
 		<-followed
 	})
 
-	// What the node sent and others forwarded is heard as well.
+	// The wiretap also receives messages of the node that the companion forwards.
 	info, err := peer.AddrInfoFromString(companion.Multiaddr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !eventually(func() bool { return c.tap.Connect(ctx, *info) == nil }) {
-		t.Fatalf("%s cannot be reached", companion.Name)
+		t.Fatalf("the wiretap cannot connect to %s", companion.Name)
 	}
 	c.start(ctx)
-	c.until(ctx, "the second block", 60*time.Second, func(a *choice) bool { return slotOf(a, a.Head) >= 2 })
+	c.awaitAnswer(ctx, "the second block", 60*time.Second, func(a *forkChoice) bool { return slotOf(a, a.Head) >= 2 })
 	c.mu.Lock()
 	c.headSince = time.Now()
 	c.mu.Unlock()
@@ -243,46 +241,46 @@ func crashNetwork(t *testing.T, all *crashes, kills int) {
 		return
 	}
 
-	// The chain goes on, and what is decided after the last start becomes final.
-	rival.behaves.Store(true)
+	// The chain must finalize a slot after the last restart.
+	byzantine.honest.Store(true)
 	slot := uint64(n.Clock.Slot())
 	cancel(nil)
 	<-followed
 	stop := c.poll(t.Context())
 	defer stop()
-	status := finalizes(t, n, slot, 90*time.Second)
+	status := awaitFinalized(t, n, slot, 90*time.Second)
 	stop()
 	if len(status.Disagreements) > 0 {
-		t.Error(status.Disagreements)
+		t.Errorf("disagreements = %v, want none", status.Disagreements)
 	}
 	c.finish(companion)
-	stopRival()
+	stopEquivocator()
 	if err := n.Stop(); err != nil {
 		t.Error(err)
 	}
-	all.twins += rival.proposals[twins].Load() + rival.proposals[lateTwin].Load()
-	all.late += rival.proposals[lateBlock].Load()
+	all.equivocations += byzantine.proposals[twoBlocks].Load() + byzantine.proposals[twoBlocksLate].Load()
+	all.late += byzantine.proposals[lateBlock].Load()
 }
 
-// start starts the node, and waits for its first answer.
-func (c *crasher) start(ctx context.Context) (first *choice, took time.Duration) {
+// start starts the node, and returns its first answer and the time until then.
+func (c *crasher) start(ctx context.Context) (first *forkChoice, took time.Duration) {
 	c.t.Helper()
 	began := time.Now()
 	if err := c.node.Start("--bootnode", c.tap.address()); err != nil {
 		c.t.Fatal(err)
 	}
-	return c.until(ctx, "the first answer", startPatience, func(*choice) bool { return true }), time.Since(began)
+	return c.awaitAnswer(ctx, "the first answer", startPatience, func(*forkChoice) bool { return true }), time.Since(began)
 }
 
-// until asks until an answer is as wanted.
-func (c *crasher) until(ctx context.Context, what string, timeout time.Duration, ok func(*choice) bool) *choice {
+// awaitAnswer polls the API until ok accepts an answer.
+func (c *crasher) awaitAnswer(ctx context.Context, what string, timeout time.Duration, ok func(*forkChoice) bool) *forkChoice {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if a, err := c.ask(ctx); err == nil && ok(a) {
+		if a, err := c.getForkChoice(ctx); err == nil && ok(a) {
 			return a
 		}
 		select {
@@ -293,8 +291,8 @@ func (c *crasher) until(ctx context.Context, what string, timeout time.Duration,
 	}
 }
 
-// ask asks the API.
-func (c *crasher) ask(ctx context.Context) (*choice, error) {
+// getForkChoice requests /lean/v0/fork_choice.
+func (c *crasher) getForkChoice(ctx context.Context) (*forkChoice, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.node.APIURL()+"/lean/v0/fork_choice", nil)
 	if err != nil {
 		return nil, err
@@ -304,14 +302,15 @@ func (c *crasher) ask(ctx context.Context) (*choice, error) {
 		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	a := new(choice)
+	a := new(forkChoice)
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status %d", response.StatusCode)
 	}
 	return a, json.NewDecoder(response.Body).Decode(a)
 }
 
-func slotOf(a *choice, root string) uint64 {
+// slotOf returns the slot of a block of an answer, or 0 if the block is not in it.
+func slotOf(a *forkChoice, root string) uint64 {
 	for _, b := range a.Nodes {
 		if b.Root == root {
 			return b.Slot
@@ -320,8 +319,8 @@ func slotOf(a *choice, root string) uint64 {
 	return 0
 }
 
-// acknowledge keeps what an answer shows.
-func (c *crasher) acknowledge(a *choice) {
+// record adds an answer to what the node has acknowledged.
+func (c *crasher) record(a *forkChoice) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, b := range a.Nodes {
@@ -329,7 +328,7 @@ func (c *crasher) acknowledge(a *choice) {
 	}
 	c.heads[a.Head], c.justified[a.Justified.Root], c.finalized[a.Finalized.Root] = true, true, true
 	if a.Head != c.last.Head {
-		signal(c.news)
+		signal(c.headChanged)
 	}
 	c.last, c.hasLast = *a, true
 	c.all.answers++
@@ -339,7 +338,7 @@ func (c *crasher) acknowledge(a *choice) {
 	}
 }
 
-// poll asks the API until ctx is done, and returns once it does so no more.
+// poll records the answers of the API until stop is called or ctx is cancelled. stop may be called repeatedly.
 func (c *crasher) poll(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -348,9 +347,9 @@ func (c *crasher) poll(ctx context.Context) (stop func()) {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		for ctx.Err() == nil {
-			// An answer that comes is an acknowledgment, also after the kill.
-			if a, err := c.ask(context.WithoutCancel(ctx)); err == nil {
-				c.acknowledge(a)
+			// An answer that arrives after the kill also counts as an acknowledgment.
+			if a, err := c.getForkChoice(context.WithoutCancel(ctx)); err == nil {
+				c.record(a)
 			}
 			select {
 			case <-tick.C:
@@ -358,24 +357,24 @@ func (c *crasher) poll(ctx context.Context) (stop func()) {
 			}
 		}
 	}()
-	return func() { // any number of times
+	return func() {
 		cancel()
 		<-done
 	}
 }
 
-// crash lets the node run for a while, kills it, starts it again, and compares.
+// crash lets the node run for a while, kills it, restarts it, and compares its state with what it had acknowledged.
 func (c *crasher) crash(ctx context.Context) {
 	t := c.t
 	stop := c.poll(ctx)
-	when := c.wait(ctx)
+	when := c.waitForMoment(ctx)
 	c.node.Kill()
 	stop()
 	_ = c.tap.Network().ClosePeer(c.id)
 	c.all.kills++
 	before := c.readLog()
 
-	// What must be there after the restart is what was acknowledged until now.
+	// Everything acknowledged until now must be present after the restart.
 	c.mu.Lock()
 	acknowledged := maps.Clone(c.blocks)
 	last, hasLast := c.last, c.hasLast
@@ -386,9 +385,9 @@ func (c *crasher) crash(ctx context.Context) {
 		c.tap.mu.Unlock()
 	}
 
-	// Some do not get as far as to an answer.
+	// Kill some processes before their first answer.
 	for rand.IntN(5) == 0 && ctx.Err() == nil {
-		c.lose()
+		c.removeRecords()
 		if err := c.node.Start("--bootnode", c.tap.address()); err != nil {
 			t.Fatal(err)
 		}
@@ -406,19 +405,19 @@ func (c *crasher) crash(ctx context.Context) {
 			before = later
 		}
 	}
-	lost := c.lose()
-	c.signs = max(c.signs, lost.signs)
+	lost := c.removeRecords()
+	c.firstSigned = max(c.firstSigned, lost.firstSigned)
 	first, took := c.start(ctx)
 	c.all.restarts = append(c.all.restarts, took)
 	restored := c.readLog()
 	if restored.missing != lost.missing {
-		t.Errorf("the log says that the signing records of %d keys are missing, want %d", restored.missing, lost.missing)
+		t.Errorf("keys whose signing records are missing, by the log = %d, want %d", restored.missing, lost.missing)
 	}
 	if !restored.restored {
-		t.Fatal("the node answers, and its log does not say that the database is open")
+		t.Fatal("no line \"storage ready\" in the log of a node that answers")
 	}
 	c.compare(before, restored, &last, hasLast, first, acknowledged)
-	c.acknowledge(first)
+	c.record(first)
 
 	waitCtx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -429,25 +428,25 @@ func (c *crasher) crash(ctx context.Context) {
 	still := time.Since(c.headSince)
 	c.mu.Unlock()
 	if still > standstill {
-		t.Errorf("the head of the node is at slot %d for %s: the chain does not go on", c.headSlot, still.Round(time.Second))
+		t.Errorf("head at slot %d for %s, want a new one within %s", c.headSlot, still.Round(time.Second), standstill)
 	}
 	if problems, _, _ := c.tap.signatures.found(); len(problems) > 0 {
-		t.Errorf("signatures:\n%s", strings.Join(problems, "\n"))
+		t.Errorf("invalid signatures, want none:\n%s", strings.Join(problems, "\n"))
 	}
-	t.Logf("kill %3d at slot %d %s: head %d, justified %d, finalized %d, %d blocks; back after %s with head %d, justified %d, finalized %d",
+	t.Logf("kill %3d at slot %d %s: head %d, justified %d, finalized %d, %d blocks; first answer after %s: head %d, justified %d, finalized %d",
 		c.all.kills, c.net.Clock.Slot(), when, slotOf(&last, last.Head), last.Justified.Slot, last.Finalized.Slot, len(acknowledged),
 		took.Round(time.Millisecond), restored.head.Slot, restored.justified.Slot, restored.finalized.Slot)
 }
 
-// losses says what is missing before a start.
+// losses describes the signing records that removeRecords has removed.
 type losses struct {
-	missing int    // keys without any record
-	signs   uint64 // the first slot that the node may sign if that is all of them, or 0
+	missing     int    // keys without any record
+	firstSigned uint64 // the first slot that the node may sign if no key has a record, otherwise 0
 }
 
-// lose removes the signing records at random: those in the data folder, those
-// beside the keys, or both, which it does at the first kill.
-func (c *crasher) lose() (lost losses) {
+// removeRecords removes signing records at random: none, those in the data folder, those beside the keys, or both. The
+// first call removes both.
+func (c *crasher) removeRecords() (lost losses) {
 	t := c.t
 	t.Helper()
 	folders := [...]string{filepath.Join(c.node.Dir, "data", "guard"), filepath.Join(c.net.Dir, "hash-sig-keys")}
@@ -459,12 +458,12 @@ func (c *crasher) lose() (lost losses) {
 		return files
 	}
 	first := c.records == nil
-	if first { // the node has had all of its records until now
+	if first { // all records still exist
 		for _, file := range list(folders[0], "*.guard") {
 			c.records = append(c.records, filepath.Base(file)[:8]) // of the public key
 		}
 		if want := 2 * len(c.node.Validators); len(c.records) != want {
-			t.Fatalf("%d records in %s, want %d", len(c.records), folders[0], want)
+			t.Fatalf("%d signing records in %s, want %d", len(c.records), folders[0], want)
 		}
 	}
 	var remove []string
@@ -480,7 +479,7 @@ func (c *crasher) lose() (lost losses) {
 	for _, record := range c.records {
 		kept := 0
 		for _, folder := range folders {
-			// By public key in the data folder, by file and public key beside the key.
+			// The name is the public key in the data folder, and the key file and the public key beside the key.
 			for _, file := range append(list(folder, record+"*.guard"), list(folder, "*."+record+".guard")...) {
 				if !slices.Contains(remove, folder) {
 					kept++
@@ -494,23 +493,23 @@ func (c *crasher) lose() (lost losses) {
 		}
 	}
 	if lost.missing == len(c.records) {
-		lost.signs = uint64(c.net.Clock.Slot()) + 2
+		lost.firstSigned = uint64(c.net.Clock.Slot()) + 2
 	}
 	return lost
 }
 
-// wait waits for a moment to kill the node, and says which.
-func (c *crasher) wait(ctx context.Context) (when string) {
+// waitForMoment waits for a random moment to kill the node, and returns its description.
+func (c *crasher) waitForMoment(ctx context.Context) (when string) {
 	now := c.net.Clock.Now()
 	at := now.Add(300*time.Millisecond + rand.N(3700*time.Millisecond))
 	var news chan struct{}
 	moment := moment(rand.IntN(int(duringStart)))
 	switch moment {
 	case atSomeTime:
-		when = "at some time"
+		when = "at a random time"
 	case onDuty:
-		// Blocks are signed in interval 0, votes in interval 1, votes count from
-		// interval 4 on: that is when most is written.
+		// The node signs blocks in interval 0 and votes in interval 1, and counts votes from interval 4 on. It writes most of
+		// its data then.
 		in := [...]lstar.Interval{0, 1, 4}[rand.IntN(3)]
 		offset := rand.N(280*time.Millisecond) - 30*time.Millisecond
 		slot := c.net.Clock.Slot()
@@ -518,14 +517,14 @@ func (c *crasher) wait(ctx context.Context) (when string) {
 			at = c.net.Clock.StartOf((slot + 1).Interval() + in).Add(offset)
 		}
 		when = fmt.Sprintf("in interval %d, %+d ms", in, offset.Milliseconds())
-	case afterHead: // at once, for it must be true by then
-		at, news, when = now.Add(2*lstar.SecondsPerSlot*time.Second), c.news, "when it showed a head"
+	case afterHead: // without delay: what is shown must already be saved
+		at, news, when = now.Add(2*lstar.SecondsPerSlot*time.Second), c.headChanged, "after a new head"
 	case afterMessage:
-		at, news, when = now.Add(2*lstar.SecondsPerSlot*time.Second), c.tap.news, "when it sent a message"
+		at, news, when = now.Add(2*lstar.SecondsPerSlot*time.Second), c.tap.sent, "after a message"
 	}
 	c.all.moments[moment]++
 	select {
-	case <-news: // what was before
+	case <-news: // discard an earlier event
 	default:
 	}
 	ctx, cancel := context.WithDeadline(ctx, at.Round(0))
@@ -537,26 +536,25 @@ func (c *crasher) wait(ctx context.Context) (when string) {
 	return when
 }
 
-// logged is what the log of a process says.
+// logged is the state of a process according to its log.
 type logged struct {
 	restored                   bool // the database was opened
 	head, justified, finalized devnet.Checkpoint
-	head0                      devnet.Checkpoint // the head at the start
+	firstHead                  devnet.Checkpoint // the head at the start
 	missing                    int               // keys without a record at the start
 }
 
-// readLog reads what the log has become since the last time: what was reached, and
-// what went wrong.
+// readLog reads the lines that the log has gained since the last call. It fails the test for lines that must not be there.
 func (c *crasher) readLog() (l logged) {
 	lines := c.log.read(c.t)
-	for _, line := range lines[c.run:] {
+	for _, line := range lines[c.seenLines:] {
 		checkpoint := func() devnet.Checkpoint {
 			return devnet.Checkpoint{Slot: line.number(c.t, "slot"), Root: line.text(c.t, "root")}
 		}
 		switch line["msg"] {
 		case "storage ready":
 			l.restored, l.head = true, checkpoint()
-			l.head0 = l.head
+			l.firstHead = l.head
 			l.justified.Slot, l.finalized.Slot = line.number(c.t, "justified_slot"), line.number(c.t, "finalized_slot")
 		case "head changed by reorg":
 			c.all.reorgs++
@@ -573,8 +571,8 @@ func (c *crasher) readLog() (l logged) {
 		case "signing records are missing":
 			l.missing = int(line.number(c.t, "keys"))
 		case "signed":
-			if slot := line.number(c.t, "slot"); slot < c.signs {
-				c.t.Errorf("signed slot %d after the signing records were lost, want nothing before slot %d: %v", slot, c.signs, line)
+			if slot := line.number(c.t, "slot"); slot < c.firstSigned {
+				c.t.Errorf("signed slot %d after the signing records were removed, want no slot before %d: %v", slot, c.firstSigned, line)
 			}
 		case "duty skipped":
 			switch line["reason"] {
@@ -584,41 +582,40 @@ func (c *crasher) readLog() (l logged) {
 				c.all.closed += int(line.number(c.t, "count"))
 			}
 		}
-		if problem := objectionable(line); problem != "" {
+		if problem := complaint(line); problem != "" {
 			b, _ := json.Marshal(line)
 			c.t.Errorf("%s: %s", problem, b)
 		}
 	}
-	c.run = len(lines)
+	c.seenLines = len(lines)
 	return l
 }
 
-// objectionable says what is wrong about a line of the log of the node that is
-// killed. One that starts again in a slot in which it had signed wants to sign
-// something else there, and must not, which is no error.
-func objectionable(l line) string {
+// complaint returns why a line must not be in the log of the node that is killed, or "". A node that restarts in a slot for
+// which it has signed may try to sign another message, which the guard refuses without an error.
+func complaint(l line) string {
 	switch component := l["component"]; {
-	case l["level"] == "error" && l["msg"] != "signing records are missing": // that is compared with what was removed
-		return "an error in the log"
+	case l["level"] == "error" && l["msg"] != "signing records are missing": // crash checks this message
+		return "line at level error"
 	case l["level"] == "warn" && component == "guard":
-		return "the guard complains"
+		return "warning of the guard"
 	case l["level"] == "warn" && component == "storage" && l["msg"] != "disk is slow":
-		return "the database complains"
+		return "warning of the storage"
 	}
 	return ""
 }
 
-// compare looks at what the node shows first against what it had shown before, or
-// logged, which it does right after showing it.
-func (c *crasher) compare(before, after logged, last *choice, hasLast bool, first *choice, acknowledged map[string]uint64) {
+// compare checks the first answer after a restart against what the node had shown and logged before. The node logs a change
+// right after it has shown it.
+func (c *crasher) compare(before, after logged, last *forkChoice, hasLast bool, first *forkChoice, acknowledged map[string]uint64) {
 	t := c.t
 	t.Helper()
-	there := make(map[string]bool)
+	present := make(map[string]bool)
 	parents := maps.Clone(c.parents)
 	for _, b := range first.Nodes {
-		there[b.Root], parents[b.Root] = true, b.Parent
+		present[b.Root], parents[b.Root] = true, b.Parent
 	}
-	// descends reports whether a block is another one, or a descendant.
+	// descends reports whether a block equals another one or descends from it.
 	descends := func(root, of string) bool {
 		for n := 0; root != of && n < 1<<10; n++ {
 			parent, ok := parents[root]
@@ -630,19 +627,19 @@ func (c *crasher) compare(before, after logged, last *choice, hasLast bool, firs
 		return root == of
 	}
 
-	// What was reached is a block that was shown, or heard of, or one of which the
-	// signatures are good, which happens where it was saved and then the node died.
-	reached := func(what, root string, shown map[string]bool) {
+	// known checks that a block was shown, or sent by gossip, or has valid signatures. The last case occurs if the node was
+	// killed between saving and showing the block.
+	known := func(what, root string, shown map[string]bool) {
 		if shown[root] || c.heads[root] {
 			return
 		}
 		c.tap.mu.Lock()
-		_, heard := c.tap.blocks[parseRoot(t, root)]
+		_, received := c.tap.blocks[parseRoot(t, root)]
 		c.tap.mu.Unlock()
 		if what == "head" {
 			c.all.unseenHeads++
 		}
-		if heard {
+		if received {
 			return
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -652,80 +649,80 @@ func (c *crasher) compare(before, after logged, last *choice, hasLast bool, firs
 			return
 		}
 		if missing, err := c.tap.fetch(ctx, c.tap.peerHost, []lstar.Root{parseRoot(t, root)}); err != nil || len(missing) > 0 {
-			t.Errorf("the %s is %s after the start, which nobody had seen before: %v", what, root, err)
+			t.Errorf("%s after the restart = %s, which was not seen before, want a block that the node serves: %v", what, root, err)
 		}
 	}
-	reached("head", after.head0.Root, c.heads)
-	reached("justified block", first.Justified.Root, c.justified)
-	reached("finalized block", first.Finalized.Root, c.finalized)
+	known("head", after.firstHead.Root, c.heads)
+	known("justified block", first.Justified.Root, c.justified)
+	known("finalized block", first.Finalized.Root, c.finalized)
 
-	// Nothing goes back: neither behind the last answer nor behind the last line.
+	// Head and checkpoints must not be older than in the last answer or in the last lines of the log.
 	fork := false
 	for _, b := range []struct {
 		from                       string
-		known                      bool
+		exists                     bool
 		head                       string
 		headSlot, justified, final uint64
 	}{
 		{"shown", hasLast, last.Head, slotOf(last, last.Head), last.Justified.Slot, last.Finalized.Slot},
 		{"logged", before.restored && before.head.Root != "", before.head.Root, before.head.Slot, before.justified.Slot, before.finalized.Slot},
 	} {
-		if !b.known {
+		if !b.exists {
 			continue
 		}
-		if head := after.head0.Root; head != b.head && descends(b.head, head) {
-			t.Errorf("the head went back from slot %d, that was %s, to its ancestor at slot %d", b.headSlot, b.from, after.head0.Slot)
+		if head := after.firstHead.Root; head != b.head && descends(b.head, head) {
+			t.Errorf("head after the restart at slot %d, an ancestor of the head %s before at slot %d, want no older head", after.firstHead.Slot, b.from, b.headSlot)
 		}
 		if after.justified.Slot < b.justified {
-			t.Errorf("the justified slot went back from %d, that was %s, to %d", b.justified, b.from, after.justified.Slot)
+			t.Errorf("justified slot after the restart = %d, want at least %d, as %s before", after.justified.Slot, b.justified, b.from)
 		}
-		// Finality is what the head's chain says: on another fork it may be less.
-		extends := descends(after.head0.Root, b.head)
+		// Finality belongs to the chain of the head: on another fork it may be lower.
+		extends := descends(after.firstHead.Root, b.head)
 		fork = fork || !extends
 		if after.finalized.Slot < b.final && extends {
-			t.Errorf("the finalized slot went back from %d, that was %s, to %d on the same chain", b.final, b.from, after.finalized.Slot)
+			t.Errorf("finalized slot after the restart = %d, want at least %d, as %s before on the same chain", after.finalized.Slot, b.final, b.from)
 		}
 	}
 	if fork {
 		c.all.otherForks++
 	}
 	if first.Justified.Slot < after.justified.Slot {
-		t.Errorf("the node shows justified slot %d, and has restored %d", first.Justified.Slot, after.justified.Slot)
+		t.Errorf("justified slot in the first answer = %d, want at least %d, as restored", first.Justified.Slot, after.justified.Slot)
 	}
 
-	// Nothing is missing.
+	// No acknowledged block may be missing.
 	for root, slot := range acknowledged {
-		if slot >= first.Finalized.Slot && !there[root] {
-			t.Errorf("block %s at slot %d was shown or sent, and is missing; finalized is slot %d", root, slot, first.Finalized.Slot)
+		if slot >= first.Finalized.Slot && !present[root] {
+			t.Errorf("block %s at slot %d was shown or sent but is missing, although it is not before the finalized slot %d", root, slot, first.Finalized.Slot)
 		}
 	}
 }
 
+// parseRoot parses a root in hex.
 func parseRoot(t *testing.T, s string) (root lstar.Root) {
 	t.Helper()
 	b, err := hex.DecodeString(strings.TrimPrefix(s, "0x"))
 	if err != nil || len(b) != len(root) {
-		t.Fatalf("%q is no root", s)
+		t.Fatalf("root = %q, want 32 bytes in hex", s)
 	}
 	return lstar.Root(b)
 }
 
-// finish looks at everything once more, when the network is at rest.
+// finish checks the node and its companion once more at the end of the network, and adds up the counts.
 func (c *crasher) finish(companion *devnet.Node) {
 	t := c.t
 	t.Helper()
 	c.readLog()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	if a, err := c.ask(ctx); err != nil {
+	if a, err := c.getForkChoice(ctx); err != nil {
 		t.Error(err)
 	} else {
-		c.acknowledge(a)
+		c.record(a)
 		c.all.finality += a.Finalized.Slot
 	}
 
-	// All blocks that the node ever showed or sent are served, and all that anybody
-	// ever heard of have good signatures.
+	// The node must serve all blocks that it ever showed or sent. fetch also checks their signatures.
 	roots := make(map[lstar.Root]bool)
 	for root := range c.blocks {
 		roots[parseRoot(t, root)] = true
@@ -736,7 +733,7 @@ func (c *crasher) finish(companion *devnet.Node) {
 	list := slices.Collect(maps.Keys(roots))
 	missing, err := c.tap.fetch(ctx, c.tap.peerHost, list)
 	if err != nil || len(missing) > 0 {
-		t.Errorf("%d of %d blocks that were shown or sent are not served: %v %v", len(missing), len(list), missing, err)
+		t.Errorf("%d of %d blocks that were shown or sent are not served (error %v), want 0: %v", len(missing), len(list), err, missing)
 	}
 	c.all.acknowledged += len(list)
 	other := newPeer(t, companion).connect(t)
@@ -747,14 +744,14 @@ func (c *crasher) finish(companion *devnet.Node) {
 
 	problems, checked, different := c.tap.signatures.found()
 	if len(problems) > 0 {
-		t.Errorf("signatures:\n%s", strings.Join(problems, "\n"))
+		t.Errorf("invalid signatures, want none:\n%s", strings.Join(problems, "\n"))
 	}
 	c.all.signatures, c.all.different = c.all.signatures+checked, c.all.different+different
 	c.tap.mu.Lock()
 	invalid, counts := c.tap.invalid, maps.Clone(c.tap.counts)
 	c.tap.mu.Unlock()
 	if len(invalid) > 0 {
-		t.Errorf("messages that are none: %q", invalid)
+		t.Errorf("messages that cannot be decoded = %q, want none", invalid)
 	}
 	c.all.blocks += counts[wire.TopicBlock]
 	c.all.votes += counts[wire.TopicAttestation]
@@ -768,18 +765,18 @@ func (c *crasher) finish(companion *devnet.Node) {
 		children[parent]++
 	}
 	if reorgs == 0 || slices.Max(slices.Collect(maps.Values(children))) < 2 {
-		t.Errorf("%d reorgs, and at most %d children of a block: there was nothing to be crashed in", reorgs, slices.Max(slices.Collect(maps.Values(children))))
+		t.Errorf("%d reorgs and at most %d children of a block, want at least 1 and 2", reorgs, slices.Max(slices.Collect(maps.Values(children))))
 	}
 	if different == 0 || len(c.tap.ownBlocks()) == 0 {
-		t.Errorf("%d signatures and %d blocks of the node were seen", different, len(c.tap.ownBlocks()))
+		t.Errorf("%d signatures and %d blocks of the node received, want more than 0", different, len(c.tap.ownBlocks()))
 	}
 	if banned := (&follower{path: companion.LogPath()}).about(t, c.id, "peer banned"); len(banned) > 0 {
-		t.Errorf("%s banned the node: %v", companion.Name, banned)
+		t.Errorf("%s banned the node, want no ban: %v", companion.Name, banned)
 	}
 	if count, first, err := companion.LogErrors(); count > 0 || err != nil {
-		t.Errorf("%s: %d errors %v %v", companion.Name, count, first, err)
+		t.Errorf("%s logged %d errors (%v), want 0: %v", companion.Name, count, err, first)
 	}
 }
 
-// port is a port in words.
+// port formats a port.
 func port(p uint16) string { return strconv.Itoa(int(p)) }

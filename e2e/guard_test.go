@@ -3,38 +3,35 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// TestKilledWhileSigning: a node that is killed has on record what it signed, a
-// second node never gets its keys, and the next one goes on after the record.
+// TestKilledWhileSigning checks that a killed node has recorded what it signed, that a second node cannot use its keys while it
+// runs, and that the restarted node signs only later slots.
 func TestKilledWhileSigning(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a network for half a minute")
 	}
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "net")
-	data := filepath.Join(t.TempDir(), "data")
-	runs(t, "genesis", "--nodes", "1", "--validators", "2", "--scheme", "test", "--active-slots", "256", "--genesis-time", "+2s", "--out", dir)
-	keys := []string{"--genesis", filepath.Join(dir, "config.yaml"), "--validator-keys", dir, "--node-id", "lean_spec_0", "--scheme", "test", "--data-dir", data}
-	args := append(keys[:len(keys):len(keys)], "--is-aggregator", "--log-format", "json", "--log-level", "debug",
-		"--api-port", "0", "--metrics-port", "0", "--listen", "")
+	dir, flags := makeNetwork(t, "--validators", "2", "--scheme", "test", "--active-slots", "256", "--genesis-time", "+2s")
+	flags = append(flags, "--scheme", "test", "--data-dir", filepath.Join(t.TempDir(), "data"))
+	args := slices.Concat(flags, aggregator)
 
 	from := uint64(1)
 	for _, lost := range []string{"", filepath.Join(dir, "hash-sig-keys")} {
 		if lost != "" {
 			records, err := filepath.Glob(filepath.Join(lost, "*.guard"))
 			if err != nil || len(records) != 4 {
-				t.Fatalf("records %v, %v, want four", records, err)
+				t.Fatalf("signing records = %v (error %v), want four", records, err)
 			}
 			for _, r := range records {
 				if err := os.Remove(r); err != nil {
@@ -47,9 +44,8 @@ func TestKilledWhileSigning(t *testing.T) {
 
 		second := command(t.Context(), args...)
 		out, err := second.CombinedOutput()
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "in use by another process (pid ") {
-			t.Errorf("a second node: %v, want code 2 and who has the keys:\n%s", err, out)
+		if got, want := exitCode(err), "in use by another process (pid "; got != 2 || !strings.Contains(string(out), want) {
+			t.Errorf("second node: exit code %d, want 2 and %q:\n%s", got, want, out)
 		}
 
 		node.await(t, "signature", 30*time.Second, message("signed", from+1))
@@ -74,41 +70,44 @@ func TestKilledWhileSigning(t *testing.T) {
 				SignedSlot uint64 `json:"signed_slot"`
 			}
 		}
-		if err := json.Unmarshal([]byte(runs(t, append([]string{"keys", "status", "--json"}, keys...)...)), &status); err != nil {
+		if err := json.Unmarshal([]byte(mustRun(t, append([]string{"keys", "status", "--json"}, flags...)...)), &status); err != nil {
 			t.Fatal(err)
 		}
 		for _, k := range status.Keys {
 			at := key{k.Validator, k.Role}
 			if slot := signed[at]; k.SignedSlot < slot {
-				t.Errorf("validator %d has signed slot %d (%s), and %d is on record", k.Validator, slot, k.Role, k.SignedSlot)
+				t.Errorf("validator %d (%s): recorded slot = %d, want at least %d, which it has signed", k.Validator, k.Role, k.SignedSlot, slot)
 			}
 			delete(signed, at)
 			from = max(from, k.SignedSlot+1)
 		}
 		if len(signed) != 0 {
-			t.Errorf("keys status does not have the keys that signed: %v", signed)
+			t.Errorf("keys missing in keys status = %v, want none", signed)
 		}
 		if len(status.Keys) != 4 || from < 3 {
-			t.Errorf("status %+v, want four keys and slot 2 or later", status)
+			t.Errorf("status = %+v, want four keys and a signed slot of at least 2", status)
 		}
 	}
 }
 
-// TestReadOnlyKeys: a node with keys in a folder that it cannot write signs nothing
-// without a data folder. If the data folder is lost right after a vote, the keys
-// sign neither that slot nor the next one again, and the node says so.
+// aggregator are the flags of a node that aggregates and has no ports.
+var aggregator = []string{"--is-aggregator", "--log-format", "json", "--log-level", "debug", "--api-port", "0", "--metrics-port", "0", "--listen", ""}
+
+// TestReadOnlyKeys checks that a node whose keys are in a read-only folder does not start without a data folder. If the signing
+// records in the data folder are removed right after a vote, the keys sign neither that slot nor the next one, and the node logs
+// this.
 func TestReadOnlyKeys(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a network for half a minute")
 	}
-	dir := filepath.Join(t.TempDir(), "net")
+	dir, flags := makeNetwork(t, "--validators", "2", "--scheme", "test", "--active-slots", "256", "--genesis-time", "+4s")
+	flags = append(flags, "--scheme", "test")
 	data := filepath.Join(t.TempDir(), "data")
-	runs(t, "genesis", "--nodes", "1", "--validators", "2", "--scheme", "test", "--active-slots", "256", "--genesis-time", "+4s", "--out", dir)
 	readOnly(t, dir)
 	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// Permissions do not hold for root, so the node runs as another user.
+	// Permissions do not restrict root, so the node runs as another user.
 	unprivileged := func(args []string) *exec.Cmd {
 		cmd := command(context.Background(), args...)
 		if os.Getuid() == 0 {
@@ -125,15 +124,12 @@ func TestReadOnlyKeys(t *testing.T) {
 		}
 		return cmd
 	}
-	keys := []string{"--genesis", filepath.Join(dir, "config.yaml"), "--validator-keys", dir, "--node-id", "lean_spec_0", "--scheme", "test"}
-	args := append(keys[:len(keys):len(keys)], "--is-aggregator", "--log-format", "json", "--log-level", "debug",
-		"--api-port", "0", "--metrics-port", "0", "--listen", "")
+	args := slices.Concat(flags, aggregator)
 
 	out, err := unprivileged(args).CombinedOutput()
-	var exit *exec.ExitError
 	want := filepath.Join(dir, "hash-sig-keys") + ": not writable, but signatures must be recorded: set --data-dir (LEANSPEC_DATA_DIR)"
-	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), want) {
-		t.Fatalf("without a data folder: %v, want code 2 and %q:\n%s", err, want, out)
+	if got := exitCode(err); got != 2 || !strings.Contains(string(out), want) {
+		t.Fatalf("without a data folder: exit code %d, want 2 and %q:\n%s", got, want, out)
 	}
 
 	args = append(args, "--data-dir", data)
@@ -146,7 +142,7 @@ func TestReadOnlyKeys(t *testing.T) {
 	node.mu.Lock()
 	for _, l := range node.lines {
 		if l["level"] == "error" {
-			t.Errorf("first start, before genesis: line %v, want no error", l)
+			t.Errorf("first start, before genesis: line = %v, want no error", l)
 		}
 	}
 	node.mu.Unlock()
@@ -157,13 +153,13 @@ func TestReadOnlyKeys(t *testing.T) {
 	lost := node.await(t, "error", 10*time.Second, message("signing records are missing", voted))
 	next := lost.number(t, "next_slot")
 	if lost["level"] != "error" || lost.number(t, "keys") != 4 || next != lost.number(t, "slot")+2 || lost.text(t, "advice") == "" {
-		t.Errorf("line %v, want an error about 4 keys, with advice, and a next_slot two after the slot", lost)
+		t.Errorf("line = %v, want an error about 4 keys, with advice, and next_slot two after slot", lost)
 	}
 	status := func() []string {
-		return strings.Fields(runs(t, append([]string{"keys", "status", "--data-dir", data}, keys...)...))
+		return strings.Fields(mustRun(t, append([]string{"keys", "status", "--data-dir", data}, flags...)...))
 	}
 	if got := strings.Join(status(), " "); !strings.Contains(got, fmt.Sprintf("0 attestation 0-255 closed %d ", next-1)) {
-		t.Errorf("keys status: got %s, want the attestation key of validator 0 closed up to slot %d", got, next-1)
+		t.Errorf("keys status = %s, want the attestation key of validator 0 closed up to slot %d", got, next-1)
 	}
 	node.await(t, "vote", 30*time.Second, message("vote produced", next))
 	node.await(t, "block", 30*time.Second, message("block produced", next))
@@ -173,19 +169,19 @@ func TestReadOnlyKeys(t *testing.T) {
 	for _, l := range node.lines {
 		switch {
 		case l["msg"] == "signed" && l.number(t, "slot") < next:
-			t.Errorf("line %v, want nothing signed before slot %d", l, next)
+			t.Errorf("line = %v, want no signature before slot %d", l, next)
 		case l["msg"] == "duty skipped" && l["reason"] == "slot_closed":
 			skipped++
 		case l["msg"] == "signature refused" || l["msg"] == "duty missed":
-			t.Errorf("line %v, want duties skipped", l)
+			t.Errorf("line = %v, want the duty skipped", l)
 		}
 	}
 	if skipped == 0 {
-		t.Errorf("no duty skipped with reason slot_closed in slots %d to %d, want some", voted, next-1)
+		t.Errorf("duties skipped with reason slot_closed in slots %d to %d = 0, want more", voted, next-1)
 	}
 }
 
-// readOnly lets everybody read a folder and nobody write to it, until the test ends.
+// readOnly makes a folder readable by all users and writable by none, until the test ends.
 func readOnly(t *testing.T, dir string) {
 	t.Helper()
 	set := func(file, folder os.FileMode) error {

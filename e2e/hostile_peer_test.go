@@ -34,17 +34,17 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// patience is longer than any answer of a node takes, and any request may.
+// patience limits how long a test waits for a node. It is longer than every time limit of the node.
 const patience = 20 * time.Second
 
-// peerHost is a libp2p host of a new identity that keeps to no protocol of ours.
+// peerHost is a libp2p host with a new identity and without a protocol of the node.
 type peerHost struct {
 	libhost.Host
 	target peer.AddrInfo
 	gossip network.Stream
 }
 
-// newPeer connects a host to a node, and ends it with the test.
+// newPeer returns a host for connections to a node. It is closed when the test ends.
 func newPeer(t *testing.T, node *devnet.Node, options ...libp2p.Option) *peerHost {
 	t.Helper()
 	key, _, err := crypto.GenerateSecp256k1Key(rand.Reader)
@@ -66,10 +66,11 @@ func newPeer(t *testing.T, node *devnet.Node, options ...libp2p.Option) *peerHos
 	return &peerHost{Host: h, target: *target}
 }
 
+// connect connects the host to the node.
 func (h *peerHost) connect(t *testing.T) *peerHost {
 	t.Helper()
 	if err := h.Connect(t.Context(), h.target); err != nil {
-		t.Fatalf("connecting: %v", err)
+		t.Fatalf("connecting to the node: %v", err)
 	}
 	return h
 }
@@ -78,7 +79,7 @@ func (h *peerHost) connected() bool {
 	return h.Network().Connectedness(h.target.ID) == network.Connected
 }
 
-// stream opens a stream of a protocol whose deadline is patient.
+// stream opens a stream to the node, with a deadline.
 func (h *peerHost) stream(ctx context.Context, id protocol.ID) (network.Stream, error) {
 	s, err := h.NewStream(network.WithNoDial(ctx, "test"), h.target.ID, id)
 	if err == nil {
@@ -87,34 +88,33 @@ func (h *peerHost) stream(ctx context.Context, id protocol.ID) (network.Stream, 
 	return s, err
 }
 
-// ask sends a request of raw bytes, and returns the parts of the answer.
-func (h *peerHost) ask(ctx context.Context, id protocol.ID, request []byte) ([]wiretest.Response, error) {
+// request sends raw bytes as a request, and returns the parts of the response.
+func (h *peerHost) request(ctx context.Context, id protocol.ID, request []byte) ([]wiretest.Response, error) {
 	s, err := h.stream(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = s.Reset() }()
-	// The node may have heard enough before all is written, and answers then.
+	// The node may respond and reset the stream before everything is written.
 	_, _ = s.Write(request)
 	_ = s.CloseWrite()
-	answer, err := io.ReadAll(s)
+	response, err := io.ReadAll(s)
 	if err != nil {
 		return nil, err
 	}
-	return wiretest.Responses(answer)
+	return wiretest.Responses(response)
 }
 
-// tell tells the node a status.
-func (h *peerHost) tell(t *testing.T, s p2p.Status) {
+// sendStatus sends a status, which the node must answer with its own.
+func (h *peerHost) sendStatus(t *testing.T, s p2p.Status) {
 	t.Helper()
-	parts, err := h.ask(t.Context(), wire.StatusProtocol, wire.AppendRequest(nil, ssz.Marshal(&s)))
+	parts, err := h.request(t.Context(), wire.StatusProtocol, wire.AppendRequest(nil, ssz.Marshal(&s)))
 	if err != nil || len(parts) != 1 || parts[0].Code != wire.Success {
-		t.Fatalf("status is answered by %v, %v; want a status", parts, err)
+		t.Fatalf("response to a status = %v (error %v), want a status", parts, err)
 	}
 }
 
-// rpc is one message of gossip as it goes over a stream, with more fields behind
-// the topic.
+// rpc encodes a gossip message for a stream. more holds further encoded fields of the message.
 func rpc(topic string, data []byte, more ...byte) []byte {
 	field := func(b []byte, number byte, content []byte) []byte {
 		b = append(b, number<<3|2)
@@ -125,8 +125,7 @@ func rpc(topic string, data []byte, more ...byte) []byte {
 	return append(protowire.AppendVarint(nil, uint64(len(content))), content...)
 }
 
-// publish writes messages onto a stream of gossip, without a router that may
-// think better of it.
+// publish writes encoded messages to a gossip stream, without a router that might drop them.
 func (h *peerHost) publish(t *testing.T, rpcs ...[]byte) {
 	t.Helper()
 	if h.gossip == nil {
@@ -139,15 +138,15 @@ func (h *peerHost) publish(t *testing.T, rpcs ...[]byte) {
 	_ = h.gossip.SetDeadline(time.Now().Add(patience))
 	for _, b := range rpcs {
 		if _, err := h.gossip.Write(b); err != nil {
-			return // it was shut out, which the test looks for
+			return // the node has closed the connection, which the test checks
 		}
 	}
 }
 
-// answers serves a protocol with a function that writes what it likes.
-func (h *peerHost) answers(id protocol.ID, f func(request []byte, w io.Writer)) {
+// serve handles the requests of a protocol with a function that writes the response.
+func (h *peerHost) serve(id protocol.ID, f func(request []byte, w io.Writer)) {
 	h.SetStreamHandler(id, func(s network.Stream) {
-		defer func() { _ = s.Close() }() // and no Reset, which would take back what was written
+		defer func() { _ = s.Close() }() // a Reset would discard what was written
 		_ = s.SetDeadline(time.Now().Add(patience))
 		if request, err := wire.ReadRequest(bufio.NewReader(s), wire.MaxPayloadSize); err == nil {
 			f(request, s)
@@ -155,14 +154,29 @@ func (h *peerHost) answers(id protocol.ID, f func(request []byte, w io.Writer)) 
 	})
 }
 
-// follower reads a node's log while it grows.
+// newGossip returns a gossipsub router with the message ids and the limits of leanSpec.
+func (h *peerHost) newGossip(t *testing.T, options ...pubsub.Option) *pubsub.PubSub {
+	t.Helper()
+	ps, err := pubsub.NewGossipSub(t.Context(), h, append(options,
+		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor(), pubsub.WithMaxMessageSize(2*wire.MaxPayloadSize),
+		pubsub.WithMessageIdFn(func(m *pubsubpb.Message) string {
+			id := wire.GossipID(m.GetTopic(), m.GetData())
+			return string(id[:])
+		}))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ps
+}
+
+// follower reads the log of a node while the node writes it.
 type follower struct {
 	path   string
 	offset int64
 	lines  []line
 }
 
-// follow begins at the end of what is there.
+// follow returns a follower that skips the existing lines.
 func follow(t *testing.T, node *devnet.Node) *follower {
 	f := &follower{path: node.LogPath()}
 	f.read(t)
@@ -170,6 +184,7 @@ func follow(t *testing.T, node *devnet.Node) *follower {
 	return f
 }
 
+// read reads the new lines, and returns all lines that the follower has read.
 func (f *follower) read(t *testing.T) []line {
 	t.Helper()
 	file, err := os.Open(f.path)
@@ -186,7 +201,7 @@ func (f *follower) read(t *testing.T) []line {
 	for text := range bytes.Lines(b) {
 		l := make(line)
 		if err := json.Unmarshal(text, &l); err != nil {
-			t.Errorf("%q in the log: %v", text, err)
+			t.Errorf("line of the log = %q, want JSON: %v", text, err)
 			continue
 		}
 		f.lines = append(f.lines, l)
@@ -194,7 +209,7 @@ func (f *follower) read(t *testing.T) []line {
 	return f.lines
 }
 
-// about returns the lines with a message about a peer.
+// about returns the lines with this message about a peer.
 func (f *follower) about(t *testing.T, id peer.ID, msg string) (found []line) {
 	t.Helper()
 	for _, l := range f.read(t) {
@@ -205,9 +220,8 @@ func (f *follower) about(t *testing.T, id peer.ID, msg string) (found []line) {
 	return found
 }
 
-// fault waits until the node has counted faults of a peer, whose reasons begin as
-// wanted.
-func (f *follower) fault(t *testing.T, id peer.ID, reason string, count int) {
+// wantFault waits until the node has logged count faults of a peer, with reasons that start with reason.
+func (f *follower) wantFault(t *testing.T, id peer.ID, reason string, count int) {
 	t.Helper()
 	reasons := make(map[any]int)
 	if !eventually(func() bool {
@@ -221,19 +235,19 @@ func (f *follower) fault(t *testing.T, id peer.ID, reason string, count int) {
 		}
 		return found >= count
 	}) {
-		t.Errorf("faults of the peer are %v, want %d times %q", reasons, count, reason)
+		t.Errorf("faults of the peer = %v, want %d with the reason %q", reasons, count, reason)
 	}
 }
 
-// blameless wants no fault of a peer.
-func (f *follower) blameless(t *testing.T, id peer.ID) {
+// wantNoFault fails the test if the node has logged a fault of a peer.
+func (f *follower) wantNoFault(t *testing.T, id peer.ID) {
 	t.Helper()
 	if faults := f.about(t, id, "peer at fault"); len(faults) > 0 {
-		t.Errorf("the peer is at fault: %v", faults)
+		t.Errorf("faults of the peer = %v, want none", faults)
 	}
 }
 
-// eventually reports whether something comes true.
+// eventually reports whether ok returns true within patience.
 func eventually(ok func() bool) bool {
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -248,26 +262,19 @@ func eventually(ok func() bool) bool {
 	}
 }
 
-// listener is an honest peer that hears all gossip that the node forwards.
+// listener is an honest peer that receives the gossip that the node forwards.
 type listener struct {
 	*peerHost
-	mu    sync.Mutex
-	heard map[[32]byte]bool // hashes of messages
-	last  map[wire.TopicKind][]byte
+	mu       sync.Mutex
+	received map[[32]byte]bool         // hashes of the messages, in their compressed form
+	latest   map[wire.TopicKind][]byte // decompressed
 }
 
-// newListener subscribes to topics.
+// newListener connects a listener to a node and subscribes to topics.
 func newListener(t *testing.T, node *devnet.Node, topics ...wire.Topic) *listener {
 	t.Helper()
-	l := &listener{peerHost: newPeer(t, node), heard: make(map[[32]byte]bool), last: make(map[wire.TopicKind][]byte)}
-	ps, err := pubsub.NewGossipSub(t.Context(), l, pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor(),
-		pubsub.WithMessageIdFn(func(m *pubsubpb.Message) string {
-			id := wire.GossipID(m.GetTopic(), m.GetData())
-			return string(id[:])
-		}), pubsub.WithMaxMessageSize(2*wire.MaxPayloadSize))
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := &listener{peerHost: newPeer(t, node), received: make(map[[32]byte]bool), latest: make(map[wire.TopicKind][]byte)}
+	ps := l.newGossip(t)
 	for _, topic := range topics {
 		joined, err := ps.Join(topic.String())
 		if err != nil {
@@ -281,12 +288,12 @@ func newListener(t *testing.T, node *devnet.Node, topics ...wire.Topic) *listene
 			for {
 				m, err := sub.Next(context.Background())
 				if err != nil {
-					return // the end of the test
+					return // the test has ended
 				}
 				l.mu.Lock()
-				l.heard[sha256.Sum256(m.Data)] = true
+				l.received[sha256.Sum256(m.Data)] = true
 				if data, err := wire.DecompressBlock(m.Data, wire.MaxPayloadSize); err == nil {
-					l.last[topic.Kind] = data
+					l.latest[topic.Kind] = data
 				}
 				l.mu.Unlock()
 			}
@@ -296,49 +303,52 @@ func newListener(t *testing.T, node *devnet.Node, topics ...wire.Topic) *listene
 	return l
 }
 
-func (l *listener) has(data []byte) bool {
+// hasReceived reports whether the node has forwarded a compressed message.
+func (l *listener) hasReceived(data []byte) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.heard[sha256.Sum256(data)]
+	return l.received[sha256.Sum256(data)]
 }
 
-// latest waits for a message of a kind.
-func (l *listener) latest(t *testing.T, kind wire.TopicKind) (data []byte) {
+// awaitLatest returns the latest message of a kind, decompressed. It waits for the first one.
+func (l *listener) awaitLatest(t *testing.T, kind wire.TopicKind) (data []byte) {
 	t.Helper()
 	if !eventually(func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		data = l.last[kind]
+		data = l.latest[kind]
 		return data != nil
 	}) {
-		t.Fatalf("no gossip of kind %s", kind)
+		t.Fatalf("no gossip of kind %s within %s", kind, patience)
 	}
 	return data
 }
 
-// block, vote and aggregate return the last that honest nodes sent, decoded anew.
+// block returns a copy of the latest block that the node has forwarded.
 func (l *listener) block(t *testing.T) *lstar.SignedBlock {
 	t.Helper()
-	b, err := lstar.DecodeSignedBlock(l.latest(t, wire.TopicBlock))
+	b, err := lstar.DecodeSignedBlock(l.awaitLatest(t, wire.TopicBlock))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
+// vote returns a copy of the latest vote that the node has forwarded.
 func (l *listener) vote(t *testing.T) *lstar.SignedAttestation {
 	t.Helper()
-	a, err := lstar.DecodeSignedAttestation(l.latest(t, wire.TopicAttestation), xmss.Test)
+	a, err := lstar.DecodeSignedAttestation(l.awaitLatest(t, wire.TopicAttestation), xmss.Test)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
 }
 
+// aggregate returns a copy of the latest aggregate that the node has forwarded.
 func (l *listener) aggregate(t *testing.T) *lstar.SignedAggregatedAttestation {
 	t.Helper()
 	a := new(lstar.SignedAggregatedAttestation)
-	if err := ssz.Unmarshal(l.latest(t, wire.TopicAggregation), a); err != nil {
+	if err := ssz.Unmarshal(l.awaitLatest(t, wire.TopicAggregation), a); err != nil {
 		t.Fatal(err)
 	}
 	return a

@@ -24,7 +24,7 @@ func TestLeanSpecPeer(t *testing.T) {
 	}) {
 		t.Fatalf("the peer dials a node: %v", err)
 	}
-	finalizes(t, n, 4, 90*time.Second)
+	awaitFinalized(t, n, 4, 90*time.Second)
 	if refused, deaf, lost := p.Counts(); refused < 2 || deaf != 0 || lost != 0 {
 		t.Errorf("the peer refused %d protocols, stopped accepting streams on %d connections and lost %d; want at least 2, 0 and 0",
 			refused, deaf, lost)

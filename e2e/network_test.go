@@ -59,7 +59,7 @@ func launch(t *testing.T, o devnet.Options) *devnet.Network {
 }
 
 // within waits until the network is as wanted.
-func within(t *testing.T, n *devnet.Network, timeout time.Duration, what string, enough func(*devnet.Status) bool) *devnet.Status {
+func awaitStatus(t *testing.T, n *devnet.Network, timeout time.Duration, what string, enough func(*devnet.Status) bool) *devnet.Status {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
@@ -71,9 +71,9 @@ func within(t *testing.T, n *devnet.Network, timeout time.Duration, what string,
 }
 
 // finalizes waits until all running nodes have finalized a slot, and agree.
-func finalizes(t *testing.T, n *devnet.Network, slot uint64, timeout time.Duration) *devnet.Status {
+func awaitFinalized(t *testing.T, n *devnet.Network, slot uint64, timeout time.Duration) *devnet.Status {
 	t.Helper()
-	return within(t, n, timeout, fmt.Sprintf("slot %d to be final everywhere", slot), func(s *devnet.Status) bool {
+	return awaitStatus(t, n, timeout, fmt.Sprintf("slot %d to be final everywhere", slot), func(s *devnet.Status) bool {
 		_, ok := s.Finalized(slot)
 		return ok
 	})
@@ -105,14 +105,14 @@ func TestLateJoiners(t *testing.T) {
 	n := startNetwork(t, devnet.Options{
 		Nodes: 5, Validators: 3, NodeOptions: []devnet.NodeOptions{{}, {}, {}, {Late: true}, {Late: true}},
 	})
-	s := finalizes(t, n, 5, 90*time.Second)
+	s := awaitFinalized(t, n, 5, 90*time.Second)
 	if err := n.Nodes[3].Start(); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.Nodes[4].Start("--checkpoint-sync-url", n.Nodes[0].APIURL()+"/lean/v0/states/finalized"); err != nil {
 		t.Fatal(err)
 	}
-	finalizes(t, n, s.Slot+3, 60*time.Second)
+	awaitFinalized(t, n, s.Slot+3, 60*time.Second)
 	noErrors(t, n)
 
 	// The one that started from a checkpoint, at slot 5 or later, did not fetch the blocks before it.
@@ -128,13 +128,13 @@ func TestLateJoiners(t *testing.T) {
 // and starts anew, catch up with the others, which go on without them.
 func TestPauseAndKill(t *testing.T) {
 	n := startNetwork(t, devnet.Options{Nodes: 4, Validators: 8})
-	finalizes(t, n, 2, 90*time.Second)
+	awaitFinalized(t, n, 2, 90*time.Second)
 	if err := n.Nodes[3].Pause(); err != nil {
 		t.Fatal(err)
 	}
 	paused := time.Now()
 	before := n.Observe(t.Context()).Nodes[0].Finalized.Slot
-	within(t, n, 90*time.Second, "a minute to pass", func(s *devnet.Status) bool {
+	awaitStatus(t, n, 90*time.Second, "a minute to pass", func(s *devnet.Status) bool {
 		return time.Since(paused) >= time.Minute
 	})
 	if after := n.Observe(t.Context()).Nodes[0].Finalized.Slot; after < before+8 {
@@ -143,13 +143,13 @@ func TestPauseAndKill(t *testing.T) {
 	if err := n.Nodes[3].Resume(); err != nil {
 		t.Fatal(err)
 	}
-	s := finalizes(t, n, uint64(n.Clock.Slot())+2, 60*time.Second)
+	s := awaitFinalized(t, n, uint64(n.Clock.Slot())+2, 60*time.Second)
 
 	n.Nodes[2].Kill()
 	if err := n.Nodes[2].Start(); err != nil {
 		t.Fatal(err)
 	}
-	finalizes(t, n, s.Slot+4, 90*time.Second)
+	awaitFinalized(t, n, s.Slot+4, 90*time.Second)
 	noErrors(t, n)
 }
 
@@ -170,10 +170,10 @@ func setAggregator(t *testing.T, node *devnet.Node, enabled bool) {
 // which the metrics say, and both go on when one returns.
 func TestNoAggregator(t *testing.T) {
 	n := startNetwork(t, devnet.Options{Nodes: 3, Validators: 6})
-	finalizes(t, n, 2, 90*time.Second)
+	awaitFinalized(t, n, 2, 90*time.Second)
 	setAggregator(t, n.Nodes[0], false)
 	start := uint64(n.Clock.Slot())
-	s := within(t, n, 90*time.Second, "ten slots without an aggregator", func(s *devnet.Status) bool { return s.Slot >= start+10 })
+	s := awaitStatus(t, n, 90*time.Second, "ten slots without an aggregator", func(s *devnet.Status) bool { return s.Slot >= start+10 })
 	for i, v := range s.Nodes {
 		if v.Head.Slot < start+8 || v.Finalized.Slot > start+1 {
 			t.Errorf("%s: head %d, finalized %d ten slots after slot %d: want a growing chain without finality", v.Name, v.Head.Slot, v.Finalized.Slot, start)
@@ -190,7 +190,7 @@ func TestNoAggregator(t *testing.T) {
 		}
 	}
 	setAggregator(t, n.Nodes[0], true)
-	finalizes(t, n, s.Slot+1, 60*time.Second)
+	awaitFinalized(t, n, s.Slot+1, 60*time.Second)
 	noErrors(t, n)
 }
 
@@ -211,7 +211,7 @@ func TestLossAndDelay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	finalizes(t, n, 5, 3*time.Minute)
+	awaitFinalized(t, n, 5, 3*time.Minute)
 }
 
 // newLink relays UDP packets to a node, badly, until the test ends.
@@ -296,7 +296,7 @@ func testPartition(t *testing.T, nodes int) {
 	}
 	options[half].Aggregator = true // one in each half
 	n := startNetwork(t, devnet.Options{Nodes: nodes, Validators: 2 * nodes, NodeOptions: options})
-	finalizes(t, n, 2, 90*time.Second)
+	awaitFinalized(t, n, 2, 90*time.Second)
 
 	cut := func(verb string) {
 		for _, a := range hosts[:half] {
@@ -309,7 +309,7 @@ func testPartition(t *testing.T, nodes int) {
 	cut("add")
 	start := n.Clock.Slot()
 	began := time.Now()
-	s := within(t, n, time.Minute, "half a minute to pass", func(*devnet.Status) bool { return time.Since(began) >= 30*time.Second })
+	s := awaitStatus(t, n, time.Minute, "half a minute to pass", func(*devnet.Status) bool { return time.Since(began) >= 30*time.Second })
 	cut("del")
 	for _, v := range s.Nodes {
 		if v.Finalized.Slot > uint64(start) {
@@ -317,7 +317,7 @@ func testPartition(t *testing.T, nodes int) {
 		}
 	}
 	healed := uint64(n.Clock.Slot())
-	final := finalizes(t, n, healed, 90*time.Second)
+	final := awaitFinalized(t, n, healed, 90*time.Second)
 	if final.Slot > healed+10+2 { // finality of a slot is seen two slots later
 		t.Errorf("slot %d, when the halves met again, was final at slot %d, want within ten slots", healed, final.Slot)
 	}
@@ -407,6 +407,6 @@ func TestSubnets(t *testing.T) {
 	options := []devnet.NodeOptions{two, two, two, two}
 	options[1].Aggregator = true // the first one always is; their validators are in different committees
 	n := startNetwork(t, devnet.Options{Nodes: 4, Validators: 8, NodeOptions: options})
-	finalizes(t, n, 5, 90*time.Second)
+	awaitFinalized(t, n, 5, 90*time.Second)
 	noErrors(t, n)
 }

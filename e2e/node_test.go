@@ -86,7 +86,7 @@ func TestOneNode(t *testing.T) {
 		t.Skip("runs a network for a minute")
 	}
 	dir := filepath.Join(t.TempDir(), "net")
-	runs(t, "genesis", "--nodes", "1", "--validators", "4", "--active-slots", "256", "--genesis-time", "+3s", "--out", dir)
+	mustRun(t, "genesis", "--nodes", "1", "--validators", "4", "--active-slots", "256", "--genesis-time", "+3s", "--out", dir)
 	ports := []string{porttest.Reserve(t), porttest.Reserve(t), porttest.Reserve(t)}
 	args := []string{
 		"--genesis", filepath.Join(dir, "config.yaml"), "--validator-keys", dir, "--node-id", "lean_spec_0", "--is-aggregator",
@@ -114,7 +114,7 @@ func TestOneNode(t *testing.T) {
 		t.Errorf("/health on the RPC port: %d %+v, want 200, ok, synced, slot 10 or more", status, h)
 	}
 	checkMetrics(t, ports)
-	node.stop(t)
+	node.stop(t, syscall.SIGTERM)
 	checkLog(t, node)
 
 	// A node that starts again knows nothing newer than its head, and has nobody
@@ -128,7 +128,7 @@ func TestOneNode(t *testing.T) {
 	if status, h := getHealth(t, ports[1]); status != 200 || !h.Synced || h.Slot < block.number(t, "slot") {
 		t.Errorf("/health after the first block: %d %+v, want 200, synced, slot %d", status, h, block.number(t, "slot"))
 	}
-	node.stop(t)
+	node.stop(t, syscall.SIGTERM)
 }
 
 // checkMetrics compares the seven metrics with each other, with the API and with
@@ -230,7 +230,7 @@ func checkLog(t *testing.T, p *process) {
 // TestBadInput: one line that says what is wrong, code 2, nothing written.
 func TestBadInput(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "net")
-	runs(t, "genesis", "--nodes", "2", "--validators", "2", "--scheme", "test", "--out", dir)
+	mustRun(t, "genesis", "--nodes", "2", "--validators", "2", "--scheme", "test", "--out", dir)
 	genesis := filepath.Join(dir, "config.yaml")
 	hold, err := net.Listen("tcp", ":0")
 	if err != nil {
@@ -305,7 +305,7 @@ func TestBadInput(t *testing.T) {
 func TestCheckpointNowhere(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "net")
-	runs(t, "genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--out", dir)
+	mustRun(t, "genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--out", dir)
 	start := func() (*exec.Cmd, *bufio.Scanner) {
 		nobody := porttest.Reserve(t)
 		cmd := command(t.Context(), "--genesis", filepath.Join(dir, "config.yaml"), "--scheme", "test", "--api-port", "0", "--metrics-port", "0",
@@ -360,7 +360,7 @@ func TestCheckpointNowhere(t *testing.T) {
 // TestKeyWindow: a key that cannot sign now ends the start.
 func TestKeyWindow(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "net")
-	runs(t, "genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--active-slots", "32", "--out", dir)
+	mustRun(t, "genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--active-slots", "32", "--out", dir)
 	// genesis refuses a time at which the keys are of no use any more, so the file is changed.
 	path := filepath.Join(dir, "config.yaml")
 	file, err := os.ReadFile(path)

@@ -80,7 +80,7 @@ func TestObservability(t *testing.T) {
 	w.Network = launch(t, devnet.Options{Nodes: 5, Validators: 4, NodeOptions: options, Scheme: xmss.Prod, ActiveSlots: 1024})
 	w.prometheus = startPrometheus(t, w.Nodes, []string{rules})
 
-	finalizes(t, w.Network, 4, 2*time.Minute)
+	awaitFinalized(t, w.Network, 4, 2*time.Minute)
 	calm := w.calm(t, calmTimeout)
 	w.checkMetrics(t)
 	w.checkSeries(t)
@@ -553,7 +553,7 @@ func (w *watched) checkFaults(t *testing.T) {
 		}
 		f.undo()
 		undone := time.Now()
-		finalizes(t, w.Network, uint64(w.Clock.Slot())+1, calmTimeout) // before the next fault
+		awaitFinalized(t, w.Network, uint64(w.Clock.Slot())+1, calmTimeout) // before the next fault
 		calm := w.calm(t, calmTimeout)
 		fired, err := w.prometheus.history(t.Context(), "firing", began, calm)
 		if err != nil {

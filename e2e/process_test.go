@@ -1,5 +1,4 @@
-// Package e2e runs the program as its users do: real processes, real files, real
-// ports.
+// Package e2e tests the program as its users run it: with real processes, files and ports.
 package e2e
 
 import (
@@ -15,6 +14,7 @@ import (
 	"os/exec"
 	ossignal "os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,18 +26,17 @@ import (
 // binary is the program under test.
 var binary string
 
-// parallel is the number of tests that run at a time unless -parallel says otherwise. Networks mostly wait for their slots:
-// one of the test scheme takes a tenth of a processor or less.
+// parallel is the number of tests that run at the same time unless -parallel is set. A network of the test scheme mostly waits
+// for its slots, and uses a tenth of a processor or less.
 const parallel = 6
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// A signal that is caught here has its default effect on the nodes, also where the
-	// tests were started with it ignored, as by nohup.
+	// If SIGHUP is ignored, as under nohup, the nodes inherit this. If it is caught, they do not.
 	ossignal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	chosen := false
-	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
-	if !chosen {
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	if !set {
 		_ = flag.Set("test.parallel", strconv.Itoa(parallel))
 	}
 	dir, err := os.MkdirTemp("", "leanspec-node-e2e")
@@ -57,7 +56,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// command is the program with arguments, and without settings of the environment.
+// command returns a command that runs the program without the LEANSPEC_ variables of the environment.
 func command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, binary, args...)
 	for _, v := range os.Environ() {
@@ -68,8 +67,8 @@ func command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// runs carries out a command that is to succeed, and returns what it prints.
-func runs(t *testing.T, args ...string) string {
+// mustRun runs a command that must succeed, and returns its stdout.
+func mustRun(t *testing.T, args ...string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
 	cmd := command(t.Context(), args...)
@@ -88,14 +87,14 @@ type process struct {
 
 	mu    sync.Mutex
 	lines []line
-	bad   []string // lines that are no JSON object
-	more  chan struct{}
+	bad   []string      // lines that are not a JSON object
+	more  chan struct{} // closed and replaced with each line
 }
 
 // line is a line of the log.
 type line map[string]any
 
-// number returns a field that is a number. The test fails if the line has none.
+// number returns the value of a field. The test fails if it is not a number.
 func (l line) number(t *testing.T, key string) uint64 {
 	t.Helper()
 	f, ok := l[key].(float64)
@@ -105,7 +104,7 @@ func (l line) number(t *testing.T, key string) uint64 {
 	return uint64(f)
 }
 
-// text returns a field that is a string. The test fails if the line has none.
+// text returns the value of a field. The test fails if it is not a string.
 func (l line) text(t *testing.T, key string) string {
 	t.Helper()
 	s, ok := l[key].(string)
@@ -115,13 +114,13 @@ func (l line) text(t *testing.T, key string) string {
 	return s
 }
 
-// start starts a node, which the test stops at its end at the latest.
+// start starts a node, which is killed when the test ends.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	return startCommand(t, command(context.Background(), args...))
 }
 
-// startCommand starts a node whose command is ready.
+// startCommand starts a node with the given command.
 func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{cmd: cmd, exited: make(chan struct{}), more: make(chan struct{})}
@@ -167,7 +166,7 @@ func (p *process) read(r io.Reader) {
 	}
 }
 
-// await returns the first line for which ok is true, which must come in time.
+// await waits for a line for which ok returns true, and returns the first one.
 func (p *process) await(t *testing.T, what string, timeout time.Duration, ok func(line) bool) line {
 	t.Helper()
 	deadline := time.After(timeout)
@@ -183,14 +182,14 @@ func (p *process) await(t *testing.T, what string, timeout time.Duration, ok fun
 		select {
 		case <-more:
 		case <-p.exited:
-			t.Fatalf("the node ended while waiting for %s: %v", what, p.err)
+			t.Fatalf("the node exited before %s: %v", what, p.err)
 		case <-deadline:
 			t.Fatalf("no %s within %s", what, timeout)
 		}
 	}
 }
 
-// message is true for lines with a message, at or after a slot.
+// message returns a function that accepts lines with this message about this slot or a later one.
 func message(msg string, slot uint64) func(line) bool {
 	return func(l line) bool {
 		at, ok := l["slot"].(float64)
@@ -198,19 +197,44 @@ func message(msg string, slot uint64) func(line) bool {
 	}
 }
 
-// stop ends the node as an operator does, and wants it to end well.
-func (p *process) stop(t *testing.T) {
+// stop sends a signal to the node, which must exit with code 0 within 5 s.
+func (p *process) stop(t *testing.T, signal syscall.Signal) {
 	t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.cmd.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-p.exited:
 	case <-time.After(5 * time.Second):
-		t.Fatal("the node is still there 5 s after SIGTERM")
+		t.Fatalf("the node still runs 5 s after %s", signal)
 	}
+	if p.err != nil {
+		t.Fatalf("exit after %s: %v, want code 0", signal, p.err)
+	}
+}
+
+// exitCode returns the exit code of a command that has failed with err, or -1 if it was not run or was killed.
+func exitCode(err error) int {
 	var exit *exec.ExitError
-	if errors.As(p.err, &exit) || p.err != nil {
-		t.Fatalf("exit after SIGTERM: %v, want code 0", p.err)
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
 	}
+	return -1
+}
+
+// unavailable skips a test, because this machine does not have what the test needs. In CI on Linux it fails the test.
+func unavailable(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" && runtime.GOOS == "linux" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf("SKIPPED: "+format, args...)
+}
+
+// makeNetwork makes the files of a network of one node, and returns their folder and the flags of the node.
+func makeNetwork(t *testing.T, flags ...string) (dir string, node []string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "net")
+	mustRun(t, append([]string{"genesis", "--nodes", "1", "--out", dir}, flags...)...)
+	return dir, []string{"--genesis", filepath.Join(dir, "config.yaml"), "--validator-keys", dir, "--node-id", "lean_spec_0"}
 }

@@ -2,5 +2,5 @@ package e2e
 
 import "syscall"
 
-// diesWithUs has a process killed when the thread ends that started it.
-func diesWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+// killedWithParent has a process killed when the thread ends that started it.
+func killedWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

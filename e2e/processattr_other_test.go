@@ -4,4 +4,4 @@ package e2e
 
 import "syscall"
 
-func diesWithUs() *syscall.SysProcAttr { return nil }
+func killedWithParent() *syscall.SysProcAttr { return nil }

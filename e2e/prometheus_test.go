@@ -100,7 +100,7 @@ func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *promet
 	cmd := exec.Command("prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address=127.0.0.1:0", "--log.format=json")
 	log := &prometheusLog{address: make(chan string, 1)}
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, diesWithUs()
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, killedWithParent()
 	p := &prometheus{started: time.Now(), exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {

@@ -31,14 +31,14 @@ func wantRecovery(t *testing.T, nodes int, disturb func(t *testing.T, n *devnet.
 	for run := range recoveries(t) {
 		t.Run(fmt.Sprint(run), func(t *testing.T) {
 			n := startNetwork(t, devnet.Options{Nodes: nodes, Validators: 2 * nodes})
-			finalizes(t, n, 2, 90*time.Second)
+			awaitFinalized(t, n, 2, 90*time.Second)
 			disturb(t, n, run)
 			end := uint64(n.Clock.Slot())
-			s := within(t, n, time.Minute, "one head", func(s *devnet.Status) bool { return s.Slot > end && oneHead(s, end) })
+			s := awaitStatus(t, n, time.Minute, "one head", func(s *devnet.Status) bool { return s.Slot > end && oneHead(s, end) })
 			if s.Slot > end+3 {
 				t.Errorf("one head at slot %d, want within 3 slots of slot %d\n%s", s.Slot, end, s.Details())
 			}
-			f := finalizes(t, n, end, time.Minute)
+			f := awaitFinalized(t, n, end, time.Minute)
 			if f.Slot > end+10 {
 				t.Errorf("slot %d was final at slot %d, want within 10 slots\n%s", end, f.Slot, f.Details())
 			}
@@ -70,7 +70,7 @@ func TestPauseOfOneOfTwo(t *testing.T) {
 			t.Fatal(err)
 		}
 		paused := n.Clock.Slot()
-		within(t, n, time.Minute, "8 slots to pass", func(*devnet.Status) bool { return n.Clock.Slot() >= paused+8 })
+		awaitStatus(t, n, time.Minute, "8 slots to pass", func(*devnet.Status) bool { return n.Clock.Slot() >= paused+8 })
 		if err := node.Resume(); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +85,7 @@ func TestKillOfOneOfTwo(t *testing.T) {
 		node.Kill()
 		killed := n.Clock.Slot()
 		if run%3 > 0 { // at once, or one slot later, or two
-			within(t, n, time.Minute, "slots to pass", func(*devnet.Status) bool { return int(n.Clock.Slot()-killed) >= run%3 })
+			awaitStatus(t, n, time.Minute, "slots to pass", func(*devnet.Status) bool { return int(n.Clock.Slot()-killed) >= run%3 })
 		}
 		if err := node.Start(); err != nil {
 			t.Fatal(err)

@@ -25,7 +25,7 @@ import (
 func loneNode(t *testing.T) (args []string, metrics string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "net")
-	runs(t, "genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--active-slots", "64", "--genesis-time", "+2s", "--out", dir)
+	mustRun(t, "genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--active-slots", "64", "--genesis-time", "+2s", "--out", dir)
 	metrics = porttest.Reserve(t)
 	return []string{
 		"--genesis", filepath.Join(dir, "config.yaml"), "--validator-keys", dir, "--scheme", "test", "--is-aggregator",

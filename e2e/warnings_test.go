@@ -28,7 +28,7 @@ func TestQuietStart(t *testing.T) {
 			n := startNetwork(t, devnet.Options{
 				Nodes: test.nodes, Validators: test.validators, Scheme: xmss.Test, ActiveSlots: test.slots, GenesisDelay: test.delay,
 			})
-			finalizes(t, n, 1, 90*time.Second)
+			awaitFinalized(t, n, 1, 90*time.Second)
 			for _, node := range n.Nodes {
 				log, err := os.ReadFile(node.LogPath())
 				if err != nil {
@@ -60,7 +60,7 @@ func hasWarning(t *testing.T, node *devnet.Node, message string) bool {
 func TestWrongNetworkName(t *testing.T) {
 	wrong := devnet.NodeOptions{Args: []string{"--network-name", "devnet0"}}
 	n := startNetwork(t, devnet.Options{Nodes: 3, Validators: 6, NodeOptions: []devnet.NodeOptions{{}, {}, wrong}})
-	within(t, n, time.Minute, "warnings", func(*devnet.Status) bool {
+	awaitStatus(t, n, time.Minute, "warnings", func(*devnet.Status) bool {
 		for _, node := range n.Nodes {
 			if !hasWarning(t, node, "peer has no gossip topic in common") {
 				return false
@@ -87,7 +87,7 @@ func TestSameIdentity(t *testing.T) {
 	if err := n.Nodes[2].Start("--node-key", filepath.Join(n.Dir, n.Nodes[1].Name+".key")); err != nil {
 		t.Fatal(err)
 	}
-	within(t, n, time.Minute, "warnings", func(*devnet.Status) bool {
+	awaitStatus(t, n, time.Minute, "warnings", func(*devnet.Status) bool {
 		return hasWarning(t, n.Nodes[0], "two nodes have the same peer id") &&
 			hasWarning(t, n.Nodes[1], "another node has the peer id of this node") &&
 			hasWarning(t, n.Nodes[2], "another node has the peer id of this node")

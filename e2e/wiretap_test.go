@@ -12,7 +12,6 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
-	pubsubpb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
@@ -22,29 +21,28 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
-// wiretap is a peer that hears all gossip of a network, keeps what it needs to
-// know of the blocks, and has every signature of one node's validators checked.
+// wiretap is a peer that receives all gossip of a network, records the blocks, and checks every signature of the validators
+// of one node.
 type wiretap struct {
 	*peerHost
 	signatures *signatureChecker
 	own        map[uint64]bool // the validators of the node
-	news       chan struct{}   // has a value after a block or a vote of the node
+	sent       chan struct{}   // receives a value when the node has sent a block or a vote
 
 	mu      sync.Mutex
-	blocks  map[lstar.Root]tapped
+	blocks  map[lstar.Root]seenBlock
 	counts  map[wire.TopicKind]int
 	invalid []string
 }
 
-// tapped is a block that was seen.
-type tapped struct {
+// seenBlock is a block that the wiretap has received.
+type seenBlock struct {
 	slot   lstar.Slot
 	parent lstar.Root
-	own    bool // made by the node
+	own    bool // proposed by the node
 }
 
-// newWiretap makes a peer that listens at an address of its own, and waits there
-// for nodes to connect.
+// newWiretap returns a wiretap for the validators of node, which listens for connections of nodes.
 func newWiretap(t *testing.T, n *devnet.Network, node *devnet.Node) *wiretap {
 	t.Helper()
 	genesis, err := config.LoadGenesis(filepath.Join(n.Dir, "config.yaml"))
@@ -59,28 +57,21 @@ func newWiretap(t *testing.T, n *devnet.Network, node *devnet.Node) *wiretap {
 		peerHost:   newPeer(t, node, libp2p.ListenAddrStrings("/ip4/127.0.0.1/udp/0/quic-v1")),
 		signatures: newSignatureChecker(n.Scheme),
 		own:        make(map[uint64]bool),
-		blocks:     make(map[lstar.Root]tapped),
+		blocks:     make(map[lstar.Root]seenBlock),
 		counts:     make(map[wire.TopicKind]int),
-		news:       make(chan struct{}, 1),
+		sent:       make(chan struct{}, 1),
 	}
 	for _, k := range keys {
 		w.own[k.Index] = true
 		w.signatures.watch(k.Index, k.Attestation.PublicKey(), k.Proposal.PublicKey())
 	}
 	params := pubsub.DefaultGossipSubParams()
-	params.HeartbeatInterval = 100 * time.Millisecond // to be in the mesh of a node that has just started
-	ps, err := pubsub.NewGossipSub(t.Context(), w, pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor(),
-		pubsub.WithMessageIdFn(func(m *pubsubpb.Message) string {
-			id := wire.GossipID(m.GetTopic(), m.GetData())
-			return string(id[:])
-		}), pubsub.WithMaxMessageSize(2*wire.MaxPayloadSize), pubsub.WithGossipSubParams(params))
-	if err != nil {
-		t.Fatal(err)
-	}
+	params.HeartbeatInterval = 100 * time.Millisecond // join the mesh of a restarted node quickly
+	ps := w.newGossip(t, pubsub.WithGossipSubParams(params))
 	for _, kind := range []wire.TopicKind{wire.TopicBlock, wire.TopicAttestation, wire.TopicAggregation} {
-		// What is ignored is not forwarded: the nodes hear from each other alone.
+		// Pubsub does not forward ignored messages, so the wiretap does not relay between nodes.
 		err := ps.RegisterTopicValidator(topic(kind).String(), func(_ context.Context, _ peer.ID, m *pubsub.Message) pubsub.ValidationResult {
-			if err := w.hear(kind, m.Data); err != nil {
+			if err := w.handle(kind, m.Data); err != nil {
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				w.invalid = append(w.invalid, err.Error())
@@ -101,11 +92,11 @@ func newWiretap(t *testing.T, n *devnet.Network, node *devnet.Node) *wiretap {
 	return w
 }
 
-// address is where nodes find the wiretap.
+// address returns the multiaddr of the wiretap.
 func (w *wiretap) address() string { return fmt.Sprintf("%s/p2p/%s", w.Addrs()[0], w.ID()) }
 
-// hear takes a message.
-func (w *wiretap) hear(kind wire.TopicKind, raw []byte) error {
+// handle decodes a message and records it.
+func (w *wiretap) handle(kind wire.TopicKind, raw []byte) error {
 	data, err := wire.DecompressBlock(raw, wire.MaxPayloadSize)
 	if err != nil {
 		return fmt.Errorf("%s: %w", kind, err)
@@ -116,14 +107,14 @@ func (w *wiretap) hear(kind wire.TopicKind, raw []byte) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", kind, err)
 		}
-		w.tell(b.Block.ProposerIndex)
+		w.notify(b.Block.ProposerIndex)
 		w.block(b)
 	case wire.TopicAttestation:
 		a, err := lstar.DecodeSignedAttestation(data, w.signatures.scheme)
 		if err != nil {
 			return fmt.Errorf("%s: %w", kind, err)
 		}
-		w.tell(a.ValidatorIndex)
+		w.notify(a.ValidatorIndex)
 		w.signatures.attestation(a)
 	default:
 		a := new(lstar.SignedAggregatedAttestation)
@@ -138,14 +129,14 @@ func (w *wiretap) hear(kind wire.TopicKind, raw []byte) error {
 	return nil
 }
 
-// tell tells of a message by one of the node's validators.
-func (w *wiretap) tell(by lstar.ValidatorIndex) {
+// notify signals a message if a validator of the node has signed it.
+func (w *wiretap) notify(by lstar.ValidatorIndex) {
 	if w.own[uint64(by)] {
-		signal(w.news)
+		signal(w.sent)
 	}
 }
 
-// signal puts a value into a channel that has room for one.
+// signal sends a value to a channel unless its buffer is full.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -153,17 +144,17 @@ func signal(c chan struct{}) {
 	}
 }
 
-// block takes a block, from wherever it came.
+// block checks the signatures of a block and records it.
 func (w *wiretap) block(b *lstar.SignedBlock) (root lstar.Root) {
 	w.signatures.block(b)
 	root = b.Block.Root()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.blocks[root] = tapped{b.Block.Slot, b.Block.ParentRoot, w.own[uint64(b.Block.ProposerIndex)]}
+	w.blocks[root] = seenBlock{b.Block.Slot, b.Block.ParentRoot, w.own[uint64(b.Block.ProposerIndex)]}
 	return root
 }
 
-// ownBlocks returns the blocks of the node that were seen so far.
+// ownBlocks returns the roots of the blocks that the node has proposed so far.
 func (w *wiretap) ownBlocks() (roots []lstar.Root) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -175,11 +166,11 @@ func (w *wiretap) ownBlocks() (roots []lstar.Root) {
 	return roots
 }
 
-// fetch asks a peer's node for blocks, has their signatures checked, and returns
-// the roots of those that the node does not have.
+// fetch requests blocks from the node that a peer is connected to, records them, and returns the roots of those that the node
+// does not have.
 func (w *wiretap) fetch(ctx context.Context, from *peerHost, roots []lstar.Root) (missing []lstar.Root, err error) {
 	for chunk := range slices.Chunk(roots, 64) {
-		parts, err := from.ask(ctx, wire.BlocksByRootProtocol, wire.AppendRequest(nil, wire.EncodeRoots(chunk)))
+		parts, err := from.request(ctx, wire.BlocksByRootProtocol, wire.AppendRequest(nil, wire.EncodeRoots(chunk)))
 		if err != nil {
 			return nil, err
 		}
@@ -203,7 +194,7 @@ func (w *wiretap) fetch(ctx context.Context, from *peerHost, roots []lstar.Root)
 	return missing, nil
 }
 
-// await waits until the node is connected.
+// await waits until the node has connected to the wiretap.
 func (w *wiretap) await(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -211,7 +202,7 @@ func (w *wiretap) await(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return errors.New("the node does not connect to its bootnode")
+			return errors.New("the node has not connected to its bootnode")
 		}
 	}
 	return nil
