@@ -20,8 +20,9 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// BenchmarkImportBlock imports blocks of the production scheme that hold no votes, the cheapest that there are, into a
-// chain in memory: with the metrics and logs of a node, and with none. What they cost is to be at most a hundredth.
+// BenchmarkImportBlock imports blocks without votes, the cheapest blocks, of the production
+// scheme into a chain in memory, with and without consumers of events. The cost of the
+// events must be at most 1%.
 func BenchmarkImportBlock(b *testing.B) {
 	const blocks = 64
 	keys := make([]*xmss.SecretKey, 2)
@@ -33,7 +34,7 @@ func BenchmarkImportBlock(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	for i := range list { // nobody votes, so that a second key each is not needed
+	for i := range list { // without votes, validators need no keys of their own for attestations
 		list[i].AttestationPublicKey = keys[1-i].PublicKey().Bytes()
 		list[i].ProposalPublicKey = keys[i].PublicKey().Bytes()
 	}
@@ -109,7 +110,7 @@ func BenchmarkImportBlock(b *testing.B) {
 	}
 	live, _ := logging.New(logging.Options{Format: logging.FormatJSON, Writer: io.Discard})
 	bus := events.NewBus(logging.Events(live))
-	// In turns, so that what else the machine does befalls both.
+	// In turns, so that other load on the machine affects both.
 	var with, without []time.Duration
 	for b.Loop() {
 		with = append(with, run(bus))
@@ -124,12 +125,13 @@ func BenchmarkImportBlock(b *testing.B) {
 	b.ReportMetric(100*(float64(median)/float64(bare)-1), "%-cost")
 }
 
-// xmssVerify is a proof.VerifyFunc without a memory.
+// xmssVerify is a proof.VerifyFunc that remembers nothing.
 func xmssVerify(items []xmss.Verification) bool { return NewVerifier(xmss.Prod).Verify(items) }
 
-// BenchmarkVotes sends the votes of 4,096 validators for one slot through the chain of an aggregator, from their
-// encoding on, as many at a time as gossip judges. Meanwhile an empty request goes to the owner every 0.5 ms: the time until
-// its answer is how long the owner's turns and its queue delay a block.
+// BenchmarkVotes decodes the votes of 4,096 validators for one slot and adds them to the
+// chain of an aggregator, as many at a time as gossip does. Every 0.5 ms it sends an empty
+// request to the owner and measures the time until the answer, which is the delay that a
+// block would have.
 func BenchmarkVotes(b *testing.B) {
 	for _, scheme := range []*xmss.Scheme{xmss.Test, xmss.Prod} {
 		b.Run(scheme.String(), func(b *testing.B) { benchmarkVotes(b, scheme) })

@@ -1,11 +1,11 @@
 // Package chain owns the fork-choice store.
 //
-// One goroutine, in Run, has the store to itself: it ticks it, and does what
-// others ask for, one thing after the other. Nobody else touches it. Work that
-// needs no order (signature checks, state transitions) is done by whoever brings
-// a block or a vote, outside of that goroutine, in a bounded number at a time.
-// After every change the owner publishes an immutable snapshot; readers take the
-// latest and never wait.
+// Only one goroutine, in [Chain.Run], accesses the store. It performs the ticks and the
+// requests of other goroutines one after the other. Work that needs no order (signature
+// checks, state transitions) runs in the goroutine that calls ImportBlock or
+// AddAttestation, a bounded number at a time. After each change the owner saves the
+// changes and then publishes an immutable snapshot. Readers take the latest snapshot and
+// never wait.
 //
 // leanSpec: node/chain/service.py, node/sync/service.py
 package chain
@@ -25,45 +25,44 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/prover"
 )
 
-// queueSize bounds the requests that wait for the owner; who comes later waits
-// in line.
+// queueSize bounds the queue of requests to the owner. If it is full, callers wait.
 const queueSize = 256
 
-// beatEvery is how often the owner turns if nothing else turns it: before genesis
-// there are no intervals.
-const beatEvery = time.Second
+// idleBeat is the interval between beats of the pulse while there are no ticks and no
+// requests, as before genesis.
+const idleBeat = time.Second
 
-// ErrStopped is what requests get once the chain has stopped.
+// ErrStopped is returned after the chain has stopped.
 var ErrStopped = errors.New("the chain has stopped")
 
-// Config is what a Chain needs.
+// Config configures a Chain.
 type Config struct {
-	Store    *lstar.Store // the chain takes it over
+	Store    *lstar.Store // must not be used after New
 	Verifier *Verifier    // of the store's proofs and signatures
 	Clock    clock.Clock
 	Bus      *events.Bus
 	Log      *slog.Logger
-	// Storage may be nil: the chain is in memory then, and gone with the process.
+	// Storage may be nil. Then the chain is not saved.
 	Storage Storage
 	// IsAggregator is the role at start; SetAggregator changes it.
 	IsAggregator bool
-	// PublishAggregates is called with the aggregates that this node made. It must not
-	// block, and several goroutines call it.
+	// PublishAggregates is called with the aggregates that this node has made. It must not
+	// block. Several goroutines call it. It may be nil.
 	PublishAggregates func([]*lstar.SignedAggregatedAttestation)
 	// OnSlotEnd is called by the owner with a summary of each slot. It must not block.
 	OnSlotEnd func(events.SlotSummary)
-	// Pulse beats with every turn of the owner. It may be nil.
+	// Pulse gets a beat at each iteration of the owner's loop. It may be nil.
 	Pulse *health.Pulse
 }
 
-// Storage keeps what a chain must not forget.
+// Storage keeps the changes of a chain.
 type Storage interface {
-	// Save keeps all of the changes or none, and returns once they are safe. After
-	// an error the chain stops, and none of the changes has been shown to anybody.
+	// Save saves the changes atomically, and returns when they are durable. After an
+	// error the chain stops without having published the changes.
 	Save(*lstar.Changes) error
 }
 
-// Chain is a running store.
+// Chain is the owner of a store. Its methods are safe for concurrent use.
 type Chain struct {
 	cfg        Config
 	requests   chan request
@@ -81,24 +80,24 @@ type Chain struct {
 	shown       view
 	summary     slotSummary
 	lastTick    time.Time
-	due         lstar.Interval // the first that is not accounted for
+	due         lstar.Interval // the first interval whose duties are not reported
 }
 
-// request is something to do with the store. Done is closed when it is done and
-// everybody can see its effects.
+// request is a function to call with the store. The owner closes done after it has
+// published the effects.
 type request struct {
 	do   func(*lstar.Store)
 	done chan struct{}
 }
 
-// shared is what everybody may read, and a channel that is closed once there is
-// something newer.
+// shared is the published snapshot, and a channel that is closed when there is a newer
+// one.
 type shared struct {
 	snapshot *lstar.Snapshot
 	outdated chan struct{}
 }
 
-// New returns a chain that does nothing until Run.
+// New returns a chain. Nothing happens until Run is called.
 func New(cfg Config) *Chain {
 	c := &Chain{
 		cfg:        cfg,
@@ -114,18 +113,18 @@ func New(cfg Config) *Chain {
 	return c
 }
 
-// Queues returns what waits here for something else.
+// Queues returns the queue of requests, for metrics.
 func (c *Chain) Queues() []events.Queue {
 	return []events.Queue{{
 		Name: events.QueueChainRequests, Capacity: queueSize, Length: func() int { return len(c.requests) },
 	}}
 }
 
-// Snapshot returns the latest view of the store.
+// Snapshot returns the latest snapshot of the store.
 func (c *Chain) Snapshot() *lstar.Snapshot { return c.shared.Load().snapshot }
 
-// Watch returns the latest view of the store, and a channel that is closed once
-// there is a newer one.
+// Watch returns the latest snapshot of the store, and a channel that is closed when there
+// is a newer one.
 func (c *Chain) Watch() (*lstar.Snapshot, <-chan struct{}) {
 	s := c.shared.Load()
 	return s.snapshot, s.outdated
@@ -134,7 +133,7 @@ func (c *Chain) Watch() (*lstar.Snapshot, <-chan struct{}) {
 // IsAggregator reports whether this node aggregates votes.
 func (c *Chain) IsAggregator() bool { return c.aggregator.Load() }
 
-// SetAggregator changes the role, and returns what it was.
+// SetAggregator sets whether this node aggregates votes, and returns the previous value.
 func (c *Chain) SetAggregator(enabled bool) (previous bool) {
 	previous = c.aggregator.Swap(enabled)
 	if previous != enabled {
@@ -143,8 +142,8 @@ func (c *Chain) SetAggregator(enabled bool) (previous bool) {
 	return previous
 }
 
-// Run owns the store until ctx is done, which is no error, or until a change could
-// not be saved.
+// Run owns the store until ctx ends. It then returns nil. It returns the error of Save if
+// a change cannot be saved. It must be called once.
 func (c *Chain) Run(ctx context.Context) error {
 	defer c.background.close()
 	defer close(c.stopped)
@@ -155,8 +154,9 @@ func (c *Chain) Run(ctx context.Context) error {
 		Head: c.shown.head, Justified: c.shown.justified, Finalized: c.shown.finalized, SafeTarget: c.shown.safeTarget,
 	})
 
-	// The clock first: a store that is still at its anchor's slot would refuse what
-	// peers send as being far ahead. What was due until now was not this run's.
+	// Advance the store before the first request: in the slot of its anchor it would reject
+	// the blocks and votes of peers as far in the future. Duties before now are not
+	// reported.
 	if !c.cfg.Clock.BeforeGenesis() {
 		now := c.cfg.Clock.Interval()
 		c.advance(store, now)
@@ -167,8 +167,7 @@ func (c *Chain) Run(ctx context.Context) error {
 		}
 	}
 
-	// Ticks come as requests of their own channel, so that they are never behind
-	// a queue of votes.
+	// Ticks have their own channel, so that they never wait behind a queue of votes.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ticks := make(chan lstar.Interval)
@@ -180,7 +179,7 @@ func (c *Chain) Run(ctx context.Context) error {
 			}
 		})
 	}()
-	idle := time.NewTicker(beatEvery)
+	idle := time.NewTicker(idleBeat)
 	defer idle.Stop()
 	for {
 		c.cfg.Pulse.Beat()
@@ -189,13 +188,13 @@ func (c *Chain) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case i := <-ticks:
-			c.begins(store, i)
+			c.tick(store, i)
 		default:
 			select {
 			case <-ctx.Done():
 				return nil
 			case i := <-ticks:
-				c.begins(store, i)
+				c.tick(store, i)
 			case r = <-c.requests:
 				r.do(store)
 			case <-idle.C:
@@ -211,10 +210,10 @@ func (c *Chain) Run(ctx context.Context) error {
 	}
 }
 
-// do runs f on the store, in the owner's goroutine, and waits until its effects
-// can be seen. The error is that of ctx, if it ends before there is room in the
-// queue, or ErrStopped; f is not run then. Once queued there is no way back: what
-// f did to the caller's variables and to the store is never half known.
+// do calls f with the store in the owner's goroutine, and waits until its effects are
+// published. It returns the error of ctx if ctx ends before there is room in the queue,
+// and ErrStopped if the chain stops. After f is queued, do ignores ctx, so the caller may
+// read the variables that f sets.
 func (c *Chain) do(ctx context.Context, f func(*lstar.Store)) error {
 	r := request{f, make(chan struct{})}
 	select {
@@ -227,7 +226,7 @@ func (c *Chain) do(ctx context.Context, f func(*lstar.Store)) error {
 	select {
 	case <-r.done:
 		return nil
-	case <-c.stopped: // by its owner, who runs nothing any more
+	case <-c.stopped: // the owner has returned from its last request
 	}
 	select {
 	case <-r.done:
@@ -237,19 +236,13 @@ func (c *Chain) do(ctx context.Context, f func(*lstar.Store)) error {
 	}
 }
 
-// begins does what an interval brings.
-func (c *Chain) begins(s *lstar.Store, i lstar.Interval) {
+// tick performs and reports all duties up to an interval.
+func (c *Chain) tick(s *lstar.Store, to lstar.Interval) {
 	now := c.cfg.Clock.Now()
 	if !c.lastTick.IsZero() {
 		c.cfg.Bus.Report(events.Tick{Elapsed: now.Sub(c.lastTick)})
 	}
 	c.lastTick = now
-	c.tick(s, i)
-}
-
-// tick does what is due at an interval, and reports the duties that were due since the
-// interval before.
-func (c *Chain) tick(s *lstar.Store, to lstar.Interval) {
 	first := c.due
 	c.due = to + 1
 	late := c.advance(s, to)
@@ -258,18 +251,22 @@ func (c *Chain) tick(s *lstar.Store, to lstar.Interval) {
 		c.reportFingerprint(s, to.Slot())
 	}
 	if to.InSlot() == lstar.IntervalsPerSlot-1 {
-		c.slotEnds(s, to.Slot())
+		c.reportSlot(s, to.Slot())
 	}
 }
 
-// advance moves the store to an interval. A node that is behind by more than a slot, as
-// at start and after a pause, skips to the last slot, and advance returns true.
+// advance moves the store to an interval. If the store is behind by more than a slot, as
+// at start and after a pause, advance skips to the last slot and returns true.
 //
 // leanSpec: node/chain/service.py, _tick_to
 func (c *Chain) advance(s *lstar.Store, to lstar.Interval) (late bool) {
 	late = c.catchUp(s, to)
-	c.reportSizes(s) // before the interval empties a pool
-	// The aggregation of interval 2 is not part of the tick, because it takes long.
+	sizes := s.Sizes() // before the interval empties a pool
+	c.cfg.Bus.Report(events.PoolSizes{
+		AttestationSignatures: sizes.Signatures, NewPayloads: sizes.Pending, KnownPayloads: sizes.Known,
+		Blocks: sizes.Blocks, States: sizes.Blocks,
+	})
+	// The tick does not include the aggregation of interval 2, because a proof is slow.
 	if _, err := s.OnTick(to, false, false); err != nil {
 		c.cfg.Log.Error("tick failed", logging.Slot(to.Slot()), logging.Err(err),
 			logging.Advice("Please report this as a bug, with this line."))
@@ -277,8 +274,8 @@ func (c *Chain) advance(s *lstar.Store, to lstar.Interval) (late bool) {
 	return late
 }
 
-// catchUp skips what a store that is behind by more than a slot need not tick
-// through, and reports whether it was.
+// catchUp skips all but the last slot if the store is behind by more than a slot, and
+// reports whether it was.
 func (c *Chain) catchUp(s *lstar.Store, to lstar.Interval) (behind bool) {
 	behind = to > s.Time()+lstar.IntervalsPerSlot
 	if behind {
@@ -287,7 +284,7 @@ func (c *Chain) catchUp(s *lstar.Store, to lstar.Interval) (behind bool) {
 	return behind
 }
 
-// publish saves what changed and publishes a snapshot if it shows something new.
+// publish saves the changes, and then publishes the snapshot if it is a new one.
 func (c *Chain) publish(s *lstar.Store) error {
 	if changes := s.TakeChanges(); changes != nil && c.cfg.Storage != nil {
 		started := time.Now()
@@ -300,6 +297,7 @@ func (c *Chain) publish(s *lstar.Store) error {
 	return nil
 }
 
+// show publishes the snapshot if it is a new one, and reports what has changed.
 func (c *Chain) show(s *lstar.Store) {
 	snapshot, previous := s.Snapshot(), c.shared.Load()
 	if previous != nil && snapshot == previous.snapshot {

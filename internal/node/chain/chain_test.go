@@ -25,21 +25,22 @@ import (
 
 const genesis = 1_000_000
 
+// fixture is a running chain with a fake clock.
 type fixture struct {
 	*Chain
 	fake    *clocktest.Fake
 	metrics *metrics.Metrics
 	crypto  lstar.Crypto
 	keys    []*xmss.SecretKey // attestation keys
-	props   []*xmss.SecretKey
+	props   []*xmss.SecretKey // proposal keys
 	stop    func()
-	ended   int // slots, of the chain's owner
+	ended   int // number of summaries; only the chain's owner may access it before stop
 
 	storage *disk
 	prover  *slowProver
 }
 
-// slowProver is a proof scheme that makes no aggregate while it is held.
+// slowProver is a proof scheme whose Aggregate waits while mu is locked.
 type slowProver struct {
 	proof.Scheme
 	mu sync.Mutex
@@ -51,8 +52,7 @@ func (p *slowProver) Aggregate(children []proof.Child, signatures []proof.Signat
 	return p.Scheme.Aggregate(children, signatures, message, slot)
 }
 
-// disk is a storage that can fail. It belongs to the chain's owner, and to the test
-// before and after that.
+// disk is a storage that can fail. While the chain runs, only its owner may access it.
 type disk struct {
 	err    error
 	onSave func(*lstar.Changes)
@@ -70,7 +70,7 @@ func newFixture(t *testing.T, validators int) *fixture {
 	return newFixtureAt(t, validators, 0, false)
 }
 
-// newFixtureAt starts a chain in an interval.
+// newFixtureAt starts a chain at an interval.
 func newFixtureAt(t *testing.T, validators int, start lstar.Interval, aggregator bool) *fixture {
 	t.Helper()
 	return newFixtureWith(t, validators, start, aggregator, slog.New(slog.NewTextHandler(io.Discard, nil)))
@@ -113,7 +113,7 @@ func newFixtureWith(t *testing.T, validators int, start lstar.Interval, aggregat
 	go func() {
 		defer close(done)
 		if err := f.Run(ctx); !errors.Is(err, f.storage.err) {
-			t.Errorf("Run: %v, want %v", err, f.storage.err)
+			t.Errorf("Run = %v, want %v", err, f.storage.err)
 		}
 	}()
 	f.stop = func() { cancel(); <-done }
@@ -121,13 +121,14 @@ func newFixtureWith(t *testing.T, validators int, start lstar.Interval, aggregat
 	return f
 }
 
-// setTo sets the clock to an interval and waits until the store is there.
+// setTo advances the clock to an interval, and waits until the store reaches it.
 func (f *fixture) setTo(t *testing.T, i lstar.Interval) {
 	t.Helper()
 	f.fake.Advance(f.cfg.Clock.StartOf(i).Sub(f.fake.Now()))
 	f.await(t, func(s *lstar.Snapshot) bool { return s.Time >= i })
 }
 
+// await waits until a snapshot satisfies ok, and fails after 10 s.
 func (f *fixture) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
 	t.Helper()
 	timeout := time.After(10 * time.Second)
@@ -139,12 +140,12 @@ func (f *fixture) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
 		select {
 		case <-newer:
 		case <-timeout:
-			t.Fatalf("the chain does not get there: time %d, head %s", snap.Time, snap.Head)
+			t.Fatalf("condition not reached after 10 s: time = %d, head = %s", snap.Time, snap.Head)
 		}
 	}
 }
 
-// block makes the block of a slot, signed.
+// block returns a signed block for a slot.
 func (f *fixture) block(t *testing.T, slot lstar.Slot) *lstar.SignedBlock {
 	t.Helper()
 	proposer := lstar.ValidatorIndex(uint64(slot) % uint64(len(f.keys)))
@@ -167,7 +168,7 @@ func (f *fixture) block(t *testing.T, slot lstar.Slot) *lstar.SignedBlock {
 	return &lstar.SignedBlock{Block: *p.Block, Proof: merged}
 }
 
-// vote makes the vote of a validator for a slot.
+// vote returns the signed vote of a validator for a slot.
 func (f *fixture) vote(t *testing.T, slot lstar.Slot, validator int) *lstar.SignedAttestation {
 	t.Helper()
 	data, err := f.AttestationData(t.Context(), slot)
@@ -177,7 +178,7 @@ func (f *fixture) vote(t *testing.T, slot lstar.Slot, validator int) *lstar.Sign
 	return f.signed(t, data, validator)
 }
 
-// signed makes the vote of a validator with the given data.
+// signed returns the signed vote of a validator with the given data.
 func (f *fixture) signed(t *testing.T, data lstar.AttestationData, validator int) *lstar.SignedAttestation {
 	t.Helper()
 	signature, err := f.keys[validator].SignUnguarded(uint64(data.Slot), data.Root())
@@ -191,11 +192,12 @@ func wantReason(t *testing.T, what string, err error, want lstar.RejectionReason
 	t.Helper()
 	var r *lstar.Rejection
 	if !errors.As(err, &r) || r.Reason != want {
-		t.Errorf("%s: %v, want %s", what, err, want)
+		t.Errorf("%s: error = %v, want %s", what, err, want)
 	}
 }
 
-// TestSnapshots: what a snapshot does not show makes no new one and wakes nobody.
+// TestSnapshots checks that requests that do not change the snapshot neither publish one
+// nor wake readers.
 func TestSnapshots(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	f := newFixture(t, 3)
@@ -206,11 +208,11 @@ func TestSnapshots(t *testing.T) {
 		t.Helper()
 		select {
 		case <-changed:
-			t.Errorf("%s: readers are woken, want no change", what)
+			t.Errorf("%s: the channel of Watch is closed, want open", what)
 		default:
 		}
 		if f.Snapshot() != before {
-			t.Errorf("%s: a new snapshot, want the same one", what)
+			t.Errorf("%s: a new snapshot was published, want none", what)
 		}
 	}
 	vote := f.vote(t, 1, 0)
@@ -225,7 +227,7 @@ func TestSnapshots(t *testing.T) {
 
 	f.stop()
 	if err := f.AddAttestation(t.Context(), f.signed(t, vote.Data, 1), Origin{}); !errors.Is(err, ErrStopped) {
-		t.Errorf("vote after the end: %v, want ErrStopped", err)
+		t.Errorf("AddAttestation after the end = %v, want %v", err, ErrStopped)
 	}
 }
 
@@ -235,7 +237,7 @@ func TestBlocks(t *testing.T) {
 	f.setTo(t, lstar.Slot(1).Interval())
 	block := f.block(t, 1)
 	if f.Snapshot().Head.Slot != 0 {
-		t.Error("a proposal changed the head before it was imported")
+		t.Errorf("head slot after a proposal = %d, want 0", f.Snapshot().Head.Slot)
 	}
 
 	forged := *block
@@ -250,27 +252,27 @@ func TestBlocks(t *testing.T) {
 	wantReason(t, "far ahead", f.ImportBlock(t.Context(), &early, Origin{Peer: "p"}), lstar.BlockTooFarInFuture)
 
 	if err := f.ImportBlock(t.Context(), block, Origin{Own: true}); err != nil {
-		t.Fatalf("an honest block: %v", err)
+		t.Fatalf("ImportBlock = %v, want no error", err)
 	}
 	if got := f.Snapshot().Head.Root; got != block.Block.Root() {
-		t.Errorf("head %s right after the import, want the block", got)
+		t.Errorf("head after the import = %s, want %s", got, block.Block.Root())
 	}
 	if err := f.ImportBlock(t.Context(), block, Origin{}); !errors.Is(err, lstar.ErrKnown) {
-		t.Errorf("the same block again: %v, want ErrKnown", err)
+		t.Errorf("second ImportBlock = %v, want %v", err, lstar.ErrKnown)
 	}
 	next := f.block(t, 2)
 	f.stop()
 	if err := f.ImportBlock(t.Context(), next, Origin{}); !errors.Is(err, ErrStopped) {
-		t.Errorf("after the end: %v, want ErrStopped", err)
+		t.Errorf("ImportBlock after the end = %v, want %v", err, ErrStopped)
 	}
 }
 
-// TestFingerprint: the block by which nodes are compared is the canonical one at a
-// slot that all of them have passed.
+// TestFingerprint checks canonicalAt, and that the fingerprint is the canonical block at
+// the last multiple of 16 slots that is 4 slots old.
 func TestFingerprint(t *testing.T) {
 	f := newFixture(t, 3)
 	roots := map[lstar.Slot]lstar.Root{0: f.Snapshot().Head.Root}
-	for _, slot := range []lstar.Slot{1, 2, 14, 17, 18} { // none at 16
+	for _, slot := range []lstar.Slot{1, 2, 14, 17, 18} { // no block at slot 16
 		f.setTo(t, slot.Interval())
 		b := f.block(t, slot)
 		if err := f.ImportBlock(t.Context(), b, Origin{}); err != nil {
@@ -282,7 +284,7 @@ func TestFingerprint(t *testing.T) {
 	f.stop()
 	for at, want := range map[lstar.Slot]lstar.Slot{0: 0, 1: 1, 3: 2, 14: 14, 16: 14, 17: 17, 18: 18, 30: 18} {
 		if got := canonicalAt(f.cfg.Store, at); got != roots[want] {
-			t.Errorf("canonical block at slot %d is %s, want that of slot %d", at, got, want)
+			t.Errorf("canonicalAt(%d) = %s, want the block of slot %d", at, got, want)
 		}
 	}
 	var want uint64
@@ -291,19 +293,18 @@ func TestFingerprint(t *testing.T) {
 		want = want<<8 | uint64(b)
 	}
 	if got := f.metric(t, "leanspec_chain_fingerprint"); got != float64(want) {
-		t.Errorf("fingerprint at slot 20 is %v, want %d, of the block at slot 14", got, want)
+		t.Errorf("fingerprint at slot 20 = %v, want %d, the block of slot 14", got, want)
 	}
 }
 
-// metric returns the sum of the series of a metric that have all of the label values.
+// metric returns the sum of the series of a metric that have all label values.
 func (f *fixture) metric(t *testing.T, name string, values ...string) float64 {
 	t.Helper()
 	return metricstest.Sum(t, f.metrics, name, values...)
 }
 
-// TestAggregationsAreCountedOnce: every slot whose aggregation began while the node
-// ran is counted, whatever interval the node started in and however late the clock's
-// ticks come.
+// TestAggregationsAreCountedOnce checks that each slot whose aggregation began while the
+// node ran is counted once, for each interval of the start and with late ticks.
 func TestAggregationsAreCountedOnce(t *testing.T) {
 	const slot = lstar.Interval(lstar.IntervalsPerSlot)
 	for name, tt := range map[string]struct {
@@ -313,14 +314,14 @@ func TestAggregationsAreCountedOnce(t *testing.T) {
 		ended           int
 		missed, skipped float64
 	}{
-		"started at the aggregation":      {7*slot + 2, true, []lstar.Interval{7*slot + 3}, 0, 0, 0},
-		"started at the end of a slot":    {7*slot + 4, true, []lstar.Interval{8 * slot}, 1, 0, 0},
-		"every interval":                  {7*slot + 1, true, []lstar.Interval{7*slot + 2, 7*slot + 3, 7*slot + 4, 8 * slot}, 1, 0, 1},
-		"a late tick":                     {7*slot + 1, true, []lstar.Interval{7*slot + 3}, 0, 0, 1},
-		"away for three slots":            {7 * slot, true, []lstar.Interval{10*slot + 1}, 0, 3, 0},
-		"away, and no aggregator":         {7 * slot, false, []lstar.Interval{10*slot + 1}, 0, 0, 3},
-		"away until the aggregation":      {7 * slot, true, []lstar.Interval{9*slot + 2}, 0, 3, 0},
-		"away for no more than two slots": {7*slot + 3, true, []lstar.Interval{8*slot + 3}, 0, 0, 1},
+		"started at the aggregation":     {7*slot + 2, true, []lstar.Interval{7*slot + 3}, 0, 0, 0},
+		"started at the end of a slot":   {7*slot + 4, true, []lstar.Interval{8 * slot}, 1, 0, 0},
+		"every interval":                 {7*slot + 1, true, []lstar.Interval{7*slot + 2, 7*slot + 3, 7*slot + 4, 8 * slot}, 1, 0, 1},
+		"a late tick":                    {7*slot + 1, true, []lstar.Interval{7*slot + 3}, 0, 0, 1},
+		"suspended for three slots":      {7 * slot, true, []lstar.Interval{10*slot + 1}, 0, 3, 0},
+		"suspended, not an aggregator":   {7 * slot, false, []lstar.Interval{10*slot + 1}, 0, 0, 3},
+		"suspended until an aggregation": {7 * slot, true, []lstar.Interval{9*slot + 2}, 0, 3, 0},
+		"suspended for one slot":         {7*slot + 3, true, []lstar.Interval{8*slot + 3}, 0, 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixtureAt(t, 1, tt.start, tt.aggregator)
@@ -332,23 +333,23 @@ func TestAggregationsAreCountedOnce(t *testing.T) {
 			}
 			f.stop()
 			if f.ended != tt.ended {
-				t.Errorf("the end of %d slots was reported, want %d", f.ended, tt.ended)
+				t.Errorf("reported slots = %d, want %d", f.ended, tt.ended)
 			}
 			for outcome, want := range map[string]float64{
 				events.OutcomeMade: 0, events.OutcomeLate: 0, events.OutcomeMissed: tt.missed, events.OutcomeSkipped: tt.skipped,
 			} {
 				if got := f.metric(t, "leanspec_duties_total", events.DutyAggregation, outcome); got != want {
-					t.Errorf("%v aggregations %s, want %v", got, outcome, want)
+					t.Errorf("aggregations with outcome %s = %v, want %v", outcome, got, want)
 				}
 			}
 			if got := f.metric(t, "lean_aggregator_skipped_total"); got != tt.skipped {
-				t.Errorf("lean_aggregator_skipped_total is %v, want %v", got, tt.skipped)
+				t.Errorf("lean_aggregator_skipped_total = %v, want %v", got, tt.skipped)
 			}
 		})
 	}
 }
 
-// BenchmarkFingerprint looks for the canonical block before a gap of days.
+// BenchmarkFingerprint searches for the canonical block before a gap of nine days.
 func BenchmarkFingerprint(b *testing.B) {
 	list := lstar.NewValidators([]lstar.Validator{{}})
 	state := lstar.GenesisState(genesis, list)
@@ -378,34 +379,36 @@ func BenchmarkFingerprint(b *testing.B) {
 	}
 }
 
+// TestVotes checks that valid votes are aggregated and included in the next block, and
+// that invalid ones are rejected.
 func TestVotes(t *testing.T) {
 	f := newFixture(t, 3)
 	f.SetAggregator(true)
 	f.setTo(t, 1)
 	for v := range 3 {
 		if err := f.AddAttestation(t.Context(), f.vote(t, 0, v), Origin{}); err != nil {
-			t.Errorf("vote of validator %d: %v", v, err)
+			t.Errorf("vote of validator %d: error = %v, want none", v, err)
 		}
 	}
 	stolen := f.vote(t, 0, 1)
 	stolen.ValidatorIndex = 2
-	wantReason(t, "signature of another", f.AddAttestation(t.Context(), stolen, Origin{}), lstar.InvalidSignature)
+	wantReason(t, "signature of another validator", f.AddAttestation(t.Context(), stolen, Origin{}), lstar.InvalidSignature)
 	stolen.ValidatorIndex = 3
-	wantReason(t, "nobody's vote", f.AddAttestation(t.Context(), stolen, Origin{}), lstar.ValidatorNotInState)
+	wantReason(t, "unknown validator", f.AddAttestation(t.Context(), stolen, Origin{}), lstar.ValidatorNotInState)
 
-	// Aggregated at interval 2, the votes count from interval 4 on and are in the next
+	// The votes are aggregated at interval 2, count from interval 4 on and are in the next
 	// block.
 	f.setTo(t, 2)
 	f.background.wg.Wait() // for the proof
 	f.setTo(t, lstar.Slot(1).Interval())
 	block := f.block(t, 1)
 	if n := len(block.Block.Body.Attestations); n != 1 || block.Block.Body.Attestations[0].AggregationBits.Count() != 3 {
-		t.Errorf("%d attestations in the block, want one of three validators", n)
+		t.Errorf("attestations in the block = %d, want one of three validators", n)
 	}
 }
 
-// TestSlowProver: while proofs are being made, blocks are imported and time goes on;
-// the next aggregation is missed; the proofs count when they are done.
+// TestSlowProver checks that imports and ticks do not wait for a proof, that the next
+// aggregation is missed, and that the proofs are added when they are finished.
 func TestSlowProver(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	f := newFixture(t, 3)
@@ -423,14 +426,14 @@ func TestSlowProver(t *testing.T) {
 	f.prover.mu.Lock()
 	f.setTo(t, lstar.Slot(1).Interval()+2)
 	if err := f.ImportBlock(t.Context(), block, Origin{}); err != nil {
-		t.Errorf("import while a proof is being made: %v", err)
+		t.Errorf("ImportBlock while a proof is being made = %v, want no error", err)
 	}
 	if err := f.AddAttestation(t.Context(), f.signed(t, vote.Data, 2), Origin{}); err != nil {
-		t.Errorf("vote while a proof is being made: %v", err)
+		t.Errorf("AddAttestation while a proof is being made = %v, want no error", err)
 	}
 	f.setTo(t, lstar.Slot(2).Interval()+2)
 	if got := f.metric(t, "leanspec_duties_total", events.DutyAggregation, events.OutcomeMissed, events.ReasonProverBusy); got != 1 {
-		t.Errorf("aggregations missed because of an earlier one = %v, want 1", got)
+		t.Errorf("aggregations missed with reason %s = %v, want 1", events.ReasonProverBusy, got)
 	}
 	f.prover.mu.Unlock()
 	f.background.wg.Wait()
@@ -438,7 +441,7 @@ func TestSlowProver(t *testing.T) {
 		t.Errorf("late aggregations = %v, want 1", got)
 	}
 
-	// The third vote, which came too late for the first proof, is in the next one.
+	// The third vote arrived after the start of the first proof, and is in the next one.
 	f.setTo(t, lstar.Slot(3).Interval()+2)
 	f.background.wg.Wait()
 	f.setTo(t, lstar.Slot(3).Interval()+4)
@@ -460,6 +463,7 @@ func TestSlowProver(t *testing.T) {
 	f.stop()
 }
 
+// TestAggregates checks which aggregates AddAggregate accepts.
 func TestAggregates(t *testing.T) {
 	f := newFixture(t, 3)
 	f.setTo(t, 1)
@@ -484,30 +488,29 @@ func TestAggregates(t *testing.T) {
 		return &lstar.SignedAggregatedAttestation{Data: data, Proof: lstar.SingleMessageAggregate{Participants: bits, Proof: single}}
 	}
 	if err := f.AddAggregate(t.Context(), aggregate(0, 0), Origin{}); err != nil {
-		t.Errorf("an honest aggregate: %v", err)
+		t.Errorf("AddAggregate = %v, want no error", err)
 	}
 	if err := f.AddAggregate(t.Context(), aggregate(0, 0), Origin{}); !errors.Is(err, lstar.ErrNothingNew) {
-		t.Errorf("the same again: %v, want ErrNothingNew", err)
+		t.Errorf("second AddAggregate = %v, want %v", err, lstar.ErrNothingNew)
 	}
-	wantReason(t, "aggregate of somebody else", f.AddAggregate(t.Context(), aggregate(1, 0), Origin{}), lstar.InvalidSignature)
-	wantReason(t, "aggregate of nobody", f.AddAggregate(t.Context(), aggregate(5, 0), Origin{}), lstar.ValidatorNotInState)
+	wantReason(t, "aggregate that names another validator", f.AddAggregate(t.Context(), aggregate(1, 0), Origin{}), lstar.InvalidSignature)
+	wantReason(t, "aggregate of an unknown validator", f.AddAggregate(t.Context(), aggregate(5, 0), Origin{}), lstar.ValidatorNotInState)
 }
 
-// TestFallsBehind: a clock that jumps by hours is caught up with in one go.
+// TestFallsBehind checks that the store follows a clock that jumps by hours.
 func TestFallsBehind(t *testing.T) {
 	f := newFixture(t, 1)
 	f.setTo(t, 3)
 	f.setTo(t, lstar.Slot(10_000).Interval()+2)
 	if got, want := f.Snapshot().Time, lstar.Slot(10_000).Interval()+2; got != want {
-		t.Errorf("store at interval %d, want %d", got, want)
+		t.Errorf("interval of the store = %d, want %d", got, want)
 	}
 	if _, _, err := f.ProduceBlock(t.Context(), 9_999, 0); err == nil {
-		t.Error("a block was built for a slot that is over")
+		t.Error("ProduceBlock for a slot that is over succeeded, want an error")
 	}
 }
 
-// TestConcurrency lets everybody talk to the chain at once; the race detector
-// listens.
+// TestConcurrency calls the methods of a chain concurrently, for the race detector.
 func TestConcurrency(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	f := newFixture(t, 4)
@@ -520,13 +523,13 @@ func TestConcurrency(t *testing.T) {
 		for range 3 {
 			wg.Go(func() {
 				if err := f.AddAttestation(context.Background(), vote, Origin{}); err != nil {
-					t.Errorf("vote: %v", err)
+					t.Errorf("AddAttestation = %v, want no error", err)
 				}
 			})
 		}
 		wg.Go(func() {
 			if err := f.ImportBlock(context.Background(), block, Origin{}); err != nil && !errors.Is(err, lstar.ErrKnown) {
-				t.Errorf("block: %v", err)
+				t.Errorf("ImportBlock = %v, want no error or %v", err, lstar.ErrKnown)
 			}
 		})
 		wg.Go(func() {
@@ -540,12 +543,12 @@ func TestConcurrency(t *testing.T) {
 	}
 	wg.Wait()
 	if got := f.Snapshot().Head.Slot; got != 1 {
-		t.Errorf("head at slot %d, want 1", got)
+		t.Errorf("head slot = %d, want 1", got)
 	}
 	f.stop()
 }
 
-// TestVerifier: what is valid is checked once, what is not is never remembered.
+// TestVerifier checks that valid signatures are remembered and invalid ones are not.
 func TestVerifier(t *testing.T) {
 	f := newFixture(t, 1)
 	v := NewVerifier(xmss.Test)
@@ -560,26 +563,26 @@ func TestVerifier(t *testing.T) {
 		items[i] = xmss.Verification{PublicKey: &pub, Slot: uint64(i % 32), Message: message, Signature: sig}
 	}
 	if !v.Verify(items) || !v.Verify(items[:1]) || !v.Verify(nil) {
-		t.Error("valid signatures do not verify")
+		t.Error("Verify of valid signatures = false, want true")
 	}
 	for i := range items {
 		if !v.known(digest(&items[i])) {
-			t.Errorf("valid signature %d is not remembered", i)
+			t.Errorf("known(valid signature %d) = false, want true", i)
 		}
 	}
 	items[33].Message[9]++
 	for range 2 {
 		if v.Verify(items) {
-			t.Error("a signature of another message verifies")
+			t.Error("Verify with a signature of another message = true, want false")
 		}
 	}
 	if v.known(digest(&items[33])) {
-		t.Error("an invalid signature is remembered as valid")
+		t.Error("known(invalid signature) = true, want false")
 	}
 }
 
-// TestSavedBeforeShown: nobody sees what is not on the disk, and a chain whose disk
-// fails stops.
+// TestSavedBeforeShown checks that the chain saves each change before it publishes it, and
+// stops if it cannot save.
 func TestSavedBeforeShown(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	t.Run("run", func(t *testing.T) {
@@ -591,7 +594,7 @@ func TestSavedBeforeShown(t *testing.T) {
 			f.storage.onSave = func(c *lstar.Changes) {
 				saved += len(c.Blocks)
 				if f.Snapshot().Head == c.View.Head {
-					t.Errorf("head %s is shown before it is saved", c.View.Head)
+					t.Errorf("published head while it is being saved = %s, want the previous one", c.View.Head)
 				}
 			}
 		}); err != nil {
@@ -602,43 +605,44 @@ func TestSavedBeforeShown(t *testing.T) {
 		}
 		shown := f.Snapshot()
 		if saved != 1 || shown.Head.Root != block.Block.Root() {
-			t.Fatalf("%d blocks saved, head %s, want the block", saved, shown.Head)
+			t.Fatalf("saved blocks = %d, head = %s, want 1 and the block", saved, shown.Head)
 		}
 		if err := f.do(t.Context(), func(*lstar.Store) { f.storage.onSave = nil }); err != nil {
 			t.Fatal(err)
 		}
 		f.setTo(t, lstar.Slot(2).Interval())
 		block = f.block(t, 2)
-		if err := f.do(t.Context(), func(*lstar.Store) { f.storage.err = errors.New("the disk is gone") }); err != nil {
+		if err := f.do(t.Context(), func(*lstar.Store) { f.storage.err = errors.New("disk failed") }); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.ImportBlock(t.Context(), block, Origin{}); !errors.Is(err, ErrStopped) {
-			t.Errorf("import: %v, want ErrStopped", err)
+			t.Errorf("ImportBlock with a failed disk = %v, want %v", err, ErrStopped)
 		}
 		if got := f.Snapshot().Head; got != shown.Head {
-			t.Errorf("head %s is shown and not saved", got)
+			t.Errorf("published head = %s, want %s, because the new one is not saved", got, shown.Head)
 		}
 		f.stop()
 	})
 }
 
-// TestSlotEndsOnce: a node that starts in the last interval of a slot has that interval twice, and one line of it.
-func TestSlotEndsOnce(t *testing.T) {
+// TestReportSlotOnce checks that a slot is reported once if its last interval is ticked
+// twice.
+func TestReportSlotOnce(t *testing.T) {
 	f := newFixture(t, 1)
 	f.stop()
 	var ended []lstar.Slot
 	f.cfg.OnSlotEnd = func(s events.SlotSummary) { ended = append(ended, s.Slot) }
 	for _, slot := range []lstar.Slot{0, 3, 3, 4} {
-		f.slotEnds(f.cfg.Store, slot)
+		f.reportSlot(f.cfg.Store, slot)
 	}
 	if want := []lstar.Slot{0, 3, 4}; !slices.Equal(ended, want) {
-		t.Errorf("slots that ended: %d, want %d", ended, want)
+		t.Errorf("reported slots = %d, want %d", ended, want)
 	}
 }
 
 // stalledWriter is a writer whose Write blocks until release is closed.
 type stalledWriter struct {
-	stalls  chan struct{} // gets an element when a Write has begun
+	stalls  chan struct{} // has an element after a Write has begun
 	release chan struct{}
 }
 
@@ -651,7 +655,8 @@ func (w stalledWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestStalledLog: the owner answers while whoever reads the log does not, also when no more lines can wait.
+// TestStalledLog checks that a blocked log does not delay the owner, also when the queue
+// of lines is full.
 func TestStalledLog(t *testing.T) {
 	w := stalledWriter{make(chan struct{}, 1), make(chan struct{})}
 	sink := logging.NewSink(w)
@@ -659,7 +664,7 @@ func TestStalledLog(t *testing.T) {
 	defer func() {
 		close(w.release)
 		if !sink.Flush(30 * time.Second) {
-			t.Error("the log does not go on")
+			t.Error("log is not flushed 30 s after its release")
 		}
 	}()
 	f := newFixtureWith(t, 2, 0, true, log)
@@ -680,18 +685,19 @@ func TestStalledLog(t *testing.T) {
 				t.Fatal(err)
 			}
 		case <-time.After(10 * time.Second):
-			t.Fatalf("the block of slot %d is not imported while the log stalls", slot)
+			t.Fatalf("block of slot %d not imported after 10 s with a blocked log", slot)
 		}
 	}
 	if got := f.Snapshot().Head.Slot; got != 4 {
 		t.Errorf("head slot = %d, want 4", got)
 	}
 	if got := control.Dropped() - before; got < 4 {
-		t.Errorf("%d lines dropped for 4 blocks, want one for each at least", got)
+		t.Errorf("dropped lines = %d, want at least 4", got)
 	}
 }
 
-// TestVerifyProposer checks a block's proposer without its parent.
+// TestVerifyProposer checks VerifyProposer with valid and invalid blocks whose parents are
+// known or not.
 func TestVerifyProposer(t *testing.T) {
 	f := newFixture(t, 4)
 	f.setTo(t, lstar.Slot(1).Interval())
@@ -718,8 +724,8 @@ func TestVerifyProposer(t *testing.T) {
 	other.Proof = block.Proof
 	empty := orphan
 	empty.Proof = lstar.MultiMessageAggregate{}
-	nobody := orphan
-	nobody.Block.ProposerIndex = 4
+	unknown := orphan
+	unknown.Block.ProposerIndex = 4
 	for _, tt := range []struct {
 		what  string
 		block *lstar.SignedBlock
@@ -727,15 +733,15 @@ func TestVerifyProposer(t *testing.T) {
 	}{
 		{"a block on the head", block, ""},
 		{"a block whose parent is unknown", &orphan, ""},
-		{"a block that was changed after it was signed", &changed, lstar.InvalidBlockProof},
+		{"a block that was changed after the signature", &changed, lstar.InvalidBlockProof},
 		{"a block with the proof of another one", &other, lstar.InvalidBlockProof},
 		{"a block with an empty proof", &empty, lstar.InvalidBlockProof},
-		{"a proposer that does not exist", &nobody, lstar.ProposerIndexOutOfRange},
+		{"a proposer that does not exist", &unknown, lstar.ProposerIndexOutOfRange},
 	} {
 		err := f.VerifyProposer(t.Context(), tt.block, tt.block.Block.Root())
 		var rejection *lstar.Rejection
 		if got := errors.As(err, &rejection); got != (tt.want != "") || got && rejection.Reason != tt.want {
-			t.Errorf("%s: error %v, want reason %q", tt.what, err, tt.want)
+			t.Errorf("%s: error = %v, want reason %q", tt.what, err, tt.want)
 		}
 	}
 }

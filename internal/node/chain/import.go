@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -12,29 +13,33 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
-// Origin is where a block or a vote comes from.
+// Origin is the source of a block or a vote.
 type Origin struct {
 	Own    bool    // made by this node
-	Gossip bool    // it came unasked
+	Gossip bool    // received by gossip
 	Peer   peer.ID // the sender, empty for this node
 }
 
-// laps measures the steps of the core, which has no clock.
-type laps struct {
+// stepTimer measures the steps of the core, which has no clock.
+type stepTimer struct {
 	last  time.Time
 	spent [lstar.Steps]time.Duration
 }
 
-func startLaps() *laps { return &laps{last: time.Now()} }
+func startSteps() *stepTimer { return &stepTimer{last: time.Now()} }
 
-func (l *laps) end(step lstar.Step) {
+// end implements lstar.StepFunc.
+func (t *stepTimer) end(step lstar.Step) {
 	now := time.Now()
-	l.spent[step] += now.Sub(l.last)
-	l.last = now
+	t.spent[step] += now.Sub(t.last)
+	t.last = now
 }
 
-// ImportBlock adds a block to the chain. Nothing but a nil error means that it is
-// in. The error is lstar.ErrKnown, a *lstar.Rejection, ErrStopped or that of ctx.
+// ImportBlock verifies a block and adds it to the chain. It returns nil after the block is
+// saved and published. Otherwise the error is lstar.ErrKnown, a *lstar.Rejection,
+// ErrStopped or that of ctx.
+//
+// leanSpec: fork_choice.py, on_block
 func (c *Chain) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from Origin) error {
 	given := time.Now()
 	root, slots, stages, err := c.importBlock(ctx, b, from)
@@ -64,8 +69,8 @@ func (c *Chain) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 	return nil
 }
 
-// VerifyProposer checks the limits of the body and the proposer's signature of a block
-// whose parent need not be known. The error is a *lstar.Rejection or that of ctx.
+// VerifyProposer checks the limits of a block's body and the proposer's signature. The
+// parent need not be known. The error is a *lstar.Rejection or that of ctx.
 func (c *Chain) VerifyProposer(ctx context.Context, b *lstar.SignedBlock, root lstar.Root) error {
 	if err := c.cfg.Verifier.acquire(ctx); err != nil {
 		return err
@@ -74,7 +79,8 @@ func (c *Chain) VerifyProposer(ctx context.Context, b *lstar.SignedBlock, root l
 	return c.Snapshot().VerifyProposer(b, root)
 }
 
-// mayBecomeValid reports whether a block or a vote was refused only because it came before another block.
+// mayBecomeValid reports whether a block or a vote was rejected only because a block that
+// it refers to is not known yet.
 func mayBecomeValid(r *lstar.Rejection) bool {
 	switch r.Reason {
 	case lstar.UnknownParentBlock, lstar.UnknownSourceBlock, lstar.UnknownTargetBlock, lstar.UnknownHeadBlock:
@@ -102,7 +108,7 @@ func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 		stages.SignatureVerification = time.Since(started)
 	}
 	if err == nil {
-		steps := startLaps()
+		steps := startSteps()
 		transition := steps.last
 		err = task.Transition(steps.end)
 		stages.StateTransition = time.Since(transition)
@@ -124,7 +130,7 @@ func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 		if err = s.ImportBlock(task); err == nil {
 			c.summary.block(b.Block.Slot)
 			votes = s.RecoveryTasks(b)
-			publish = publish && b.Block.Slot+1 >= s.Time().Slot() // others have the votes of old blocks
+			publish = publish && b.Block.Slot+1 >= s.Time().Slot() // other nodes already have the votes of old blocks
 		}
 		added = time.Now()
 		stages.ForkChoice = added.Sub(forkChoice)
@@ -137,8 +143,9 @@ func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 	return root, slots, stages, errors.Join(e, err)
 }
 
-// AddAttestation takes the vote of one validator. The error is a
-// *lstar.Rejection, ErrStopped or that of ctx.
+// AddAttestation verifies the vote of one validator, and keeps its signature for
+// aggregation if this node is an aggregator. The error is a *lstar.Rejection, ErrStopped
+// or that of ctx.
 func (c *Chain) AddAttestation(ctx context.Context, a *lstar.SignedAttestation, from Origin) error {
 	started := time.Now()
 	verification, err := c.addAttestation(ctx, a)
@@ -173,15 +180,15 @@ func (c *Chain) addAttestation(ctx context.Context, a *lstar.SignedAttestation) 
 	if err != nil {
 		return verification, err
 	}
-	// An aggregator keeps the signature; the others have done their part.
+	// Only an aggregator needs the signature.
 	if c.IsAggregator() {
 		err = c.do(ctx, func(s *lstar.Store) { s.AddAttestation(task) })
 	}
 	return verification, err
 }
 
-// AddAggregate takes an aggregated vote. The error is lstar.ErrNothingNew, a
-// *lstar.Rejection, ErrStopped or that of ctx.
+// AddAggregate verifies an aggregated vote and adds it to the store. The error is
+// lstar.ErrNothingNew, a *lstar.Rejection, ErrStopped or that of ctx.
 func (c *Chain) AddAggregate(ctx context.Context, a *lstar.SignedAggregatedAttestation, from Origin) error {
 	verification, err := c.addAggregate(ctx, a)
 	var rejection *lstar.Rejection
@@ -226,17 +233,16 @@ func (c *Chain) addAggregate(ctx context.Context, a *lstar.SignedAggregatedAttes
 	return verification, cmp.Or(e, err)
 }
 
-// ProduceBlock builds the block of a slot. It is not part of the chain until it
-// is signed and imported. Payloads is the time in which its votes were chosen and
-// merged.
+// ProduceBlock builds the block of a slot without a proof. The caller must sign and import
+// it. The duration payloads is the time that the choice of the votes took.
 func (c *Chain) ProduceBlock(ctx context.Context, slot lstar.Slot, proposer lstar.ValidatorIndex) (p *lstar.Proposal, payloads time.Duration, err error) {
 	if e := c.do(ctx, func(s *lstar.Store) {
 		if s.Time() > slot.Interval()+lstar.IntervalsPerSlot-1 {
-			err = errors.New("the slot is over")
+			err = fmt.Errorf("slot %d is over: the store is at slot %d", slot, s.Time().Slot())
 			return
 		}
 		c.catchUp(s, slot.Interval())
-		steps := startLaps()
+		steps := startSteps()
 		p, err = s.ProduceBlock(slot, proposer, steps.end)
 		payloads = steps.spent[lstar.StepPayloads]
 	}); e != nil {
@@ -245,7 +251,8 @@ func (c *Chain) ProduceBlock(ctx context.Context, slot lstar.Slot, proposer lsta
 	return p, payloads, err
 }
 
-// AttestationData returns what to vote for at a slot.
+// AttestationData returns the vote of this node's validators for a slot, after an update
+// of the head. The error is a *lstar.Rejection, ErrStopped or that of ctx.
 func (c *Chain) AttestationData(ctx context.Context, slot lstar.Slot) (data lstar.AttestationData, err error) {
 	if e := c.do(ctx, func(s *lstar.Store) {
 		s.UpdateHead()

@@ -10,11 +10,11 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
-// maxRecovering bounds the imported blocks whose proofs are being recovered. Further
-// imports wait.
+// maxRecovering bounds the imported blocks whose proofs are being split at a time.
+// Further imports wait.
 const maxRecovering = 64
 
-// background runs goroutines that end with the chain.
+// background runs goroutines that end when the chain stops.
 type background struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -24,7 +24,7 @@ type background struct {
 	wg     sync.WaitGroup
 }
 
-// run runs f in a goroutine, unless the chain has stopped.
+// run calls f in a goroutine, unless the chain has stopped.
 func (b *background) run(f func(ctx context.Context)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -33,7 +33,7 @@ func (b *background) run(f func(ctx context.Context)) {
 	}
 }
 
-// close ends the goroutines and waits for them.
+// close cancels the context of the goroutines and waits for them.
 func (b *background) close() {
 	b.mu.Lock()
 	b.closed = true
@@ -45,9 +45,9 @@ func (b *background) close() {
 // aggregationInterval is the interval of a slot in which aggregators aggregate.
 const aggregationInterval = 2
 
-// aggregate starts the aggregation of the intervals from first to last, if one is due,
-// and reports the outcome of the duty when it is known. The owner calls it, and waits for
-// no proof.
+// aggregate starts the aggregation of the intervals from first to last, if one is due. The
+// outcome of the duty is reported when it is known. The owner calls aggregate, which does
+// not wait for proofs.
 func (c *Chain) aggregate(s *lstar.Store, first, last lstar.Interval, late bool) {
 	before := func(i lstar.Interval) int { // number of aggregations before interval i
 		return int((i + lstar.IntervalsPerSlot - 1 - aggregationInterval) / lstar.IntervalsPerSlot)
@@ -61,7 +61,7 @@ func (c *Chain) aggregate(s *lstar.Store, first, last lstar.Interval, late bool)
 		c.aggregationDuty(slot, events.OutcomeSkipped, events.ReasonNotAggregator, n)
 		return
 	}
-	if n > 1 { // the node was stopped or busy
+	if n > 1 { // the node was suspended or busy
 		c.aggregationDuty(slot-1, events.OutcomeMissed, events.ReasonClockSkipped, n-1)
 	}
 	tasks := s.AggregationTasks()
@@ -78,7 +78,8 @@ func (c *Chain) aggregate(s *lstar.Store, first, last lstar.Interval, late bool)
 	}
 }
 
-// proveAggregates makes the aggregates of a slot, adds them and publishes them.
+// proveAggregates makes the aggregates of a slot, adds them to the store and publishes
+// them.
 func (c *Chain) proveAggregates(ctx context.Context, slot lstar.Slot, tasks []*lstar.ProofTask) {
 	started := time.Now()
 	made, err := c.prover.Prove(ctx, tasks)
@@ -87,8 +88,8 @@ func (c *Chain) proveAggregates(ctx context.Context, slot lstar.Slot, tasks []*l
 		return // the chain stops
 	}
 	if err != nil {
-		c.cfg.Log.Warn("some votes could not be aggregated", logging.Slot(slot), logging.Err(err),
-			logging.Advice("This node publishes no aggregate of these votes. If this repeats, please report it with this line."))
+		c.cfg.Log.Warn("votes not aggregated", logging.Slot(slot), logging.Err(err),
+			logging.Advice("This node publishes no aggregate of these votes. If this repeats, report it with this line."))
 	}
 	if c.do(ctx, func(s *lstar.Store) {
 		c.aggregating = false
@@ -115,6 +116,7 @@ func (c *Chain) proveAggregates(ctx context.Context, slot lstar.Slot, tasks []*l
 	c.publishAggregates(made)
 }
 
+// aggregationDuty reports the outcome of count aggregation duties, the last at slot.
 func (c *Chain) aggregationDuty(slot lstar.Slot, outcome, reason string, count int) {
 	c.cfg.Bus.Report(events.DutyEnded{
 		Duty: events.DutyAggregation, Slot: slot, Outcome: outcome, Reason: reason, Count: count,
@@ -127,8 +129,8 @@ func (c *Chain) publishAggregates(made []*lstar.SignedAggregatedAttestation) {
 	}
 }
 
-// recover makes the proofs of the votes that an imported block brought, so that they
-// count. It returns before they are made, but waits if too many imports are ahead.
+// recover splits the proof of an imported block into the proofs of its votes, so that the
+// votes count. It only starts the work, but waits if maxRecovering blocks are before it.
 func (c *Chain) recover(ctx context.Context, tasks []*lstar.ProofTask, publish bool) {
 	if len(tasks) == 0 {
 		return
@@ -142,7 +144,7 @@ func (c *Chain) recover(ctx context.Context, tasks []*lstar.ProofTask, publish b
 	}
 	c.background.run(func(ctx context.Context) {
 		defer func() { <-c.recovering }()
-		// An error means that a proof cannot be split. Its votes come by gossip.
+		// An error means that a proof cannot be split. Its votes may still arrive by gossip.
 		made, _ := c.prover.Prove(ctx, tasks)
 		if len(made) == 0 {
 			return

@@ -33,13 +33,13 @@ func (c *Chain) report(before, now view) {
 	}
 }
 
-// slotSummary collects what the line at the end of a slot says about it.
+// slotSummary collects facts for the summary of a slot.
 type slotSummary struct {
 	blockSlot lstar.Slot // latest slot with a block
 	seen      bool       // blockSlot is set
-	voteSlot  lstar.Slot // slot that count is about
-	count     int
-	endSlot   lstar.Slot // latest slot that was told
+	voteSlot  lstar.Slot // latest slot with votes
+	count     int        // largest number of votes in one aggregate of voteSlot
+	endSlot   lstar.Slot // latest slot whose summary was reported
 	ended     bool       // endSlot is set
 }
 
@@ -58,16 +58,9 @@ func (s *slotSummary) votes(slot lstar.Slot, n int) {
 	}
 }
 
-func (c *Chain) reportSizes(s *lstar.Store) {
-	sizes := s.Sizes()
-	c.cfg.Bus.Report(events.PoolSizes{
-		AttestationSignatures: sizes.Signatures, NewPayloads: sizes.Pending, KnownPayloads: sizes.Known,
-		Blocks: sizes.Blocks, States: sizes.Blocks,
-	})
-}
-
-// slotEnds tells of a slot once: the interval in which a node starts may come twice.
-func (c *Chain) slotEnds(s *lstar.Store, slot lstar.Slot) {
+// reportSlot reports the summary of a slot at its end. It ignores a second call for the
+// same slot: a node that starts in the last interval ticks that interval twice.
+func (c *Chain) reportSlot(s *lstar.Store, slot lstar.Slot) {
 	if c.summary.ended && slot == c.summary.endSlot {
 		return
 	}
@@ -82,15 +75,15 @@ func (c *Chain) slotEnds(s *lstar.Store, slot lstar.Slot) {
 	c.cfg.OnSlotEnd(summary)
 }
 
-// Nodes are compared by their canonical block at every fingerprintSlots-th slot,
-// once it is fingerprintAge slots old. So nodes that are asked at different
-// moments of a slot, or are a block behind, still say the same.
+// Nodes are compared by their canonical block at every fingerprintSlots-th slot, when it
+// is fingerprintAge slots old. So nodes on one chain report the same value, also if they
+// are read at different times in a slot or one of them is a block behind.
 const (
 	fingerprintSlots = 16
 	fingerprintAge   = 4
 )
 
-// reportFingerprint reports the block by which nodes are compared.
+// reportFingerprint reports the block by which nodes are compared in slot now.
 func (c *Chain) reportFingerprint(s *lstar.Store, now lstar.Slot) {
 	if now < fingerprintAge {
 		return
@@ -99,9 +92,9 @@ func (c *Chain) reportFingerprint(s *lstar.Store, now lstar.Slot) {
 	c.cfg.Bus.Report(events.Fingerprint{Root: canonicalAt(s, at)})
 }
 
-// canonicalAt returns the root of the canonical block at a slot, or the last
-// before it. It goes from block to block: after a long time without any, slots are
-// many and blocks few.
+// canonicalAt returns the root of the canonical block at a slot, or of the last block
+// before it. It follows parents instead of counting slots, because after a long time
+// without blocks there are many slots and few blocks.
 func canonicalAt(s *lstar.Store, slot lstar.Slot) lstar.Root {
 	root := s.Head().Root
 	for block := s.Block(root); block != nil; block = s.Block(root) {
@@ -110,7 +103,7 @@ func canonicalAt(s *lstar.Store, slot lstar.Slot) lstar.Root {
 		}
 		root = block.ParentRoot
 	}
-	// Before the block that the store began with only the history is known.
+	// The blocks before the anchor are only in the history of the state.
 	for state := s.HeadState(); ; slot-- {
 		if root := state.HistoricalBlockHash(slot); !root.IsZero() || slot == 0 {
 			return root

@@ -13,43 +13,44 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// Verifier checks XMSS signatures: on all processors, a bounded number of blocks
-// and votes at a time, and none twice. A vote is seen alone, in an aggregate and
-// in a block; it is checked when it comes first.
+// Verifier checks XMSS signatures on all processors. It remembers valid signatures,
+// because a vote arrives alone, in an aggregate and in a block. It also bounds the blocks
+// and votes that are verified at a time. It is safe for concurrent use.
 type Verifier struct {
-	scheme *xmss.Scheme
-	slots  chan struct{}
+	scheme  *xmss.Scheme
+	running chan struct{} // holds an element for each block and vote that is being verified
 
 	mu   sync.Mutex
-	seen *bounded.Set[[32]byte] // valid signatures
+	seen *bounded.Set[[32]byte] // digests of valid signatures
 }
 
-// maxSeen is the number of valid signatures that are remembered: four slots of the
-// largest registry.
+// maxSeen bounds the valid signatures that a Verifier remembers: those of four slots with
+// the largest registry.
 const maxSeen = 4 * lstar.ValidatorRegistryLimit
 
-// NewVerifier returns a verifier of the given scheme.
+// NewVerifier returns a verifier for a signature scheme.
 func NewVerifier(scheme *xmss.Scheme) *Verifier {
 	return &Verifier{
-		scheme: scheme,
-		slots:  make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
-		seen:   bounded.NewSet[[32]byte](maxSeen),
+		scheme:  scheme,
+		running: make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
+		seen:    bounded.NewSet[[32]byte](maxSeen),
 	}
 }
 
-// acquire waits for a place among those that work, which release gives back.
+// acquire waits until there is room for one more block or vote. The caller must call
+// release after a nil error. Otherwise the error is that of ctx.
 func (v *Verifier) acquire(ctx context.Context) error {
 	select {
-	case v.slots <- struct{}{}:
+	case v.running <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (v *Verifier) release() { <-v.slots }
+func (v *Verifier) release() { <-v.running }
 
-// attestation checks the signature of one vote.
+// attestation checks the signature of one vote. The error is a *lstar.Rejection.
 func (v *Verifier) attestation(task *lstar.AttestationTask) error {
 	if item, ok := task.Verification(); ok && v.Verify([]xmss.Verification{item}) {
 		return nil
@@ -57,7 +58,7 @@ func (v *Verifier) attestation(task *lstar.AttestationTask) error {
 	return task.Reject()
 }
 
-// Verify reports whether every signature is valid. It is a proof.VerifyFunc.
+// Verify reports whether all signatures are valid. It is a proof.VerifyFunc.
 func (v *Verifier) Verify(items []xmss.Verification) bool {
 	type unseen struct {
 		digest [32]byte
@@ -81,7 +82,7 @@ func (v *Verifier) Verify(items []xmss.Verification) bool {
 	for w := range workers {
 		part := unchecked[w*len(unchecked)/workers : (w+1)*len(unchecked)/workers]
 		check := func() {
-			// A few at a time, so that a bad one ends the work of all.
+			// Small batches, so that all workers stop soon after an invalid signature.
 			const batch = 16
 			var items [batch]xmss.Verification
 			var ok [batch]bool
@@ -124,7 +125,7 @@ func (v *Verifier) known(d [32]byte) bool {
 	return v.seen.Has(d)
 }
 
-// digest identifies a signature together with all that it depends on.
+// digest hashes a signature with its key, slot and message.
 func digest(item *xmss.Verification) (d [32]byte) {
 	h := sha256.New()
 	key := item.PublicKey.Bytes()
