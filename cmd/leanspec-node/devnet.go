@@ -64,7 +64,7 @@ func (c *devnetCmd) options() (*devnet.Options, error) {
 		checked.Dir = os.TempDir() // Run makes the temporary folder once all flags are valid
 	}
 	if err := checked.Validate(); err != nil {
-		return nil, asUsage(err)
+		return nil, badInput(err)
 	}
 	switch {
 	case c.UntilFinalized != nil && *c.UntilFinalized >= options.ActiveSlots:

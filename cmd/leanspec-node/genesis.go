@@ -88,7 +88,7 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 		options.ActiveSlots = *c.ActiveSlots
 	}
 	if err := options.Validate(); err != nil {
-		return asUsage(err)
+		return badInput(err)
 	}
 	if err := checkGenesisTime(begin(console.now()), &options, console.now()); err != nil {
 		return err
@@ -278,22 +278,15 @@ func parseScheme(name string) (*xmss.Scheme, error) {
 	return scheme, nil
 }
 
-// asUsage adds the dashes of a flag to an error of config about an option.
-func asUsage(err error) error {
-	var refused *config.Error
-	if errors.As(err, &refused) && refused.File == "" && refused.Field != "" {
-		return badInput(fmt.Errorf("--%w", err))
-	}
-	return badInput(err)
-}
-
 // explain rewrites an error of writing files: existing files and unusable folders are mistakes in the input, an interrupt
 // is not.
 func explain(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("interrupted, nothing was written: %w", context.Canceled)
-	case errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrExist):
+		return badInput(fmt.Errorf("%w; --force replaces it", err))
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
 		return badInput(err)
 	default:
 		return err

@@ -55,7 +55,7 @@ my_net/nodes.yaml as --bootnode, and without --is-aggregator.
 		t.Errorf("lean_spec_1 has keys of %d validators (error %v), want 2", len(keys), err)
 	}
 
-	checkFailure(t, t.Context(), 2, "my_net/config.yaml: already there; --force replaces it",
+	checkFailure(t, t.Context(), 2, "my_net/config.yaml: already exists; --force replaces it",
 		strings.Fields("genesis --nodes 2 --validators 5 --scheme test --out my_net")...)
 	c = newTestConsole(0)
 	if code := run(t.Context(), &c.console, strings.Fields("genesis --nodes 1 --validators 1 --scheme test --active-slots 16 --dialect quickstart --shuffle none --genesis-time 1767323000 --force --out my_net")); code != 0 {
@@ -99,7 +99,7 @@ func TestGenesisKeep(t *testing.T) {
 	if err := os.Remove("net/config.yaml"); err != nil {
 		t.Fatal(err)
 	}
-	checkFailure(t, t.Context(), 2, "net/validators.yaml: already there; --force replaces it", args...)
+	checkFailure(t, t.Context(), 2, "net/validators.yaml: already exists; --force replaces it", args...)
 }
 
 // TestGenesisDefaultWindow checks that the default window does not exceed the lifetime of the scheme.

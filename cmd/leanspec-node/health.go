@@ -47,7 +47,7 @@ func (c *healthCmd) Run(ctx context.Context, console *console) error {
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
-		return badInput(&config.Error{File: "--url", Value: strconv.Quote(c.URL), Problem: err.Error(), Err: err})
+		return badInput(&config.Error{Setting: "--url", Value: strconv.Quote(c.URL), Problem: err.Error(), Err: err})
 	}
 	// The transport ignores the proxy variables of the environment. A redirect counts as a failure.
 	client := http.Client{
@@ -74,12 +74,12 @@ func (c *healthCmd) Run(ctx context.Context, console *console) error {
 // target returns the URL to request.
 func (c *healthCmd) target() (*url.URL, error) {
 	if c.Timeout <= 0 {
-		return nil, &config.Error{File: "--timeout", Value: strconv.Quote(c.Timeout.String()), Problem: "want more than 0s"}
+		return nil, &config.Error{Setting: "--timeout", Value: strconv.Quote(c.Timeout.String()), Problem: "want more than 0s"}
 	}
 	path := c.Path
 	switch {
 	case c.Ready && path != "" && path != "/readyz":
-		return nil, &config.Error{File: "--path", Value: strconv.Quote(path), Problem: "cannot be used together with --ready, which requests /readyz"}
+		return nil, &config.Error{Setting: "--path", Value: strconv.Quote(path), Problem: "cannot be used together with --ready, which requests /readyz"}
 	case c.Ready:
 		path = "/readyz"
 	case path == "" && c.URL == "":
@@ -89,18 +89,18 @@ func (c *healthCmd) target() (*url.URL, error) {
 		path = "/" + path
 	}
 	if path != "" && path != "/livez" && path != "/readyz" && path != "/health" {
-		return nil, &config.Error{File: "--path", Value: strconv.Quote(c.Path), Problem: "want /livez, /readyz or /health"}
+		return nil, &config.Error{Setting: "--path", Value: strconv.Quote(c.Path), Problem: "want /livez, /readyz or /health"}
 	}
 	if c.URL != "" {
 		u, err := url.Parse(c.URL)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return nil, &config.Error{File: "--url", Value: strconv.Quote(c.URL), Problem: "want http://HOST:PORT/PATH"}
+			return nil, &config.Error{Setting: "--url", Value: strconv.Quote(c.URL), Problem: "want http://HOST:PORT/PATH"}
 		}
 		if u.User != nil {
-			return nil, &config.Error{File: "--url", Problem: "want a URL without user and password"}
+			return nil, &config.Error{Setting: "--url", Problem: "want a URL without user and password"}
 		}
 		if path != "" && u.Path != "" && u.Path != "/" && u.Path != path {
-			return nil, &config.Error{File: "--url", Value: strconv.Quote(c.URL), Problem: "want the path " + path + ", or none"}
+			return nil, &config.Error{Setting: "--url", Value: strconv.Quote(c.URL), Problem: "want the path " + path + ", or none"}
 		}
 		switch {
 		case path != "":
@@ -120,7 +120,7 @@ func (c *healthCmd) target() (*url.URL, error) {
 		port = c.RPCPort
 	}
 	if port == 0 {
-		return nil, &config.Error{File: "--metrics-port", Value: "0", Problem: "want the port of the node, or --rpc-port or --url instead"}
+		return nil, &config.Error{Setting: "--metrics-port", Value: "0", Problem: "want the port of the node, or --rpc-port or --url instead"}
 	}
 	return &url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Path: path}, nil
 }

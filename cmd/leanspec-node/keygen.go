@@ -48,7 +48,7 @@ func (c *keygenCmd) Run(ctx context.Context, console *console) error {
 		options.ActiveSlots = min(defaultActiveSlots, scheme.Lifetime()-c.ActivationSlot)
 	}
 	if err := options.Validate(); err != nil {
-		return asUsage(err)
+		return badInput(err)
 	}
 	pair, err := devnet.WriteKeyPair(ctx, options)
 	progress.finish()

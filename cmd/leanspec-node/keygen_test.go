@@ -32,7 +32,7 @@ files                   keys/validator_7_attester_key_sk.ssz
 	if c.out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", c.out.String(), want)
 	}
-	checkFailure(t, t.Context(), 2, "keys/validator_7_attester_key_sk.ssz: already there; --force replaces it",
+	checkFailure(t, t.Context(), 2, "keys/validator_7_attester_key_sk.ssz: already exists; --force replaces it",
 		strings.Fields("keygen --scheme test --name validator_7 --out keys")...)
 	for _, flags := range []string{"--name validator_7 --force", "--activation-slot 250", "--name full --full --active-slots 1"} {
 		c = newTestConsole(0)

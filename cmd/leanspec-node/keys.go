@@ -63,7 +63,7 @@ func (c *keyFlags) load(node string) (*config.Genesis, []config.ValidatorKeys, e
 		keys = append(keys, some...)
 	}
 	if len(keys) == 0 && node != "" {
-		return nil, nil, &config.Error{File: "--node-id", Value: strconv.Quote(node), Problem: "no validators are assigned to this node in " + c.ValidatorKeys}
+		return nil, nil, &config.Error{Setting: "--node-id", Value: strconv.Quote(node), Problem: "no validators are assigned to this node in " + c.ValidatorKeys}
 	}
 	slices.SortFunc(keys, func(a, b config.ValidatorKeys) int { return cmp.Compare(a.Index, b.Index) })
 	return genesis, keys, nil

@@ -43,7 +43,7 @@ func main() {
 // run executes a command line and returns the exit code: 0, 2 for a mistake in the input, or 1 for any other failure.
 func run(ctx context.Context, console *console, args []string) int {
 	fail := func(err error, code int) int {
-		fmt.Fprintf(console.err, "leanspec-node: %s\n", strings.Join(strings.Fields(err.Error()), " "))
+		fmt.Fprintf(console.err, "leanspec-node: %s\n", strings.Join(strings.Fields(withFlags(err)), " "))
 		var coded interface{ ExitCode() int }
 		if errors.As(err, &coded) {
 			code = coded.ExitCode()

@@ -22,6 +22,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
 // processStart approximates the start of the process.
@@ -121,13 +122,13 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 func (c *runCmd) logger(console *console) (*slog.Logger, *logging.Control, error) {
 	levels, err := logging.ParseLevels(c.LogLevel)
 	if err != nil {
-		return nil, nil, badInput(&config.Error{File: "--log-level", Problem: err.Error()})
+		return nil, nil, badInput(&config.Error{Setting: "--log-level", Problem: err.Error()})
 	}
 	if c.Verbose {
 		levels = logging.LevelSpec{Level: slog.LevelDebug, Components: map[string]slog.Level{"libp2p": slog.LevelInfo}}
 	}
 	if c.LogFormat != logging.FormatText && c.LogFormat != logging.FormatJSON {
-		return nil, nil, badInput(&config.Error{File: "--log-format", Value: strconv.Quote(c.LogFormat), Problem: "want text or json"})
+		return nil, nil, badInput(&config.Error{Setting: "--log-format", Value: strconv.Quote(c.LogFormat), Problem: "want text or json"})
 	}
 	log, control := logging.New(logging.Options{
 		Format: c.LogFormat, Level: levels.Level, Components: levels.Components, NoColor: c.NoColor, Writer: console.err,
@@ -145,23 +146,23 @@ func (c *runCmd) resolve() (*node.Config, error) {
 		return nil, err
 	}
 	if c.ProofScheme != "siglist" {
-		return nil, &config.Error{File: "--proof-scheme", Value: strconv.Quote(c.ProofScheme), Problem: "want siglist"}
+		return nil, &config.Error{Setting: "--proof-scheme", Value: strconv.Quote(c.ProofScheme), Problem: "want siglist"}
 	}
 	if err := c.checkPorts(); err != nil {
 		return nil, err
 	}
 	if c.IsAggregator && c.ValidatorKeys == "" {
-		return nil, &config.Error{File: "--is-aggregator", Problem: "needs --validator-keys: a node without validators cannot aggregate"}
+		return nil, &config.Error{Setting: "--is-aggregator", Problem: "needs --validator-keys: a node without validators cannot aggregate"}
 	}
 	subnets, err := c.subnets()
 	if err != nil {
 		return nil, err
 	}
 	if strings.TrimSpace(c.NetworkName) == "" {
-		return nil, &config.Error{File: "--network-name", Value: strconv.Quote(c.NetworkName), Problem: "want a name"}
+		return nil, &config.Error{Setting: "--network-name", Value: strconv.Quote(c.NetworkName), Problem: "want a name"}
 	}
 	if n := c.CommitteeCount; n != nil && (*n < 1 || *n > config.RegistryLimit) {
-		return nil, &config.Error{File: "--attestation-committee-count", Value: strconv.FormatUint(*n, 10), Problem: fmt.Sprintf("want 1 to %d", config.RegistryLimit)}
+		return nil, &config.Error{Setting: "--attestation-committee-count", Value: strconv.FormatUint(*n, 10), Problem: fmt.Sprintf("want 1 to %d", config.RegistryLimit)}
 	}
 	bootnodes := c.bootnodes()
 	for _, b := range bootnodes {
@@ -171,11 +172,11 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	}
 	if c.CheckpointSyncURL != "" {
 		if _, err := syncer.ParseCheckpointURL(c.CheckpointSyncURL); err != nil {
-			return nil, &config.Error{File: "--checkpoint-sync-url", Value: strconv.Quote(logging.RedactURL(c.CheckpointSyncURL)), Problem: err.Error()}
+			return nil, &config.Error{Setting: "--checkpoint-sync-url", Value: strconv.Quote(logging.RedactURL(c.CheckpointSyncURL)), Problem: err.Error()}
 		}
 	}
 	if c.Genesis == "" {
-		return nil, &config.Error{File: "--genesis", Value: `""`, Problem: "want a file"}
+		return nil, &config.Error{Setting: "--genesis", Value: `""`, Problem: "want a file"}
 	}
 	genesis, err := config.LoadGenesis(c.Genesis)
 	if err != nil {
@@ -192,7 +193,7 @@ func (c *runCmd) resolve() (*node.Config, error) {
 		}
 	}
 	if c.IsAggregator && len(keys) == 0 {
-		return nil, &config.Error{File: "--is-aggregator", Problem: fmt.Sprintf(
+		return nil, &config.Error{Setting: "--is-aggregator", Problem: fmt.Sprintf(
 			"no validators are assigned to node %q in %s; check validators.yaml and --node-id", c.NodeID, c.ValidatorKeys)}
 	}
 	nodeKey, err := c.identity()
@@ -236,7 +237,7 @@ func (c *runCmd) checkPorts() error {
 			return err
 		}
 		if other, ok := taken[p.port]; ok && p.port != 0 {
-			return &config.Error{File: p.flag, Value: strconv.Itoa(p.port), Problem: "the same port as " + other}
+			return &config.Error{Setting: setting.Name(p.flag), Value: strconv.Itoa(p.port), Problem: "the same port as " + other}
 		}
 		taken[p.port] = p.flag
 	}
@@ -251,7 +252,7 @@ type portFlag struct {
 
 func (p portFlag) check() error {
 	if p.port < 0 || p.port > 65535 {
-		return &config.Error{File: p.flag, Value: strconv.Itoa(p.port), Problem: "want a port from 1 to 65535, or 0 for no port"}
+		return &config.Error{Setting: setting.Name(p.flag), Value: strconv.Itoa(p.port), Problem: "want a port from 1 to 65535, or 0 for no port"}
 	}
 	return nil
 }
@@ -262,7 +263,7 @@ func (c *runCmd) subnets() (ids []uint64, err error) {
 		return nil, nil
 	}
 	if !c.IsAggregator {
-		return nil, &config.Error{File: "--aggregate-subnet-ids", Problem: "needs --is-aggregator"}
+		return nil, &config.Error{Setting: "--aggregate-subnet-ids", Problem: "needs --is-aggregator"}
 	}
 	for text := range strings.SplitSeq(c.AggregateSubnets, ",") {
 		if text = strings.TrimSpace(text); text == "" {
@@ -270,7 +271,7 @@ func (c *runCmd) subnets() (ids []uint64, err error) {
 		}
 		id, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			return nil, &config.Error{File: "--aggregate-subnet-ids", Value: strconv.Quote(c.AggregateSubnets), Problem: "want whole numbers, separated by commas"}
+			return nil, &config.Error{Setting: "--aggregate-subnet-ids", Value: strconv.Quote(c.AggregateSubnets), Problem: "want whole numbers, separated by commas"}
 		}
 		ids = append(ids, id)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
 // This file adapts kong: it sets flags from environment variables, and rewrites kong's errors.
@@ -165,9 +166,9 @@ func (m valueMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error
 	if err == nil {
 		return nil
 	}
-	failure := &config.Error{File: ctx.Value.ShortSummary(), Problem: "want a value"}
+	failure := &config.Error{Setting: setting.Name(ctx.Value.ShortSummary()), Problem: "want a value"}
 	if variable, ok := m.flags.from[ctx.Value.Flag]; ok {
-		failure.File = variable
+		failure.Setting = setting.Name(variable)
 	}
 	text, ok := token.Value.(string)
 	negative := len(text) > 1 && text[0] == '-' && text[1] >= '0' && text[1] <= '9'

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
 // assignment is a validators.yaml: which node runs which validators.
@@ -48,8 +50,8 @@ func (a *assignment) unknown(node string) *Error {
 	if more := len(names) - shown; more > 0 {
 		listed += fmt.Sprintf(" and %d more; the nearest is %s", more, Nearest(node, names))
 	}
-	return &Error{Field: "--node-id", Value: Quote(node),
-		Problem: fmt.Sprintf("not in %s, which lists %s; a node without validators needs no --validator-keys", a.file, listed)}
+	return &Error{Setting: setting.NodeID, Value: Quote(node), Fix: setting.ValidatorKeys,
+		Problem: fmt.Sprintf("not in %s, which lists %s; a node without validators needs no %s", a.file, listed, setting.ValidatorKeys)}
 }
 
 // check makes sure that the validators of a node are its own: each listed once, known to the registry, and run

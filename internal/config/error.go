@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
 // Error is a failure that an operator can fix. Its text is a single line without control characters, whatever the files contain,
@@ -17,17 +19,19 @@ import (
 //
 //	net/config.yaml: GENESIS_VALIDATORS[3].proposal_public_key: "0x12345678ab…": want 52 bytes of hex, got 51
 type Error struct {
-	File    string // path, as given; empty if the failure is in a setting
-	Field   string // place in the file, such as GENESIS_VALIDATORS[3]; empty for the file as a whole
-	Value   string // value found there, shortened and quoted by [Quote]; may be empty
-	Problem string // what is wrong, and the expected value
-	Err     error  // cause, for errors.Is and errors.As; may be nil
+	File    string       // path, as given; empty if the failure is in a setting
+	Setting setting.Name // setting that is wrong; empty if the failure is in a file
+	Field   string       // place in the file, such as GENESIS_VALIDATORS[3]; empty for the file as a whole
+	Value   string       // value found there, shortened and quoted by [Quote]; may be empty
+	Problem string       // what is wrong, and the expected value
+	Fix     setting.Name // setting that Problem proposes to change, by this name; may be empty
+	Err     error        // cause, for errors.Is and errors.As; may be nil
 }
 
 // Error implements error.
 func (e *Error) Error() string {
-	parts := make([]string, 0, 4)
-	for _, part := range []string{e.File, e.Field, e.Value, e.Problem} {
+	parts := make([]string, 0, 5)
+	for _, part := range []string{e.File, string(e.Setting), e.Field, e.Value, e.Problem} {
 		if part != "" {
 			parts = append(parts, oneLine(part))
 		}
@@ -37,6 +41,9 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// FixedBy returns the setting that the error proposes to change, or "".
+func (e *Error) FixedBy() setting.Name { return e.Fix }
 
 // fileError returns an error about a file as a whole.
 func fileError(file, format string, args ...any) *Error {

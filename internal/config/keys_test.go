@@ -135,8 +135,8 @@ func TestLoadValidatorKeys(t *testing.T) {
 				change(t)
 				for _, node := range []string{"lean_spec_2", "", "lean_spec_1\u200b"} {
 					_, err := LoadValidatorKeys("net", node, genesis, xmss.Test)
-					if want := "lists lean_spec_0, lean_spec_1;"; err == nil || !strings.HasPrefix(err.Error(), "--node-id: "+Quote(node)) || !strings.Contains(err.Error(), want) {
-						t.Errorf("node %q: got %v, want an error about --node-id that says %s", node, err, want)
+					if want := "lists lean_spec_0, lean_spec_1;"; err == nil || !strings.HasPrefix(err.Error(), "node id: "+Quote(node)) || !strings.Contains(err.Error(), want) {
+						t.Errorf("node %q: got %v, want an error about the node id that says %s", node, err, want)
 					}
 				}
 				for node, want := range map[string][]uint64{"lean_spec_0": {0, 2}, "lean_spec_1": {1}} {
@@ -179,9 +179,9 @@ func TestLoadValidatorKeysOrderAndPlaces(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"": `--node-id: "lean_spec_0": not in net/validators.yaml, which lists no nodes; a node without validators needs no --validator-keys`,
-		"\u200blean_spec_0: [0]": `--node-id: "lean_spec_0": not in net/validators.yaml, which lists "\u200blean_spec_0"; ` +
-			"a node without validators needs no --validator-keys",
+		"": `node id: "lean_spec_0": not in net/validators.yaml, which lists no nodes; a node without validators needs no validator keys folder`,
+		"\u200blean_spec_0: [0]": `node id: "lean_spec_0": not in net/validators.yaml, which lists "\u200blean_spec_0"; ` +
+			"a node without validators needs no validator keys folder",
 	} {
 		put(t, netAssigned, text)
 		if keys, err := LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Test); err == nil || err.Error() != want {

@@ -11,6 +11,8 @@ import (
 	gethcrypto "github.com/ethereum/go-ethereum/crypto"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
 // nodeKeySize is the size of a secp256k1 secret key in bytes.
@@ -32,7 +34,7 @@ func LoadNodeKey(path string) (*NodeKey, error) {
 	data, err := ReadText(path, maxNodeKeySize)
 	if _, problem := decodeHex(path, nodeKeySize); problem == "" && errors.Is(err, fs.ErrNotExist) {
 		// The path is a key itself, so the error must not show it.
-		return nil, &Error{Field: "node key", Problem: "want the name of a file that holds the key, got a key"}
+		return nil, &Error{Setting: setting.NodeKey, Problem: "want the name of a file that holds the key, got a key"}
 	}
 	if err != nil {
 		return nil, err

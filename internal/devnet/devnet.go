@@ -27,6 +27,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -92,11 +93,11 @@ func (o *Options) Validate() error {
 		return err
 	}
 	if len(o.NodeOptions) > o.Nodes {
-		return refuse("nodes", strconv.Itoa(o.Nodes), "want no fewer than have options, %d", len(o.NodeOptions))
+		return refuse(setting.Nodes, strconv.Itoa(o.Nodes), "want no fewer than have options, %d", len(o.NodeOptions))
 	}
 	for _, node := range o.NodeOptions {
 		if node.IP.IsValid() && !node.IP.Is4() {
-			return refuse("ip", config.Quote(node.IP.String()), "want an IPv4 address")
+			return refuse(setting.IP, config.Quote(node.IP.String()), "want an IPv4 address")
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/enr"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -114,30 +115,30 @@ type NodeFiles struct {
 func (o *FilesOptions) Validate() error {
 	switch {
 	case o.Dir == "":
-		return refuse("out", "", "want a folder")
+		return refuse(setting.Out, "", "want a folder")
 	case o.Nodes < 1 || o.Nodes > maxNodes:
-		return refuse("nodes", strconv.Itoa(o.Nodes), "want 1 to %d", maxNodes)
+		return refuse(setting.Nodes, strconv.Itoa(o.Nodes), "want 1 to %d", maxNodes)
 	case o.Validators < 1 || o.Validators > config.RegistryLimit:
-		return refuse("validators", strconv.Itoa(o.Validators), "want 1 to %d", config.RegistryLimit)
+		return refuse(setting.Validators, strconv.Itoa(o.Validators), "want 1 to %d", config.RegistryLimit)
 	case o.Scheme == nil:
-		return refuse("scheme", "", "want one")
+		return refuse(setting.Scheme, "", "want one")
 	case o.ActiveSlots < 1 || o.ActiveSlots > o.Scheme.Lifetime():
-		return refuse("active-slots", strconv.FormatUint(o.ActiveSlots, 10), "want 1 to %d, the lifetime of the %s scheme", o.Scheme.Lifetime(), o.Scheme)
+		return refuse(setting.ActiveSlots, strconv.FormatUint(o.ActiveSlots, 10), "want 1 to %d, the lifetime of the %s scheme", o.Scheme.Lifetime(), o.Scheme)
 	case o.GenesisTime == nil:
-		return refuse("genesis-time", "", "want a time")
+		return refuse(setting.GenesisTime, "", "want a time")
 	case o.Dialect != "" && o.Dialect != LeanSpec && o.Dialect != Quickstart:
-		return refuse("dialect", config.Quote(string(o.Dialect)), "want %s or %s", LeanSpec, Quickstart)
+		return refuse(setting.Dialect, config.Quote(string(o.Dialect)), "want %s or %s", LeanSpec, Quickstart)
 	case o.Shuffle != "" && o.Shuffle != RoundRobin && o.Shuffle != Contiguous:
-		return refuse("shuffle", config.Quote(string(o.Shuffle)), "want %s or %s", RoundRobin, Contiguous)
+		return refuse(setting.Shuffle, config.Quote(string(o.Shuffle)), "want %s or %s", RoundRobin, Contiguous)
 	case o.IP.IsValid() && !o.IP.Is4():
-		return refuse("ip", config.Quote(o.IP.String()), "want an IPv4 address")
+		return refuse(setting.IP, config.Quote(o.IP.String()), "want an IPv4 address")
 	}
 	return nil
 }
 
-// refuse returns the error of an option that is not valid.
-func refuse(option, value, format string, args ...any) error {
-	return &config.Error{Field: option, Value: value, Problem: fmt.Sprintf(format, args...)}
+// refuse returns the error for an invalid option.
+func refuse(option setting.Name, value, format string, args ...any) error {
+	return &config.Error{Setting: option, Value: value, Problem: fmt.Sprintf(format, args...)}
 }
 
 // WriteFiles makes the keys of a network and writes all of its files, in the layout of lean-quickstart:
@@ -200,7 +201,7 @@ func WriteFiles(ctx context.Context, options FilesOptions) (*Files, error) {
 	}
 	files := &Files{Dir: options.Dir, GenesisTime: options.GenesisTime(), ActiveSlots: options.ActiveSlots, Nodes: nodes}
 	if files.GenesisTime > config.LatestGenesisTime {
-		return nil, refuse("genesis-time", strconv.FormatUint(files.GenesisTime, 10), "want Unix seconds before the year 10000")
+		return nil, refuse(setting.GenesisTime, strconv.FormatUint(files.GenesisTime, 10), "want Unix seconds before the year 10000")
 	}
 	for _, file := range []struct {
 		name string
@@ -319,7 +320,7 @@ func refuseExisting(dir string, names ...string) error {
 		case err != nil:
 			return err
 		case there:
-			return &config.Error{File: path, Problem: "already there; --force replaces it", Err: fs.ErrExist}
+			return &config.Error{File: path, Problem: "already exists", Err: fs.ErrExist}
 		}
 	}
 	return nil

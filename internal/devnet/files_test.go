@@ -285,19 +285,19 @@ func TestWriteFilesMoreNodesThanValidators(t *testing.T) {
 
 func TestFilesOptionsValidate(t *testing.T) {
 	for want, change := range map[string]func(*FilesOptions){
-		"out: want a folder":                                                func(o *FilesOptions) { o.Dir = "" },
-		"nodes: 0: want 1 to 1000":                                          func(o *FilesOptions) { o.Nodes = 0 },
-		"nodes: 1001: want 1 to 1000":                                       func(o *FilesOptions) { o.Nodes = 1001 },
-		"validators: 0: want 1 to 4096":                                     func(o *FilesOptions) { o.Validators = 0 },
-		"validators: -1: want 1 to 4096":                                    func(o *FilesOptions) { o.Validators = -1 },
-		"validators: 4097: want 1 to 4096":                                  func(o *FilesOptions) { o.Validators = 4097 },
-		"scheme: want one":                                                  func(o *FilesOptions) { o.Scheme = nil },
-		"genesis-time: want a time":                                         func(o *FilesOptions) { o.GenesisTime = nil },
-		`dialect: "x": want leanspec or quickstart`:                         func(o *FilesOptions) { o.Dialect = "x" },
-		`shuffle: "x": want roundrobin or none`:                             func(o *FilesOptions) { o.Shuffle = "x" },
-		`ip: "::1": want an IPv4 address`:                                   func(o *FilesOptions) { o.IP = netip.IPv6Loopback() },
-		"active-slots: 0: want 1 to 256, the lifetime of the test scheme":   func(o *FilesOptions) { o.ActiveSlots = 0 },
-		"active-slots: 257: want 1 to 256, the lifetime of the test scheme": func(o *FilesOptions) { o.ActiveSlots = 257 },
+		"output folder: want a folder":                                                func(o *FilesOptions) { o.Dir = "" },
+		"number of nodes: 0: want 1 to 1000":                                          func(o *FilesOptions) { o.Nodes = 0 },
+		"number of nodes: 1001: want 1 to 1000":                                       func(o *FilesOptions) { o.Nodes = 1001 },
+		"number of validators: 0: want 1 to 4096":                                     func(o *FilesOptions) { o.Validators = 0 },
+		"number of validators: -1: want 1 to 4096":                                    func(o *FilesOptions) { o.Validators = -1 },
+		"number of validators: 4097: want 1 to 4096":                                  func(o *FilesOptions) { o.Validators = 4097 },
+		"scheme: want one":                                                            func(o *FilesOptions) { o.Scheme = nil },
+		"genesis time: want a time":                                                   func(o *FilesOptions) { o.GenesisTime = nil },
+		`dialect: "x": want leanspec or quickstart`:                                   func(o *FilesOptions) { o.Dialect = "x" },
+		`shuffle: "x": want roundrobin or none`:                                       func(o *FilesOptions) { o.Shuffle = "x" },
+		`IP address: "::1": want an IPv4 address`:                                     func(o *FilesOptions) { o.IP = netip.IPv6Loopback() },
+		"number of active slots: 0: want 1 to 256, the lifetime of the test scheme":   func(o *FilesOptions) { o.ActiveSlots = 0 },
+		"number of active slots: 257: want 1 to 256, the lifetime of the test scheme": func(o *FilesOptions) { o.ActiveSlots = 257 },
 	} {
 		options := testFiles()
 		change(&options)
@@ -329,7 +329,7 @@ func TestWriteFilesForce(t *testing.T) {
 		t.Fatal("found no file of the network")
 	}
 	_, err := WriteFiles(t.Context(), testFiles())
-	if want := "net/config.yaml: already there; --force replaces it"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
+	if want := "net/config.yaml: already exists"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a second time: got %v, want %s", err, want)
 	}
 	for name, data := range before {
@@ -373,7 +373,7 @@ func TestWriteFilesRefusesEachFile(t *testing.T) {
 		}
 		put(t, path, "mine")
 		_, err := WriteFiles(t.Context(), testFiles())
-		if want := path + ": already there; --force replaces it"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
+		if want := path + ": already exists"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 		if data, err := os.ReadFile(path); err != nil || string(data) != "mine" {
@@ -576,7 +576,7 @@ func TestWriteKeyPair(t *testing.T) {
 	}
 
 	_, err = WriteKeyPair(t.Context(), options)
-	if want := "a/keys/v7_attester_key_sk.ssz: already there; --force replaces it"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
+	if want := "a/keys/v7_attester_key_sk.ssz: already exists"; err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a second time: got %v, want %s", err, want)
 	}
 	options.Force = true
@@ -614,14 +614,14 @@ func TestWriteKeyPairFull(t *testing.T) {
 
 func TestKeyPairOptionsValidate(t *testing.T) {
 	for want, change := range map[string]func(*KeyPairOptions){
-		"out: want a folder":                                                             func(o *KeyPairOptions) { o.Dir = "" },
-		`name: "": want the start of a file name`:                                        func(o *KeyPairOptions) { o.Name = "" },
-		`name: "a/b": want the start of a file name`:                                     func(o *KeyPairOptions) { o.Name = "a/b" },
-		`name: "..": want the start of a file name`:                                      func(o *KeyPairOptions) { o.Name = ".." },
-		"scheme: want one":                                                               func(o *KeyPairOptions) { o.Scheme = nil },
-		"activation-slot: 256: want less than 256, the lifetime of the test scheme":      func(o *KeyPairOptions) { o.ActivationSlot = 256 },
-		"active-slots: 0: want 1 to 256, the lifetime of the test scheme from slot 0 on": func(o *KeyPairOptions) { o.ActiveSlots = 0 },
-		"active-slots: 18446744073709551615: want 1 to 156, the lifetime of the test scheme from slot 100 on": func(o *KeyPairOptions) { o.ActivationSlot, o.ActiveSlots = 100, ^uint64(0) },
+		"output folder: want a folder":                           func(o *KeyPairOptions) { o.Dir = "" },
+		`name of the keys: "": want the start of a file name`:    func(o *KeyPairOptions) { o.Name = "" },
+		`name of the keys: "a/b": want the start of a file name`: func(o *KeyPairOptions) { o.Name = "a/b" },
+		`name of the keys: "..": want the start of a file name`:  func(o *KeyPairOptions) { o.Name = ".." },
+		"scheme: want one": func(o *KeyPairOptions) { o.Scheme = nil },
+		"activation slot: 256: want less than 256, the lifetime of the test scheme":                                     func(o *KeyPairOptions) { o.ActivationSlot = 256 },
+		"number of active slots: 0: want 1 to 256, the lifetime of the test scheme from slot 0 on":                      func(o *KeyPairOptions) { o.ActiveSlots = 0 },
+		"number of active slots: 18446744073709551615: want 1 to 156, the lifetime of the test scheme from slot 100 on": func(o *KeyPairOptions) { o.ActivationSlot, o.ActiveSlots = 100, ^uint64(0) },
 	} {
 		options := KeyPairOptions{Dir: filepath.Join(t.TempDir(), "keys"), Name: "v", Scheme: xmss.Test, ActiveSlots: 16}
 		change(&options)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -57,15 +58,15 @@ type KeyPairOptions struct {
 func (o *KeyPairOptions) Validate() error {
 	switch {
 	case o.Dir == "":
-		return refuse("out", "", "want a folder")
+		return refuse(setting.Out, "", "want a folder")
 	case o.Name == "" || o.Name != filepath.Base(o.Name) || strings.HasPrefix(o.Name, ".") || strings.ContainsRune(o.Name, 0):
-		return refuse("name", config.Quote(o.Name), "want the start of a file name")
+		return refuse(setting.KeyName, config.Quote(o.Name), "want the start of a file name")
 	case o.Scheme == nil:
-		return refuse("scheme", "", "want one")
+		return refuse(setting.Scheme, "", "want one")
 	case o.ActivationSlot >= o.Scheme.Lifetime():
-		return refuse("activation-slot", strconv.FormatUint(o.ActivationSlot, 10), "want less than %d, the lifetime of the %s scheme", o.Scheme.Lifetime(), o.Scheme)
+		return refuse(setting.ActivationSlot, strconv.FormatUint(o.ActivationSlot, 10), "want less than %d, the lifetime of the %s scheme", o.Scheme.Lifetime(), o.Scheme)
 	case o.ActiveSlots < 1 || o.ActiveSlots > o.Scheme.Lifetime()-o.ActivationSlot:
-		return refuse("active-slots", strconv.FormatUint(o.ActiveSlots, 10), "want 1 to %d, the lifetime of the %s scheme from slot %d on",
+		return refuse(setting.ActiveSlots, strconv.FormatUint(o.ActiveSlots, 10), "want 1 to %d, the lifetime of the %s scheme from slot %d on",
 			o.Scheme.Lifetime()-o.ActivationSlot, o.Scheme, o.ActivationSlot)
 	}
 	return nil

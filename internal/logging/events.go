@@ -208,11 +208,11 @@ func (l *eventLog) consume(event events.Event) {
 			msg = "another node has the peer id of this node"
 		}
 		write(l.p2p, slog.LevelWarn, msg, Peer(e.Peer), optional("address", e.Address), optional("other_address", e.Other),
-			Advice("Give each node its own node key: stop one of the two, remove its copied --node-key file or node.key in its data folder, "+
+			Advice("Give each node its own node key: stop one of the two, remove its copied node key (the node key file, or node.key in its data folder), "+
 				"and start it again. If its validator keys were copied too, never run both."))
 	case events.ForeignPeer:
 		write(l.p2p, slog.LevelWarn, "peer has no gossip topic in common", Peer(e.Peer), slog.Any("our_topics", e.Ours), slog.Any("their_topics", e.Theirs),
-			Advice("Compare the third part of the topics, which is the network name: --network-name must be the same on all nodes of a network."))
+			Advice("Compare the third part of the topics, which is the network name. It must be the same on all nodes of a network."))
 
 	case events.ConsumerPanicked:
 		write(l.node, slog.LevelError, "event lost by a panic", Err(e.Err), slog.String("stack", string(e.Stack)),

@@ -106,7 +106,7 @@ func (l *eventLog) stalled(e events.SlotSummary) {
 	}
 	if s.aggregationStalled {
 		write(l.chain, slog.LevelWarn, "no aggregates received", Slot(e.Slot), slotField("slots", s.gap),
-			Advice("Without aggregated votes nothing is finalized. Check that a node of the network runs with --is-aggregator, is synced and is connected: "+
+			Advice("Without aggregated votes nothing is finalized. Check that a node of the network is an aggregator, is synced and is connected: "+
 				"docs/runbooks/LeanNoAggregates.md."))
 	}
 	if s.aggregationResumed {

@@ -40,7 +40,7 @@ func TestMetricsPortInUse(t *testing.T) {
 		n.Close()
 		t.Fatal("a port in use that was asked for is accepted")
 	}
-	if want := "--metrics-port: " + strconv.Itoa(port) + ": already in use by "; !strings.HasPrefix(err.Error(), want) {
+	if want := "metrics port: " + strconv.Itoa(port) + ": already in use by "; !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got %v, want %s…", err, want)
 	}
 

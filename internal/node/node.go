@@ -33,6 +33,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
 	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
 	"github.com/leanEthereum/leanspec-node/internal/node/validator"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -219,25 +220,26 @@ func (n *Node) listen() error {
 	}
 	handlers := api.New(cfg)
 	for _, s := range []struct {
-		flag    string
+		name    string
+		setting setting.Name
 		port    int
 		handler http.Handler
 	}{
-		{"api", n.cfg.APIPort, handlers.API},
-		{"metrics", n.cfg.MetricsPort, handlers.Metrics},
-		{"rpc", n.cfg.RPCPort, handlers.RPC},
+		{"api", setting.APIPort, n.cfg.APIPort, handlers.API},
+		{"metrics", setting.MetricsPort, n.cfg.MetricsPort, handlers.Metrics},
+		{"rpc", setting.RPCPort, n.cfg.RPCPort, handlers.RPC},
 	} {
 		if s.port == 0 {
 			continue
 		}
 		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", s.port))
-		if s.flag == "metrics" && n.cfg.AnyMetricsPort && errors.Is(err, syscall.EADDRINUSE) {
+		if s.setting == setting.MetricsPort && n.cfg.AnyMetricsPort && errors.Is(err, syscall.EADDRINUSE) {
 			ln, err = n.listenAfter(s.port, err)
 		}
 		if err != nil {
-			return &config.Error{File: "--" + s.flag + "-port", Value: fmt.Sprint(s.port), Problem: ports.Problem(err, "tcp", s.port), Err: err}
+			return &config.Error{Setting: s.setting, Value: fmt.Sprint(s.port), Problem: ports.Problem(err, "tcp", s.port), Err: err}
 		}
-		n.servers = append(n.servers, server{s.flag, ln, s.handler})
+		n.servers = append(n.servers, server{s.name, ln, s.handler})
 	}
 	return nil
 }
@@ -260,7 +262,7 @@ func (n *Node) listenAfter(taken int, inUse error) (net.Listener, error) {
 			return nil, err
 		}
 		logging.Component(n.cfg.Log, "node").Warn("default metrics port in use", "port", taken, logging.Err(errors.New(ports.Problem(inUse, "tcp", taken))), "port_used", port,
-			logging.Advice("Set --metrics-port to a free port, so that the port is the same after each start."))
+			logging.Advice("Set the metrics port to a free port, so that the port is the same after each start."))
 		return ln, nil
 	}
 	return nil, inUse
@@ -379,8 +381,8 @@ func (n *Node) logStart(log *slog.Logger) {
 	log.Info("network", logging.Peer(n.network.PeerID()), "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
 		"bootnodes", len(n.cfg.Bootnodes), "subnets", append([]uint64{}, subnets(&n.cfg)...), "enr", identity.ENR)
 	if n.db == nil {
-		log.Warn("no --data-dir: the chain is kept in memory, and starts anew with the next start",
-			logging.Advice("give --data-dir a folder that stays, unless this is a trial"))
+		log.Warn("no data folder: the chain is kept in memory, and starts anew with the next start",
+			logging.Advice("Set the data folder to a path that outlives the process, unless this is a trial."))
 	}
 	if n.clock.BeforeGenesis() {
 		log.Info("waiting for genesis", "seconds", int(n.clock.StartOf(0).Sub(n.clock.Now()).Seconds()+0.5))

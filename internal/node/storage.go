@@ -71,7 +71,7 @@ func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypt
 		return store, nil
 	}
 	if cfg.CheckpointSyncURL == "" {
-		log.Warn("the chain in the data folder is older than what peers serve: start with --checkpoint-sync-url instead",
+		log.Warn("the chain in the data folder is older than what peers serve", logging.Advice("Restart the node with a checkpoint sync URL."),
 			logging.Slot(head), "oldest_served_slot", uint64(now.Slot()-p2p.MinSlotsForBlockRequests))
 		return store, nil
 	}

@@ -50,7 +50,7 @@ type VerifyFunc func([]xmss.Verification) bool
 
 // Scheme is a way to prove that many signatures exist.
 type Scheme interface {
-	// Name is what --proof-scheme calls it.
+	// Name is the value of the proof scheme setting.
 	Name() string
 	// MaxSignatures is the number of signatures that fit into one proof, all
 	// components of a multi-message proof taken together.

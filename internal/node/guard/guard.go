@@ -16,6 +16,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/logging"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
 // folder is the guard's folder in the data folder, lockName the file in it that Open
@@ -322,8 +323,8 @@ func (k *Key) load(l *loading) error {
 		case !notWritable(err):
 			return fileError(c.path, err)
 		case l.DataDir == "":
-			return &config.Error{File: dir, Err: err, Problem: "not writable, but signatures must be recorded: " +
-				"set --data-dir (LEANSPEC_DATA_DIR) to a folder that outlives the node"}
+			return &config.Error{File: dir, Err: err, Fix: setting.DataDir, Problem: "not writable, but signatures must be recorded: " +
+				"set the data folder to a path that outlives the node"}
 		default:
 			if _, warned := l.unwritable.LoadOrStore(dir, true); !warned {
 				l.Log.Warn("folder of the keys is not writable", "keys", dir, "data_dir", l.DataDir,
@@ -368,7 +369,7 @@ func (k *Key) report(l *loading) {
 	if k.record.Kind != Unused && (!l.begun || k.record.Slot > l.slot) && k.record != l.closed() {
 		log.Warn("key has signed a future slot and does not sign until that slot is over",
 			logging.Slot(l.slot), "signed_slot", k.record.Slot, "next_slot", k.record.Slot+1,
-			logging.Advice("Check that the clock is not behind. If the keys are from an earlier network, make new ones with genesis --force."))
+			logging.Advice("Check that the clock is not behind. If the keys are from an earlier network, make a new network with the genesis command."))
 	}
 }
 
@@ -393,8 +394,8 @@ func dataError(path string, err error) error {
 	if !notWritable(err) {
 		return fileError(path, err)
 	}
-	return &config.Error{File: path, Err: err, Problem: "not writable, but signatures must be recorded in the data folder: " +
-		"make it writable for the node, or set --data-dir (LEANSPEC_DATA_DIR) to another folder"}
+	return &config.Error{File: path, Err: err, Fix: setting.DataDir, Problem: "not writable, but signatures must be recorded in the data folder: " +
+		"make it writable for the node, or set another data folder"}
 }
 
 // contentError returns the error for a record that cannot be used, with advice.

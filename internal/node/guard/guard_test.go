@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 	"pgregory.net/rapid"
 )
 
@@ -496,8 +497,8 @@ func TestReadOnlyKeys(t *testing.T) {
 		w.fs.fail = deny
 		_, err := w.open()
 		var failure *config.Error
-		if !errors.As(err, &failure) || failure.File != "/keys" || !strings.Contains(err.Error(), "--data-dir") {
-			t.Errorf("Open = %v, want an error about /keys that names --data-dir", err)
+		if !errors.As(err, &failure) || failure.File != "/keys" || failure.Fix != setting.DataDir {
+			t.Errorf("Open = %v, want an error about /keys that is fixed by the data folder", err)
 		}
 		w = newFixture("/data")
 		for _, writable := range []bool{false, true, false} {
@@ -520,8 +521,8 @@ func TestReadOnlyKeys(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := w.open(); !errors.As(err, &failure) || !strings.HasPrefix(failure.File, "/data/") || !strings.Contains(err.Error(), "--data-dir") {
-			t.Errorf("Open = %v, want an error about /data that names --data-dir", err)
+		if _, err := w.open(); !errors.As(err, &failure) || !strings.HasPrefix(failure.File, "/data/") || failure.Fix != setting.DataDir {
+			t.Errorf("Open = %v, want an error about /data that is fixed by the data folder", err)
 		}
 	}
 }
@@ -688,7 +689,7 @@ func TestAhead(t *testing.T) {
 	}
 	w.slot = 99
 	mustRefuse(t, w.mustOpen(t), 100, 2)
-	if lines := w.lines.String(); !strings.Contains(lines, "next_slot=101") || !strings.Contains(lines, "genesis --force") {
+	if lines := w.lines.String(); !strings.Contains(lines, "next_slot=101") || !strings.Contains(lines, "genesis command") {
 		t.Errorf("log = %q, want a warning about slot 101", lines)
 	}
 }

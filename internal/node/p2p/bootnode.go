@@ -11,6 +11,7 @@ import (
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/enr"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
 // Bootnode is a peer that the node keeps dialing.
@@ -36,7 +37,7 @@ func ParseBootnode(s string) (Bootnode, error) {
 		if len(shown) > 80 {
 			shown = shown[:80] + "…"
 		}
-		return Bootnode{}, &config.Error{Field: "--bootnode", Value: strconv.Quote(shown), Problem: problem, Err: cause}
+		return Bootnode{}, &config.Error{Setting: setting.Bootnode, Value: strconv.Quote(shown), Problem: problem, Err: cause}
 	}
 	fail := func(problem string) (Bootnode, error) { return refuse(problem, nil) }
 	s = strings.TrimPrefix(s, "\ufeff") // of the file that the text was copied from

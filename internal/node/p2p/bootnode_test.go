@@ -73,8 +73,8 @@ func TestParseBootnode(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.problem) {
 				t.Fatalf("error is %v, want %q", err, test.problem)
 			}
-			if strings.ContainsAny(err.Error(), "\n\x1b") || !strings.HasPrefix(err.Error(), "--bootnode: ") {
-				t.Errorf("error %q: want one line that names the option", err)
+			if strings.ContainsAny(err.Error(), "\n\x1b") || !strings.HasPrefix(err.Error(), "bootnode: ") {
+				t.Errorf("error %q: want one line that names the setting", err)
 			}
 		})
 	}

@@ -107,7 +107,7 @@ func (n *Network) warnIfAlone(ctx context.Context, arrivals uint64) {
 	case <-time.After(n.aloneAfter):
 	}
 	if n.peers.len() == 0 && n.arrivals.Load() == arrivals {
-		n.log.Warn("no peers left", "seconds_without", n.aloneAfter.Seconds(), logging.Advice("Check the network and the UDP port of --listen. "+
+		n.log.Warn("no peers left", "seconds_without", n.aloneAfter.Seconds(), logging.Advice("Check the network and the UDP port of the listen address. "+
 			"A node with validators that has no peers builds a chain of its own."))
 	}
 }

@@ -36,6 +36,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/ports"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
 const (
@@ -56,11 +57,11 @@ func newHost(cfg *Config, g gater) (_ host.Host, err error) {
 	if cfg.Listen != "" {
 		addr, err := ma.NewMultiaddr(cfg.Listen)
 		if err != nil || !dialable(addr) {
-			return nil, &config.Error{Field: "--listen", Value: strconv.Quote(cfg.Listen),
+			return nil, &config.Error{Setting: setting.Listen, Value: strconv.Quote(cfg.Listen),
 				Problem: "want a QUIC address such as /ip4/0.0.0.0/udp/9001/quic-v1"}
 		}
 		if problem, err := checkFree(addr); err != nil {
-			return nil, &config.Error{Field: "--listen", Value: strconv.Quote(cfg.Listen), Problem: problem, Err: err}
+			return nil, &config.Error{Setting: setting.Listen, Value: strconv.Quote(cfg.Listen), Problem: problem, Err: err}
 		}
 		listen = append(listen, addr)
 	}
@@ -133,7 +134,7 @@ func newHost(cfg *Config, g gater) (_ host.Host, err error) {
 	}
 	opened = append(opened, basic)
 	if err := conns.Listen(listen...); err != nil {
-		return nil, &config.Error{Field: "--listen", Value: strconv.Quote(cfg.Listen), Problem: err.Error(), Err: err}
+		return nil, &config.Error{Setting: setting.Listen, Value: strconv.Quote(cfg.Listen), Problem: err.Error(), Err: err}
 	}
 	basic.Start()
 	return quicHost{basic, sockets}, nil

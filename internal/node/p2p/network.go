@@ -29,6 +29,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -147,7 +148,7 @@ func New(cfg Config) (*Network, error) {
 		return nil, errors.New("p2p: NodeKey, Scheme and Handler are required")
 	}
 	if cfg.NetworkName == "" || strings.ContainsRune(cfg.NetworkName, '/') {
-		return nil, &config.Error{Field: "--network-name", Value: strconv.Quote(cfg.NetworkName), Problem: "want a name without a slash"}
+		return nil, &config.Error{Setting: setting.NetworkName, Value: strconv.Quote(cfg.NetworkName), Problem: "want a name without a slash"}
 	}
 	cfg.Committees = max(cfg.Committees, 1)
 	if cfg.MaxPeers <= 0 {

@@ -515,11 +515,11 @@ func TestConfigErrors(t *testing.T) {
 		want   string
 	}{
 		"no handler":     {func(c *Config) { c.Handler = nil }, "required"},
-		"network name":   {func(c *Config) { c.NetworkName = "a/b" }, "--network-name: \"a/b\": want a name without a slash"},
-		"no name":        {func(c *Config) { c.NetworkName = "" }, "--network-name: \"\": want a name without a slash"},
-		"listen on TCP":  {func(c *Config) { c.Listen = "/ip4/127.0.0.1/tcp/9001" }, "--listen: \"/ip4/127.0.0.1/tcp/9001\": want a QUIC address"},
+		"network name":   {func(c *Config) { c.NetworkName = "a/b" }, "network name: \"a/b\": want a name without a slash"},
+		"no name":        {func(c *Config) { c.NetworkName = "" }, "network name: \"\": want a name without a slash"},
+		"listen on TCP":  {func(c *Config) { c.Listen = "/ip4/127.0.0.1/tcp/9001" }, "listen address: \"/ip4/127.0.0.1/tcp/9001\": want a QUIC address"},
 		"listen on text": {func(c *Config) { c.Listen = "localhost:9001" }, "want a QUIC address"},
-		"bootnode":       {func(c *Config) { c.Bootnodes = []string{"enr:"} }, "--bootnode: \"enr:\""},
+		"bootnode":       {func(c *Config) { c.Bootnodes = []string{"enr:"} }, "bootnode: \"enr:\""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := valid

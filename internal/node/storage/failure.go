@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/leanEthereum/leanspec-node/internal/logging"
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
 // FolderError is returned for a data folder that cannot be used.
@@ -25,20 +26,32 @@ type FolderError struct {
 // Unwrap returns the cause.
 func (e *FolderError) Unwrap() error { return e.Err }
 
+// FixedBy returns the setting that Advice proposes to change, or "".
+func (e *FolderError) FixedBy() setting.Name {
+	switch e.Advice {
+	case adviceMoveAway:
+		return setting.CheckpointSyncURL
+	case adviceInUse, adviceOtherNetwork:
+		return setting.DataDir
+	}
+	return ""
+}
+
 // Error implements error.
 func (e *FolderError) Error() string {
 	return fmt.Sprintf("data folder %s: %s; %s", e.Dir, e.Problem, e.Advice)
 }
 
 const (
-	adviceMoveAway = "move it away and restart the node: it fetches the chain from its peers, or faster with --checkpoint-sync-url" +
+	adviceMoveAway = "move it away and restart the node: it fetches the chain from its peers, or faster with a checkpoint sync URL" +
 		" (keep the folder guard beside it: it records what the validators' keys have signed)"
-	adviceInUse      = "stop the other node, or set another --data-dir for this one"
-	adviceSpace      = "free space on the disk and restart the node: it loses nothing that it has shown"
-	adviceDisk       = "check the disk and restart the node: it loses nothing that it has shown"
-	advicePermission = "allow the user that runs the node to write there"
-	problemInUse     = "another process has it open"
-	problemFailed    = "the disk failed"
+	adviceInUse        = "stop the other node, or set another data folder for this one"
+	adviceOtherNetwork = "use the genesis of this folder, or set another data folder"
+	adviceSpace        = "free space on the disk and restart the node: it loses nothing that it has shown"
+	adviceDisk         = "check the disk and restart the node: it loses nothing that it has shown"
+	advicePermission   = "allow the user that runs the node to write there"
+	problemInUse       = "another process has it open"
+	problemFailed      = "the disk failed"
 )
 
 // damagedError describes inconsistent data in the database.
@@ -162,7 +175,7 @@ func (d *DB) events() *pebble.EventListener {
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			if n := slow.Add(1); n&(n-1) == 0 { // 1, 2, 4, 8 …
 				d.log.Warn("disk is slow", "operation", info.String(), "times", n,
-					logging.Advice("Every block waits for this disk. Find out what else writes to it, or put --data-dir on a faster one."))
+					logging.Advice("Every block waits for this disk. Find out what else writes to it, or put the data folder on a faster one."))
 			}
 		},
 	}

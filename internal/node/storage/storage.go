@@ -232,7 +232,7 @@ func (d *DB) identify(id Identity) error {
 	}
 	if have != id {
 		return &FolderError{d.dir, fmt.Sprintf("it belongs to another network: got %s; want %s", have, id),
-			"set another --data-dir, or use the genesis of this one", nil}
+			adviceOtherNetwork, nil}
 	}
 	return nil
 }
