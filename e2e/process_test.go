@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binary = filepath.Join(dir, "leanspec-node")
-	build := exec.Command("go", "build", "-o", binary, "../cmd/leanspec-node")
+	build := exec.Command("go", "build", "-tags", "nethttpomithttp2", "-o", binary, "../cmd/leanspec-node")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
