@@ -10,26 +10,23 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Definition is what there is to know of a metric. docs/metrics.md is made of them.
+// Definition describes a metric. docs/metrics.md is generated from the definitions.
 type Definition struct {
 	Section string
 	Name    string
 	Type    string // gauge, counter or histogram
 	Help    string
 	Labels  []Label
-	// Buckets are the upper bounds of a histogram's classic buckets, without +Inf.
-	Buckets []float64
+	Buckets []float64 // upper bounds of the classic buckets of a histogram, without +Inf
 }
 
-// Label is a label of a metric. The number of its values is bounded, and none of them is made of what a peer sent.
+// Label describes a label of a metric. The number of its values is bounded, and peers cannot create values.
 type Label struct {
-	Name string
-	// Values are all that there can be, or nil where they depend on how the node is set up.
-	Values []string
-	// Note says what the values are, where there is no list of them.
-	Note string
-	// Late values appear with what they count. All others are there from the first scrape, so that the first
-	// event is an increase that a rule can see.
+	Name   string
+	Values []string // all possible values; nil if they depend on the setup of the node
+	Note   string   // describes the values if there is no list
+	// Late values appear with their first event. All others are exposed from the first scrape, so that a rule sees the
+	// first event as an increase.
 	Late bool
 }
 
@@ -37,13 +34,14 @@ func fixed(name string, values ...string) Label { return Label{Name: name, Value
 
 func open(name, note string) Label { return Label{Name: name, Note: note, Late: true} }
 
-// definer makes a definition one line, and keeps it for the documentation.
+// definer registers metrics and records their definitions.
 type definer struct {
 	promauto.Factory
 	section     string
 	definitions []Definition
 }
 
+// define records a definition and returns the names of its labels.
 func (d *definer) define(kind, name, help string, buckets []float64, labels []Label) (names []string) {
 	d.definitions = append(d.definitions, Definition{d.section, name, kind, help, labels, buckets})
 	for _, l := range labels {
@@ -52,7 +50,7 @@ func (d *definer) define(kind, name, help string, buckets []float64, labels []La
 	return names
 }
 
-// present calls with with every combination of values, unless some appear late.
+// present calls with for every combination of label values, unless some of them are late.
 func present(labels []Label, with func(values ...string)) {
 	if slices.ContainsFunc(labels, func(l Label) bool { return l.Late }) {
 		return
@@ -70,35 +68,57 @@ func present(labels []Label, with func(values ...string)) {
 	each(nil)
 }
 
-func (d *definer) counter(name, help string) prometheus.Counter {
-	d.define("counter", name, help, nil, nil)
-	return d.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
-}
-
 func (d *definer) counterVec(name, help string, labels ...Label) *prometheus.CounterVec {
 	v := d.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, d.define("counter", name, help, nil, labels))
 	present(labels, func(values ...string) { v.WithLabelValues(values...) })
 	return v
 }
 
-func (d *definer) gauge(name, help string) prometheus.Gauge {
-	d.define("gauge", name, help, nil, nil)
-	return d.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+func (d *definer) counter(name, help string) prometheus.Counter {
+	return d.counterVec(name, help).WithLabelValues()
+}
+
+// lateGauge defines a gauge that is absent until its first value.
+func (d *definer) lateGauge(name, help string, labels ...Label) *prometheus.GaugeVec {
+	return d.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, d.define("gauge", name, help, nil, labels))
 }
 
 func (d *definer) gaugeVec(name, help string, labels ...Label) *prometheus.GaugeVec {
-	v := d.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, d.define("gauge", name, help, nil, labels))
-	if len(labels) > 0 {
-		present(labels, func(values ...string) { v.WithLabelValues(values...) })
-	}
+	v := d.lateGauge(name, help, labels...)
+	present(labels, func(values ...string) { v.WithLabelValues(values...) })
 	return v
 }
 
+func (d *definer) gauge(name, help string) prometheus.Gauge {
+	return d.gaugeVec(name, help).WithLabelValues()
+}
+
+// histogramVec defines a histogram with native buckets (a resolution of 10 %, in protobuf) and classic ones (in text).
+func (d *definer) histogramVec(name, help string, buckets []float64, labels ...Label) *prometheus.HistogramVec {
+	v := d.NewHistogramVec(prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
+	}, d.define("histogram", name, help, buckets, labels))
+	present(labels, func(values ...string) { v.WithLabelValues(values...) })
+	return v
+}
+
+func (d *definer) histogram(name, help string, buckets ...float64) prometheus.Observer {
+	return d.histogramVec(name, help, buckets).WithLabelValues()
+}
+
+// desc defines a gauge that a collector of its own exposes.
+func (d *definer) desc(name, help string, labels ...Label) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, d.define("gauge", name, help, nil, labels), nil)
+}
+
+// gaugeFunc defines a gauge that is read at the scrape.
 func (d *definer) gaugeFunc(name, help string, value func() float64) {
 	d.define("gauge", name, help, nil, nil)
 	d.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 }
 
+// counterFunc defines a counter that is read at the scrape.
 func (d *definer) counterFunc(name, help string, value func() float64) {
 	d.define("counter", name, help, nil, nil)
 	d.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value)
@@ -117,42 +137,18 @@ func (d *definer) counterFuncs(name, help string, value func(slog.Level) float64
 	d.define("counter", name, help, nil, []Label{fixed("level", values...)})
 }
 
-// histogramOpts gives a histogram native buckets beside the classic ones: who scrapes with protobuf gets a
-// resolution of 10 % at any scale, who reads text sees what leanMetrics specifies.
-func histogramOpts(name, help string, buckets []float64) prometheus.HistogramOpts {
-	return prometheus.HistogramOpts{
-		Name: name, Help: help, Buckets: buckets,
-		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
-	}
-}
-
-func (d *definer) histogram(name, help string, buckets ...float64) prometheus.Histogram {
-	d.define("histogram", name, help, buckets, nil)
-	return d.NewHistogram(histogramOpts(name, help, buckets))
-}
-
-func (d *definer) histogramVec(name, help string, buckets []float64, labels ...Label) *prometheus.HistogramVec {
-	v := d.NewHistogramVec(histogramOpts(name, help, buckets), d.define("histogram", name, help, buckets, labels))
-	present(labels, func(values ...string) { v.WithLabelValues(values...) })
-	return v
-}
-
-// observe records a duration that was measured.
+// observe records a duration. Zero means that it was not measured.
 func observe(h prometheus.Observer, d time.Duration) {
 	if d > 0 {
 		h.Observe(d.Seconds())
 	}
 }
 
-// observeDelay records how long after an instant something came. What came before it came at once.
+// observeDelay records the delay of an arrival. An early arrival has a delay of 0.
 func observeDelay(h prometheus.Observer, d time.Duration) { h.Observe(max(d, 0).Seconds()) }
 
-// add adds a count. A negative one would make the counter panic.
-func add(c prometheus.Counter, n int) {
-	if n > 0 {
-		c.Add(float64(n))
-	}
-}
+// add adds a count. A counter panics at a negative one.
+func add(c prometheus.Counter, n int) { c.Add(float64(max(n, 0))) }
 
 func oneIf(b bool) float64 {
 	if b {

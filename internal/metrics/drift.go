@@ -10,35 +10,28 @@ import (
 )
 
 const (
-	// driftMessages is the number of messages of a peer that are looked at, so few that a step of the clock is
-	// noticed within a minute.
-	driftMessages = 16
-	// driftPeers bounds the number of peers.
-	driftPeers = 256
-	// driftTime is for how long a peer has a voice that is not heard any more: gone, or
-	// with nothing to say that others had not said before.
-	driftTime = 2 * time.Minute
-	// maxDrift is beyond what a message can be late by because of a clock.
-	maxDrift = time.Minute
+	driftMessages = 16              // latest messages of a peer that count; a step of the clock shows within a minute
+	driftPeers    = 256             // limit of the number of peers
+	driftTime     = 2 * time.Minute // a peer without a message for this time does not count
+	maxDrift      = time.Minute     // a message with a larger offset is ignored
 )
 
-// drift compares this clock with those of the peers. A message is sent at an interval that everybody agrees on, so
-// the time from that interval to its arrival is the difference of the two clocks, and how long the message took.
-// Every peer has one voice, however much it sends.
+// drift compares this clock with those of the peers. All nodes send a message in the same interval, so the time from
+// that interval to the arrival is the difference of two clocks plus the latency. Every peer has the same weight, however
+// many messages it sends.
 type drift struct {
 	mu    sync.Mutex
 	peers map[peer.ID]*offsets
 }
 
-// offsets are the latest of one peer.
+// offsets is a ring of the latest offsets of a peer.
 type offsets struct {
-	list [driftMessages]time.Duration
-	next int
-	n    int
-	last time.Time // when it was heard
+	list    [driftMessages]time.Duration
+	next, n int
+	last    time.Time // of the latest message
 }
 
-// add takes the time from the interval in which a message is sent until it came from a peer.
+// add records the time from the interval in which a message is sent to its arrival from a peer.
 func (d *drift) add(now time.Time, from peer.ID, offset time.Duration) {
 	if offset > maxDrift || offset < -maxDrift {
 		return
@@ -65,27 +58,27 @@ func (d *drift) add(now time.Time, from peer.ID, offset time.Duration) {
 	o.last = now
 }
 
-// forget drops the peers that were not heard lately. The caller holds the lock.
+// forget removes the peers without a recent message. The caller holds the lock.
 func (d *drift) forget(now time.Time) {
 	maps.DeleteFunc(d.peers, func(_ peer.ID, o *offsets) bool { return now.Sub(o.last) > driftTime })
 }
 
-// median returns the median over the peers in seconds, 0 without any.
+// median returns the median over the peers of the median of each, in seconds; 0 without peers.
 func (d *drift) median(now time.Time) float64 {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.forget(now)
-	medians := make([]time.Duration, 0, len(d.peers))
+	var medians []time.Duration
 	for _, o := range d.peers {
 		medians = append(medians, median(slices.Clone(o.list[:o.n])))
 	}
-	d.mu.Unlock()
 	if len(medians) == 0 {
 		return 0
 	}
 	return median(medians).Seconds()
 }
 
-// median sorts a list that is not empty and returns the one in the middle.
+// median sorts a list, which must not be empty, and returns its middle element.
 func median(list []time.Duration) time.Duration {
 	slices.Sort(list)
 	return list[len(list)/2]

@@ -19,7 +19,7 @@ func (m *Metrics) Fold(event events.Event) {
 	case events.BlockImported:
 		m.imported(&e)
 	case events.BlockRejected:
-		m.blocksRejected.WithLabelValues(blockReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
+		m.rejected[events.GossipBlock].WithLabelValues(blockReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
 		if isSignatureReason(e.Reason) {
 			m.aggregatedSignaturesInvalid.Inc()
 		}
@@ -33,7 +33,7 @@ func (m *Metrics) Fold(event events.Event) {
 		}
 	case events.AttestationRejected:
 		m.attestationsInvalid.Inc()
-		m.attestationsRejected.WithLabelValues(voteReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
+		m.rejected[events.GossipAttestation].WithLabelValues(voteReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
 		observe(m.attestationVerificationTime, e.SignatureVerification)
 		if isSignatureReason(e.Reason) {
 			m.attestationSignaturesInvalid.Inc()
@@ -45,7 +45,7 @@ func (m *Metrics) Fold(event events.Event) {
 			observe(m.aggregateVerificationTime, e.Duration)
 		}
 	case events.AggregateRejected:
-		m.aggregatesRejected.WithLabelValues(voteReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
+		m.rejected[events.GossipAggregation].WithLabelValues(voteReasons.label(e.Reason), sourceOf(e.Own, e.Gossip)).Inc()
 		if isSignatureReason(e.Reason) {
 			m.aggregatedSignaturesInvalid.Inc()
 		}
@@ -235,10 +235,7 @@ func (m *Metrics) judged(e events.GossipJudged) {
 	}
 	m.gossipMessages.WithLabelValues(e.Kind, e.Verdict).Inc()
 	if e.Undecodable {
-		rejected := map[string]*prometheus.CounterVec{
-			events.GossipBlock: m.blocksRejected, events.GossipAttestation: m.attestationsRejected, events.GossipAggregation: m.aggregatesRejected,
-		}[e.Kind]
-		rejected.WithLabelValues(reasonDecodeError, sourceGossip).Inc()
+		m.rejected[e.Kind].WithLabelValues(string(lstar.DecodeError), "gossip").Inc()
 	}
 }
 

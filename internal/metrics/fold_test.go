@@ -21,7 +21,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
-// readings are the values of series, by name and labels.
+// readings holds the values of series, by name and labels.
 type readings map[string]float64
 
 // of returns the value of a series. The test fails if it is not exposed.
@@ -34,7 +34,7 @@ func (r readings) of(t *testing.T, series string) float64 {
 	return value
 }
 
-// values flattens all lean metrics into series and value; a histogram gives its count and its sum.
+// values returns the values of all lean metrics. A histogram has two: its count and its sum.
 func values(t *testing.T, m *Metrics) readings {
 	t.Helper()
 	families, err := m.Registry().Gather()
@@ -72,7 +72,7 @@ func values(t *testing.T, m *Metrics) readings {
 	return all
 }
 
-// moved returns what changed between two readings.
+// moved returns the differences between two readings.
 func moved(before, after readings) map[string]float64 {
 	changes := map[string]float64{}
 	for series, value := range after {
@@ -86,8 +86,7 @@ func moved(before, after readings) map[string]float64 {
 // at is a checkpoint at a slot.
 func at(slot lstar.Slot) lstar.Checkpoint { return lstar.Checkpoint{Slot: slot} }
 
-// eventCase is one event, the metrics that it moves by how much from zero, and the level of its line (empty
-// where it has none).
+// eventCase is an event, the metrics that it moves and by how much, and the level of its line, empty if it has none.
 type eventCase struct {
 	name  string
 	event events.Event
@@ -393,7 +392,7 @@ var eventCases = []eventCase{
 		level: "debug",
 	},
 	{
-		name:  "duty skipped for want of sync",
+		name:  "duty skipped while not synced",
 		event: events.DutyEnded{Duty: events.DutyBlock, Outcome: events.OutcomeSkipped, Slot: 9, Reason: events.ReasonNotSynced},
 		want:  deltas{`leanspec_duties_total{duty="block",outcome="skipped",reason="not_synced"}`: 1},
 		level: "debug",
@@ -431,7 +430,7 @@ var eventCases = []eventCase{
 		level: "debug",
 	},
 	{
-		name:  "aggregation skipped for a reason leanMetrics does not know",
+		name:  "aggregation skipped for a reason that leanMetrics does not have",
 		event: events.DutyEnded{Duty: events.DutyAggregation, Outcome: events.OutcomeSkipped, Reason: events.ReasonNoSignatures},
 		want: deltas{
 			`leanspec_duties_total{duty="aggregation",outcome="skipped",reason="no_signatures"}`: 1,
@@ -677,7 +676,7 @@ var eventCases = []eventCase{
 		want:  deltas{`leanspec_gossip_messages_total{kind="attestation",verdict="ignore"}`: 1},
 	},
 	{
-		name:  "gossip that is no aggregate",
+		name:  "gossip that cannot be decoded",
 		event: events.GossipJudged{Kind: events.GossipAggregation, Verdict: events.VerdictReject, Undecodable: true},
 		want: deltas{
 			`leanspec_gossip_messages_total{kind="aggregation",verdict="reject"}`:       1,
@@ -713,7 +712,7 @@ var eventCases = []eventCase{
 	},
 }
 
-// TestEvents holds that each event moves exactly its metrics, and writes one line at its level or none.
+// TestEvents checks that each event moves exactly its metrics, and that it writes one line at its level, or none.
 func TestEvents(t *testing.T) {
 	for _, test := range eventCases {
 		t.Run(test.name, func(t *testing.T) {
@@ -743,7 +742,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestEveryEvent holds that the table above has every type of event.
+// TestEveryEvent checks that eventCases has every type of event.
 func TestEveryEvent(t *testing.T) {
 	source, err := os.ReadFile("../events/bus.go")
 	if err != nil {
@@ -751,24 +750,24 @@ func TestEveryEvent(t *testing.T) {
 	}
 	types := regexp.MustCompile(`(?m)^func \((\w+)\) event\(\)`).FindAllSubmatch(source, -1)
 	if len(types) < 40 {
-		t.Fatalf("found %d types of events, want all", len(types))
+		t.Fatalf("found %d types of events, want at least 40", len(types))
 	}
 	for _, match := range types {
 		name := "events." + string(match[1])
 		if !slices.ContainsFunc(eventCases, func(c eventCase) bool { return fmt.Sprintf("%T", c.event) == name }) {
-			t.Errorf("no case reports an %s", name)
+			t.Errorf("eventCases has no %s", name)
 		}
 	}
 }
 
-// TestEveryMetricMoves holds that no metric is registered which no event moves.
+// TestEveryMetricMoves checks that an event moves every metric, except those that are read at the scrape.
 func TestEveryMetricMoves(t *testing.T) {
 	fixed := []string{
 		"lean_node_info", "lean_node_start_time_seconds", "leanspec_process_start_time_seconds",
-		"leanspec_slot_current", "leanspec_epoch_current", "lean_current_slot", "leanspec_finality_lag_slots", // moved by the clock
-		"leanspec_queue_length", "leanspec_queue_capacity", // looked at
+		"leanspec_slot_current", "leanspec_epoch_current", "lean_current_slot", "leanspec_finality_lag_slots", // by the clock
+		"leanspec_queue_length", "leanspec_queue_capacity",
 		"lean_attestation_aggregate_coverage_validators", "lean_attestation_aggregate_coverage_subnets",
-		"lean_attestation_aggregate_coverage_diff_validators",          // leanSpec's node moves them no more than this one
+		"lean_attestation_aggregate_coverage_diff_validators",          // never set
 		"leanspec_log_lines_total", "leanspec_log_lines_dropped_total", // by the log
 	}
 	moves := map[string]bool{}
@@ -786,12 +785,12 @@ func TestEveryMetricMoves(t *testing.T) {
 	for _, family := range families {
 		name := family.GetName()
 		if strings.HasPrefix(name, "lean") && !moves[name] && !slices.Contains(fixed, name) {
-			t.Errorf("no event in the table moves %s", name)
+			t.Errorf("no event in eventCases moves %s", name)
 		}
 	}
 }
 
-// TestScrapeWhileEventsRun is for the race detector, and holds that no count is lost.
+// TestScrapeWhileEventsRun runs under the race detector, and checks that no count is lost.
 func TestScrapeWhileEventsRun(t *testing.T) {
 	const workers, rounds = 4, 50
 	m := newTestMetrics()

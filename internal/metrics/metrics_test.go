@@ -28,15 +28,15 @@ const (
 	histogram = dto.MetricType_HISTOGRAM
 )
 
-// definition is what metrics.md of leanMetrics says of one metric. labels holds, for each label, the values that
-// must be present before any event, or nil where only events bring them.
+// definition describes a metric as leanMetrics' metrics.md does. labels holds, for each label, the values that must be
+// present before any event; nil if values appear with events.
 type definition struct {
 	kind    dto.MetricType
 	labels  map[string][]string
 	buckets []float64
 }
 
-// leanMetrics is typed by hand from metrics.md of leanEthereum/leanMetrics at c1b3ef8.
+// leanMetrics is copied by hand from metrics.md of leanEthereum/leanMetrics at c1b3ef8.
 var leanMetrics = map[string]definition{
 	"lean_node_info":               {kind: gauge, labels: map[string][]string{"name": {"node-a"}, "version": {"v1.2.3"}}},
 	"lean_node_start_time_seconds": {kind: gauge},
@@ -128,7 +128,7 @@ var coverageMetrics = map[string]definition{
 	}},
 }
 
-// ownMetrics are those that this project has promised. All others are in docs/metrics.md.
+// ownMetrics lists the metrics whose names and types must not change.
 var ownMetrics = map[string]definition{
 	"leanspec_slot_current":                 {kind: gauge},
 	"leanspec_epoch_current":                {kind: gauge},
@@ -145,7 +145,7 @@ func newTestMetrics() *Metrics {
 	})
 }
 
-// scrape reads the metrics the way Prometheus does.
+// scrape reads the metrics as Prometheus does.
 func scrape(t *testing.T, h http.Handler) map[string]*dto.MetricFamily {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -224,7 +224,7 @@ func TestDefinitions(t *testing.T) {
 	}
 }
 
-// TestDefinitionsAreTrue compares what the definitions say, of which the documentation is made, with what is exposed.
+// TestDefinitionsAreTrue compares the definitions, from which the documentation is generated, with the exposed metrics.
 func TestDefinitionsAreTrue(t *testing.T) {
 	m := newTestMetrics()
 	m.Watch(events.Queue{Name: events.QueueChainRequests, Capacity: 1, Length: func() int { return 0 }})
@@ -243,20 +243,20 @@ func TestDefinitionsAreTrue(t *testing.T) {
 			continue
 		}
 		if got := strings.ToLower(family.GetType().String()); got != def.Type || family.GetHelp() != def.Help || def.Section == "" {
-			t.Errorf("%s is exposed as a %s, %q; its definition in section %q says %s, %q", def.Name, got, family.GetHelp(), def.Section, def.Type, def.Help)
+			t.Errorf("%s is exposed as a %s, %q; want the definition in section %q: %s, %q", def.Name, got, family.GetHelp(), def.Section, def.Type, def.Help)
 		}
 		for _, metric := range family.Metric {
 			if len(metric.Label) != len(def.Labels) {
-				t.Errorf("%s has labels %v, its definition says %v", def.Name, metric.Label, def.Labels)
+				t.Errorf("%s has labels %v, want those of its definition, %v", def.Name, metric.Label, def.Labels)
 			}
 			for _, pair := range metric.Label {
 				i := slices.IndexFunc(def.Labels, func(l Label) bool { return l.Name == pair.GetName() })
 				if i < 0 || def.Labels[i].Values != nil && pair.GetValue() != "" && !slices.Contains(def.Labels[i].Values, pair.GetValue()) {
-					t.Errorf("%s has %s=%q, which its definition does not: %v", def.Name, pair.GetName(), pair.GetValue(), def.Labels)
+					t.Errorf("%s has %s=%q, want a label value of its definition: %v", def.Name, pair.GetName(), pair.GetValue(), def.Labels)
 				}
 			}
 			if buckets := metric.GetHistogram().GetBucket(); len(buckets) != 0 && len(buckets) != len(def.Buckets)+1 {
-				t.Errorf("%s has %d buckets, its definition says %d and +Inf", def.Name, len(buckets), len(def.Buckets))
+				t.Errorf("%s has %d buckets, want the %d of its definition and +Inf", def.Name, len(buckets), len(def.Buckets))
 			}
 		}
 	}
@@ -267,7 +267,7 @@ func TestDefinitionsAreTrue(t *testing.T) {
 	}
 }
 
-// TestNativeHistograms: who asks for protobuf gets native buckets beside the classic ones.
+// TestNativeHistograms checks that histograms have native and classic buckets in protobuf.
 func TestNativeHistograms(t *testing.T) {
 	m := newTestMetrics()
 	m.Fold(events.ChainSaved{Duration: 3 * time.Millisecond})
@@ -282,7 +282,7 @@ func TestNativeHistograms(t *testing.T) {
 		if err := decoder.Decode(&family); err == io.EOF {
 			break
 		} else if err != nil {
-			t.Fatalf("an answer to who wants protobuf, of type %q: %v", w.Header().Get("Content-Type"), err)
+			t.Fatalf("decode a protobuf response of type %q: %v", w.Header().Get("Content-Type"), err)
 		}
 		if family.GetType() != histogram || !strings.HasPrefix(family.GetName(), "lean") {
 			continue
@@ -299,7 +299,7 @@ func TestNativeHistograms(t *testing.T) {
 		}
 	}
 	if histograms == 0 {
-		t.Error("no histogram came")
+		t.Error("no histogram in the response")
 	}
 }
 
@@ -321,7 +321,7 @@ func TestStaticValues(t *testing.T) {
 	before := time.Now()
 	started := values(t, New(Info{})).of(t, "leanspec_process_start_time_seconds")
 	if started < float64(before.Unix()) {
-		t.Errorf("start time %v without Info.StartTime, want now (%v)", started, before.Unix())
+		t.Errorf("start time without Info.StartTime = %v, want now (%v)", started, before.Unix())
 	}
 }
 
@@ -344,7 +344,7 @@ func TestClockIsReadAtScrape(t *testing.T) {
 	}
 }
 
-// countedLog is a log with one line at debug, two at info, and so on.
+// countedLog is a log with 1 line at debug, 2 at info, 3 at warn and 4 at error.
 type countedLog struct{}
 
 func (countedLog) Lines(level slog.Level) uint64 { return uint64(level-slog.LevelDebug)/4 + 1 }
@@ -406,7 +406,7 @@ func TestMetricsHandlerNegotiation(t *testing.T) {
 func TestMetricsCompression(t *testing.T) {
 	server := httptest.NewServer(newTestMetrics().Handler())
 	defer server.Close()
-	// The transport asks for gzip by itself and undoes it.
+	// The transport requests gzip and decompresses the response.
 	response, err := server.Client().Get(server.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -417,10 +417,10 @@ func TestMetricsCompression(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !response.Uncompressed {
-		t.Error("the answer is not compressed though the client takes gzip")
+		t.Error("the response is not compressed, want gzip")
 	}
 	if !bytes.Contains(body, []byte("\nlean_head_slot 0\n")) {
-		t.Error("lean_head_slot is missing from a compressed answer")
+		t.Error("the compressed response lacks lean_head_slot")
 	}
 }
 
@@ -442,27 +442,27 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 	for name, family := range scrape(t, m.Handler()) {
 		if was := len(before[name].GetMetric()); strings.HasPrefix(name, "lean") && len(family.GetMetric()) != was {
-			t.Errorf("%s has %d series after junk, had %d", name, len(family.GetMetric()), was)
+			t.Errorf("%s has %d series after events with unknown values, want %d", name, len(family.GetMetric()), was)
 		}
 	}
 	got := values(t, m)
 	if series := `leanspec_blocks_rejected_total{reason="other",source="sync"}`; got.of(t, series) != 1000 {
-		t.Errorf("unknown reasons count %v as other, want 1000", got.of(t, series))
+		t.Errorf("%s = %v, want 1000", series, got.of(t, series))
 	}
 }
 
-// TestPeerCalledUnknown: a node may have the name that stands for all who have none.
+// TestPeerCalledUnknown checks that a peer may have the name that stands for peers without a name.
 func TestPeerCalledUnknown(t *testing.T) {
 	m := New(Info{PeerNames: []string{"a", unknownPeer}})
 	m.Fold(events.Peers{Connected: 4, ByName: map[string]int{"a": 1, unknownPeer: 1}})
 	for series, want := range map[string]float64{`lean_connected_peers{client="a"}`: 1, `lean_connected_peers{client="unknown"}`: 3} {
 		if got := values(t, m).of(t, series); got != want {
-			t.Errorf("%s is %v, want %v", series, got, want)
+			t.Errorf("%s = %v, want %v", series, got, want)
 		}
 	}
 }
 
-// BenchmarkScrape is a scrape of a node with 256 validators, all series in use. The aim is 10 ms.
+// BenchmarkScrape scrapes a node with 256 validators that uses all series. The goal is 10 ms.
 func BenchmarkScrape(b *testing.B) {
 	m := newTestMetrics()
 	for _, test := range eventCases {

@@ -1,5 +1,5 @@
 // Package metricstest reads metrics in tests. A test that asks for a metric or a label value that does not exist fails,
-// so a misspelt name does not pass for a zero.
+// so a misspelt name does not count as zero.
 package metricstest
 
 import (
@@ -27,9 +27,9 @@ func Family(t testing.TB, m *metrics.Metrics, name string) []*dto.Metric {
 	return nil
 }
 
-// Sum adds up the series of a metric that have all of the label values: a histogram counts with the number of its
-// observations. The test fails if the metric is not exposed, or if its definition rules out one of the label values. A
-// value that the definition allows and that has no series yet counts as 0.
+// Sum adds up the series of a metric that have all of the label values; of a histogram it counts the observations. The
+// test fails if the metric is not exposed, or if its definition does not allow one of the label values. An allowed value
+// without a series counts as 0.
 func Sum(t testing.TB, m *metrics.Metrics, name string, values ...string) (sum float64) {
 	t.Helper()
 	for _, series := range matching(t, m, name, values) {

@@ -9,7 +9,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/metrics"
 )
 
-// recorder is a test that records how it fails.
+// recorder is a testing.TB that records its failure.
 type recorder struct {
 	testing.TB
 	failure string
@@ -22,7 +22,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// TestUnknownNames: what does not exist fails the test that asks for it, and is not 0.
+// TestUnknownNames checks that a test that reads an unknown metric or label value fails.
 func TestUnknownNames(t *testing.T) {
 	m := metrics.New(metrics.Info{})
 	m.Fold(events.DutyEnded{Duty: events.DutyBlock, Outcome: events.OutcomeLate})
