@@ -1,14 +1,15 @@
-// Package validator does the duties of the validators whose keys the node holds:
-// it proposes blocks and votes, at the intervals of the protocol.
+// Package validator performs the duties of the validators whose keys the node has: it
+// proposes blocks and votes at the intervals of the protocol.
 //
-// XMSS signatures are one-time signatures: whoever signs two messages for one
-// slot with one key has given the key away. So every signature passes a guard,
-// which remembers on disk what was signed and refuses a second message for a slot.
+// XMSS keys are one-time keys: two signatures of one key for one slot reveal the key. So
+// each signer has a guard, which durably records each signature before it exists and
+// refuses a second message for a slot.
 //
 // leanSpec: node/validator/service.py
 package validator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -26,13 +27,13 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// blockWait is how long into interval 1 a vote waits for the block of its slot. A
-// vote without it is for an old head, and holds up the safe target.
+// blockWait is the time that a vote waits in interval 1 for the block of its slot. A vote
+// without that block is for an old head, and delays the safe target.
 const blockWait = 400 * time.Millisecond
 
-// recording is how many votes are recorded on disk at the same time. That is
-// waiting, not work, so it is more than there are processors.
-const recording = 32
+// maxVoting bounds the votes that are signed at a time. Each of them mostly waits until
+// the disk has recorded it, so there are more than processors.
+const maxVoting = 32
 
 // Keys are the keys of one validator.
 type Keys struct {
@@ -46,18 +47,16 @@ type Key struct {
 	Guard  *guard.Key
 }
 
-// Publisher sends what the validators made to the network. What it sends is in
-// the chain already.
+// Publisher sends blocks and votes to the network. They are already in the chain.
 type Publisher interface {
 	PublishBlock(*lstar.SignedBlock)
 	PublishAttestation(*lstar.SignedAttestation)
 }
 
-// Config is what a Service needs.
+// Config configures a Service.
 type Config struct {
-	Chain *chain.Chain
-	// Publisher may be nil: a network of one node needs none.
-	Publisher Publisher
+	Chain     *chain.Chain
+	Publisher Publisher // nil for a network of one node
 	Clock     clock.Clock
 	Crypto    lstar.Crypto
 	Keys      []Keys
@@ -66,56 +65,48 @@ type Config struct {
 	Distance func() uint64
 	Bus      *events.Bus
 	Log      *slog.Logger
-	// Pulse beats while duties are done. It may be nil.
+	// Pulse gets a beat at the start of each interval, and rests between. It may be nil.
 	Pulse *health.Pulse
 }
 
-// Service does duties.
+// Service performs duties.
 type Service struct {
 	Config
-	validators map[lstar.ValidatorIndex]*validator
-	order      []*validator
+	validators map[lstar.ValidatorIndex]Keys
 	gate       gate
 	started    lstar.Slot // the slot of New
-	// The first slots whose votes and whose block are not accounted for.
+	// The first slots whose votes and whose block are not reported.
 	votesDue, blockDue lstar.Slot
 	windows            windows
 	stop               context.CancelCauseFunc // ends Run
 }
 
-type validator struct {
-	index                 lstar.ValidatorIndex
-	attestation, proposal Key
-}
-
-// New returns a service that does nothing until Run.
+// New returns a service. Nothing happens until Run is called.
 func New(cfg Config) *Service {
+	cfg.Keys = slices.SortedFunc(slices.Values(cfg.Keys), func(a, b Keys) int { return cmp.Compare(a.Index, b.Index) })
 	s := &Service{
 		Config:     cfg,
 		started:    cfg.Clock.Slot(),
-		validators: make(map[lstar.ValidatorIndex]*validator),
+		validators: make(map[lstar.ValidatorIndex]Keys),
+		windows:    windows{percent: make(map[*guard.Key]uint64)},
 		stop:       func(error) {},
 	}
-	for _, k := range cfg.Keys {
-		v := &validator{k.Index, k.Attestation, k.Proposal}
-		s.validators[k.Index] = v
-		s.order = append(s.order, v)
+	for _, keys := range cfg.Keys {
+		s.validators[keys.Index] = keys
 	}
 	s.votesDue, s.blockDue = s.started, s.started
-	slices.SortFunc(s.order, func(a, b *validator) int { return int(a.index) - int(b.index) })
 	return s
 }
 
-// Run does duties until ctx is done, which is no error, or until a signature
-// cannot be recorded, which is a [*guard.WriteError]: a node that cannot remember
-// what it signed must not go on.
+// Run performs duties until ctx ends. It then returns nil. It returns a
+// [*guard.WriteError] if a signature cannot be recorded; the node must then stop.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	s.stop = stop
 	s.Pulse.Rest()
-	s.Bus.Report(events.ValidatorsLoaded{Count: len(s.order)})
-	if len(s.order) == 0 {
+	s.Bus.Report(events.ValidatorsLoaded{Count: len(s.Keys)})
+	if len(s.Keys) == 0 {
 		<-ctx.Done()
 		return nil
 	}
@@ -129,8 +120,8 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// interval does the duties of an interval: blocks at interval 0, votes from
-// interval 1 on until they are cast.
+// interval performs the duties of an interval: the block at interval 0, and the votes at
+// interval 1 or, if they were not possible then, later in the slot.
 //
 // leanSpec: node/validator/service.py, run
 func (s *Service) interval(ctx context.Context, i lstar.Interval) {
@@ -139,20 +130,20 @@ func (s *Service) interval(ctx context.Context, i lstar.Interval) {
 	slot := i.Slot()
 	s.reportWindows(slot)
 	if i.InSlot() == 0 || slot == s.started {
-		s.missed(slot, slot)
+		s.reportMissed(slot, slot)
 	} else {
-		s.missed(slot, slot+1)
+		s.reportMissed(slot, slot+1)
 	}
 	if i.InSlot() == 0 {
 		s.blockDuty(ctx, slot)
-		// A slow proposal must not cost the vote.
+		// After a slow proposal the votes are due in the same call.
 		i = s.Clock.Interval()
 	}
 	s.blockDue = max(s.blockDue, slot+1)
 	if i.Slot() == slot && i.InSlot() >= 1 && slot >= s.votesDue {
 		if !s.allowed(slot, events.DutyAttestation) {
-			if i.InSlot() == lstar.IntervalsPerSlot-1 { // until then it may open again
-				s.duty(events.DutyAttestation, slot, events.OutcomeSkipped, events.ReasonNotSynced, len(s.order))
+			if i.InSlot() == lstar.IntervalsPerSlot-1 { // before that, the gate may open again
+				s.duty(events.DutyAttestation, slot, events.OutcomeSkipped, events.ReasonNotSynced, len(s.Keys))
 				s.votesDue = slot + 1
 			}
 			return
@@ -162,9 +153,9 @@ func (s *Service) interval(ctx context.Context, i lstar.Interval) {
 	}
 }
 
-// blockDuty proposes if it is our turn.
+// blockDuty proposes the block of a slot if the proposer is one of the node's validators.
 func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
-	// The gate is asked in every slot: it remembers.
+	// Call allowed in each slot, because the gate has a state.
 	proposer, ours := s.proposer(slot)
 	open := s.allowed(slot, events.DutyBlock)
 	switch {
@@ -173,33 +164,33 @@ func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
 	case !open:
 		s.duty(events.DutyBlock, slot, events.OutcomeSkipped, events.ReasonNotSynced, 1)
 		return
-	case s.Chain.Snapshot().Head.Slot == slot: // by an earlier run, that ended moments ago
+	case s.Chain.Snapshot().Head.Slot == slot: // proposed by an earlier run in this slot
 		s.duty(events.DutyBlock, slot, events.OutcomeSkipped, events.ReasonDuplicate, 1)
 		return
-	case proposer.proposal.Guard.ClosedAtStart(uint64(slot)):
+	case proposer.Proposal.Guard.ClosedAtStart(uint64(slot)):
 		s.duty(events.DutyBlock, slot, events.OutcomeSkipped, events.ReasonSlotClosed, 1)
 		return
 	}
 	built, err := s.propose(ctx, slot, proposer)
 	switch {
 	case err == nil:
-		s.duty(events.DutyBlock, slot, s.madeBy(slot.Interval()), "", 1)
+		s.duty(events.DutyBlock, slot, s.outcome(slot.Interval()), "", 1)
 	case ctx.Err() != nil:
 	case s.doneBefore(slot, err):
 		s.duty(events.DutyBlock, slot, events.OutcomeSkipped, reason(err), 1)
 	default:
 		s.Bus.Report(events.BlockProductionFailed{
-			Slot: slot, Validator: proposer.index, Built: built, Reason: reason(err), Err: err,
+			Slot: slot, Validator: proposer.Index, Built: built, Reason: reason(err), Err: err,
 		})
 	}
 }
 
-// missed reports the votes and the blocks before two slots that went by while the
-// node did something else, or nothing at all.
-func (s *Service) missed(votes, blocks lstar.Slot) {
+// reportMissed reports the duties that were due while the node was busy or suspended: the
+// votes before the slot votes, and the blocks before the slot blocks.
+func (s *Service) reportMissed(votes, blocks lstar.Slot) {
 	if votes > s.votesDue {
 		lost := int(votes - s.votesDue)
-		s.duty(events.DutyAttestation, votes-1, events.OutcomeMissed, events.ReasonClockSkipped, lost*len(s.order))
+		s.duty(events.DutyAttestation, votes-1, events.OutcomeMissed, events.ReasonClockSkipped, lost*len(s.Keys))
 		s.votesDue = votes
 	}
 	lost := 0
@@ -213,27 +204,28 @@ func (s *Service) missed(votes, blocks lstar.Slot) {
 	}
 }
 
-// madeBy returns the outcome of a duty of an interval that is done now.
-func (s *Service) madeBy(due lstar.Interval) string {
+// outcome returns the outcome of a duty that was due at an interval and is done now.
+func (s *Service) outcome(due lstar.Interval) string {
 	if s.Clock.Interval() > due {
 		return events.OutcomeLate
 	}
 	return events.OutcomeMade
 }
 
+// duty reports the outcome of count duties.
 func (s *Service) duty(duty string, slot lstar.Slot, outcome, reason string, count int) {
 	s.Bus.Report(events.DutyEnded{Duty: duty, Outcome: outcome, Slot: slot, Reason: reason, Count: count})
 }
 
-// proposer returns the validator that proposes at the slot, if it is ours. Slot 0
-// has the genesis block.
-func (s *Service) proposer(slot lstar.Slot) (*validator, bool) {
+// proposer returns the keys of the proposer of a slot, and whether it is one of the node's
+// validators. Slot 0 has no proposer, because its block is genesis.
+func (s *Service) proposer(slot lstar.Slot) (Keys, bool) {
 	index, err := lstar.ProposerForSlot(slot, s.Chain.Snapshot().HeadState.Validators.Len())
 	if slot == 0 || err != nil {
-		return nil, false
+		return Keys{}, false
 	}
-	v, ok := s.validators[index]
-	return v, ok
+	keys, ours := s.validators[index]
+	return keys, ours
 }
 
 // allowed asks the gate.
@@ -257,12 +249,12 @@ func (s *Service) allowed(slot lstar.Slot, duty string) bool {
 	return g.open
 }
 
-// propose builds, signs and imports a block, and reports whether it was built.
+// propose builds, signs, imports and publishes a block, and returns whether it was built.
 //
 // leanSpec: node/validator/service.py, _maybe_produce_block
-func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) (built bool, err error) {
+func (s *Service) propose(ctx context.Context, slot lstar.Slot, v Keys) (built bool, err error) {
 	started := time.Now()
-	p, payloads, err := s.Chain.ProduceBlock(ctx, slot, v.index)
+	p, payloads, err := s.Chain.ProduceBlock(ctx, slot, v.Index)
 	if err != nil {
 		return false, err
 	}
@@ -272,7 +264,7 @@ func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) (b
 		return false, err
 	}
 	payloads += time.Since(aggregating)
-	signature, err := s.sign(ctx, v, &v.proposal, events.SignatureProposal, slot, p.Root)
+	signature, err := s.sign(ctx, v.Index, v.Proposal, events.SignatureProposal, slot, p.Root)
 	if err != nil {
 		return false, err
 	}
@@ -281,7 +273,7 @@ func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) (b
 		return false, err
 	}
 	s.Bus.Report(events.BlockProduced{
-		Slot: slot, Validator: v.index, Root: p.Root,
+		Slot: slot, Validator: v.Index, Root: p.Root,
 		Attestations: len(p.Block.Body.Attestations), Payloads: payloads, Duration: time.Since(started),
 	})
 	block := &lstar.SignedBlock{Block: *p.Block, Proof: merged}
@@ -294,13 +286,13 @@ func (s *Service) propose(ctx context.Context, slot lstar.Slot, v *validator) (b
 	return true, nil
 }
 
-// attest casts the votes of all our validators for a slot, those aside whose keys
-// have a record that closes it.
+// attest makes and publishes the votes of the node's validators for a slot, except those
+// whose keys were closed for the slot at the start.
 //
 // leanSpec: node/validator/service.py, _produce_attestations
 func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
-	voters := slices.DeleteFunc(slices.Clone(s.order), func(v *validator) bool { return v.attestation.Guard.ClosedAtStart(uint64(slot)) })
-	if closed := len(s.order) - len(voters); closed > 0 {
+	voters := slices.DeleteFunc(slices.Clone(s.Keys), func(v Keys) bool { return v.Attestation.Guard.ClosedAtStart(uint64(slot)) })
+	if closed := len(s.Keys) - len(voters); closed > 0 {
 		s.duty(events.DutyAttestation, slot, events.OutcomeSkipped, events.ReasonSlotClosed, closed)
 	}
 	if len(voters) == 0 {
@@ -309,10 +301,11 @@ func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
 	s.awaitBlock(ctx, slot)
 	data, err := s.Chain.AttestationData(ctx, slot)
 	if err != nil {
-		var nothing *lstar.Rejection // to vote for, as leanSpec has it: for some slots after a time without votes
+		// In some slots after a time without votes, leanSpec has no valid target.
+		var rejection *lstar.Rejection
 		switch {
 		case ctx.Err() != nil:
-		case errors.As(err, &nothing) && nothing.Reason == lstar.SourceAfterTarget:
+		case errors.As(err, &rejection) && rejection.Reason == lstar.SourceAfterTarget:
 			s.duty(events.DutyAttestation, slot, events.OutcomeSkipped, events.ReasonNoTarget, len(voters))
 		default:
 			s.duty(events.DutyAttestation, slot, events.OutcomeMissed, reason(err), len(voters))
@@ -320,25 +313,22 @@ func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
 		return
 	}
 	message := data.Root()
-	work := make(chan *validator)
+	limit := make(chan struct{}, maxVoting)
 	var wg sync.WaitGroup
-	for range min(recording, len(voters)) {
+	for _, v := range voters {
+		limit <- struct{}{}
 		wg.Go(func() {
-			for v := range work {
-				s.vote(ctx, v, data, message)
-			}
+			s.vote(ctx, v, data, message)
+			<-limit
 		})
 	}
-	for _, v := range voters {
-		work <- v
-	}
-	close(work)
 	wg.Wait()
 }
 
-func (s *Service) vote(ctx context.Context, v *validator, data lstar.AttestationData, message lstar.Root) {
+// vote signs the vote of one validator, adds it to the chain and publishes it.
+func (s *Service) vote(ctx context.Context, v Keys, data lstar.AttestationData, message lstar.Root) {
 	started := time.Now()
-	signature, err := s.sign(ctx, v, &v.attestation, events.SignatureAttestation, data.Slot, message)
+	signature, err := s.sign(ctx, v.Index, v.Attestation, events.SignatureAttestation, data.Slot, message)
 	if err != nil {
 		switch {
 		case ctx.Err() != nil:
@@ -350,22 +340,22 @@ func (s *Service) vote(ctx context.Context, v *validator, data lstar.Attestation
 		return
 	}
 	s.Bus.Report(events.AttestationProduced{
-		Slot: data.Slot, Validator: v.index, Duration: time.Since(started),
+		Slot: data.Slot, Validator: v.Index, Duration: time.Since(started),
 	})
-	vote := &lstar.SignedAttestation{ValidatorIndex: v.index, Data: data, Signature: signature}
+	vote := &lstar.SignedAttestation{ValidatorIndex: v.Index, Data: data, Signature: signature}
 	if err := s.Chain.AddAttestation(ctx, vote, chain.Origin{Own: true}); err != nil && ctx.Err() == nil {
-		s.Log.Warn("own vote was not accepted", logging.Slot(data.Slot), logging.Validator(v.index), logging.Err(err),
-			logging.Advice("it was not sent; look for an earlier line about the chain, and report it if there is none"))
+		s.Log.Warn("own vote was not accepted", logging.Slot(data.Slot), logging.Validator(v.Index), logging.Err(err),
+			logging.Advice("The vote was not published. Check earlier lines about the chain; if there are none, report this as a bug."))
 		s.duty(events.DutyAttestation, data.Slot, events.OutcomeMissed, reason(err), 1)
-		return // others would refuse it too, and hold it against this node
+		return // peers would reject it too, and lower the score of this node
 	}
 	if s.Publisher != nil {
 		s.Publisher.PublishAttestation(vote)
 	}
-	s.duty(events.DutyAttestation, data.Slot, s.madeBy(data.Slot.Interval()+1), "", 1)
+	s.duty(events.DutyAttestation, data.Slot, s.outcome(data.Slot.Interval()+1), "", 1)
 }
 
-// awaitBlock waits a moment for the block of a slot.
+// awaitBlock waits for the block of a slot, for at most blockWait.
 func (s *Service) awaitBlock(ctx context.Context, slot lstar.Slot) {
 	ctx, cancel := context.WithTimeout(ctx, blockWait)
 	defer cancel()
@@ -383,8 +373,8 @@ func (s *Service) awaitBlock(ctx context.Context, slot lstar.Slot) {
 }
 
 // sign signs a message and reports the result. The signer records the slot in the guard
-// before the signature exists.
-func (s *Service) sign(ctx context.Context, v *validator, key *Key, kind string, slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
+// before the signature exists. If that fails, sign stops the service.
+func (s *Service) sign(ctx context.Context, index lstar.ValidatorIndex, key Key, kind string, slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
 	started := time.Now()
 	signature, err := key.Signer.Sign(ctx, uint64(slot), message)
 	var (
@@ -396,15 +386,15 @@ func (s *Service) sign(ctx context.Context, v *validator, key *Key, kind string,
 	}
 	if errors.As(err, &refused) {
 		s.Bus.Report(events.SignatureRefused{
-			Kind: kind, Slot: slot, Validator: v.index, LatestSlot: refused.Latest.Slot, Err: err,
+			Kind: kind, Slot: slot, Validator: index, LatestSlot: refused.Latest.Slot, Err: err,
 		})
 		return nil, err
 	}
 	if err != nil && errors.Is(err, ctx.Err()) {
-		return nil, err // we are stopping
+		return nil, err // the node stops
 	}
 	s.Bus.Report(events.SignatureMade{
-		Kind: kind, Slot: slot, Validator: v.index, Duration: time.Since(started), Err: err,
+		Kind: kind, Slot: slot, Validator: index, Duration: time.Since(started), Err: err,
 	})
 	if errors.As(err, &failure) {
 		s.stop(failure)
@@ -415,19 +405,19 @@ func (s *Service) sign(ctx context.Context, v *validator, key *Key, kind string,
 	return signature, nil
 }
 
-// signingError is why there is no signature.
+// signingError marks an error of sign other than a refusal.
 type signingError struct{ error }
 
 func (e signingError) Unwrap() error { return e.error }
 
-// doneBefore reports whether the error is that an earlier run signed in the slot in
-// which this one started: nothing to alarm anybody.
+// doneBefore reports whether a signature was refused because an earlier run has signed in
+// the slot in which this one started. That is expected after a restart.
 func (s *Service) doneBefore(slot lstar.Slot, err error) bool {
 	var refused *guard.RefusedError
 	return errors.As(err, &refused) && refused.EarlierRun && slot <= s.started
 }
 
-// reason returns a short name for an error, for metrics and logs.
+// reason returns the reason of an error for metrics and logs.
 func reason(err error) string {
 	var (
 		rejection *lstar.Rejection

@@ -33,26 +33,26 @@ import (
 
 const genesis = 1_000_000
 
-// network is a chain with its clock, and the keys of all validators.
-type network struct {
+// fixture is a chain with its clock, and the keys of all validators.
+type fixture struct {
 	clock   *clocktest.Fake
 	slots   clock.Clock
 	chain   *chain.Chain
 	crypto  lstar.Crypto
 	keys    []Keys
 	metrics *metrics.Metrics
-	obs     *events.Bus
+	bus     *events.Bus
 	log     *slog.Logger
 	lines   *lines
 	dir     string // of the keys
 	files   []guard.KeyFile
-	secrets []*xmss.SecretKey // of files
+	secrets []*xmss.SecretKey // in the order of files
 	// aggregated receives an element when the chain has made aggregates.
 	aggregated chan struct{}
 	guard      *guard.Guard
 }
 
-// lines is a log that can be read while it is written.
+// lines is a log that is safe for concurrent use.
 type lines struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -70,14 +70,14 @@ func (l *lines) String() string {
 	return l.buffer.String()
 }
 
-// newNetwork starts a chain before genesis.
-func newNetwork(t *testing.T, validators int) *network {
+// newFixture starts a chain one second before genesis.
+func newFixture(t *testing.T, validators int) *fixture {
 	t.Helper()
-	n := &network{clock: clocktest.New(time.Unix(genesis-1, 0)), lines: new(lines), aggregated: make(chan struct{}, 1)}
+	n := &fixture{clock: clocktest.New(time.Unix(genesis-1, 0)), lines: new(lines), aggregated: make(chan struct{}, 1)}
 	n.slots = clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesis}, Time: n.clock}
 	n.log, _ = logging.New(logging.Options{Level: slog.LevelDebug, Writer: n.lines})
 	n.metrics = metrics.New(metrics.Info{Name: "test", StartTime: time.Unix(genesis, 0)})
-	n.obs = events.NewBus(n.metrics.Fold, logging.Events(n.log))
+	n.bus = events.NewBus(n.metrics.Fold, logging.Events(n.log))
 
 	n.dir = t.TempDir()
 	var files []guard.KeyFile
@@ -115,7 +115,7 @@ func newNetwork(t *testing.T, validators int) *network {
 		t.Fatal(err)
 	}
 	n.chain = chain.New(chain.Config{
-		Store: store, Verifier: verifier, Clock: n.slots, Bus: n.obs, Log: n.log, IsAggregator: true,
+		Store: store, Verifier: verifier, Clock: n.slots, Bus: n.bus, Log: n.log, IsAggregator: true,
 		OnSlotEnd: func(events.SlotSummary) {},
 		PublishAggregates: func([]*lstar.SignedAggregatedAttestation) {
 			select {
@@ -128,8 +128,8 @@ func newNetwork(t *testing.T, validators int) *network {
 	return n
 }
 
-// openGuard opens the guard of the keys anew, as after a restart.
-func (n *network) openGuard(t *testing.T) {
+// openGuard opens the guard of the keys, as after a restart.
+func (n *fixture) openGuard(t *testing.T) {
 	t.Helper()
 	if n.guard != nil {
 		n.guard.Close()
@@ -152,7 +152,7 @@ func (n *network) openGuard(t *testing.T) {
 	}
 }
 
-// run runs a service until the test ends, and waits for its end.
+// run runs a service until the test ends, and then waits for its return.
 func run(t *testing.T, service func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -161,25 +161,26 @@ func run(t *testing.T, service func(context.Context) error) {
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("a service ended with %v", err)
+			t.Errorf("service returned %v, want no error", err)
 		}
 	})
 }
 
-func (n *network) service(keys ...Keys) *Service {
-	return New(Config{Chain: n.chain, Clock: n.slots, Crypto: n.crypto, Keys: keys, Bus: n.obs, Log: n.log})
+// service returns a service for the given keys.
+func (n *fixture) service(keys ...Keys) *Service {
+	return New(Config{Chain: n.chain, Clock: n.slots, Crypto: n.crypto, Keys: keys, Bus: n.bus, Log: n.log})
 }
 
-// setTo sets the clock to an interval and waits until the chain is there.
-func (n *network) setTo(t *testing.T, i lstar.Interval) {
+// setTo advances the clock to an interval, and waits until the chain reaches it.
+func (n *fixture) setTo(t *testing.T, i lstar.Interval) {
 	t.Helper()
 	n.clock.Advance(n.slots.StartOf(i).Sub(n.clock.Now()))
 	n.await(t, func(s *lstar.Snapshot) bool { return s.Time >= i })
 }
 
-// step sets the clock to an interval and does the duties of a service. In interval 2 it
-// waits for the aggregates, so there must be votes.
-func (n *network) step(t *testing.T, s *Service, i lstar.Interval) {
+// step advances the clock to an interval and performs the duties of a service. In interval
+// 2 it waits for the aggregates, so there must be votes.
+func (n *fixture) step(t *testing.T, s *Service, i lstar.Interval) {
 	t.Helper()
 	select {
 	case <-n.aggregated: // of an earlier slot
@@ -196,7 +197,8 @@ func (n *network) step(t *testing.T, s *Service, i lstar.Interval) {
 	}
 }
 
-func (n *network) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
+// await waits until a snapshot satisfies ok, and fails after 10 s.
+func (n *fixture) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
 	t.Helper()
 	timeout := time.After(10 * time.Second)
 	for {
@@ -207,50 +209,50 @@ func (n *network) await(t *testing.T, ok func(*lstar.Snapshot) bool) {
 		select {
 		case <-newer:
 		case <-timeout:
-			t.Fatalf("the chain does not get there: time %d, head %s", snap.Time, snap.Head)
+			t.Fatalf("condition not reached after 10 s: time = %d, head = %s", snap.Time, snap.Head)
 		}
 	}
 }
 
-// metric returns the sum of the series of a metric that have all of the label values.
-func (n *network) metric(t *testing.T, name string, values ...string) float64 {
+// metric returns the sum of the series of a metric that have all label values.
+func (n *fixture) metric(t *testing.T, name string, values ...string) float64 {
 	t.Helper()
 	return metricstest.Sum(t, n.metrics, name, values...)
 }
 
-// TestDuties runs a network of one node for twelve slots.
+// TestDuties performs all duties of a network of one node for twelve slots.
 func TestDuties(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	t.Run("run", func(t *testing.T) {
-		n := newNetwork(t, 3)
+		n := newFixture(t, 3)
 		s := n.service(n.keys...)
 		for i := range 12 * lstar.Interval(lstar.IntervalsPerSlot) {
 			n.step(t, s, i)
 		}
 		snap := n.chain.Snapshot()
 		if snap.Head.Slot != 11 || snap.LatestJustified.Slot < 8 || snap.LatestFinalized.Slot < 7 {
-			t.Errorf("head %d, justified %d, finalized %d after slot 11, want 11, 8, 7 or more",
+			t.Errorf("after slot 11: head = %d, justified = %d, finalized = %d, want 11, at least 8, at least 7",
 				snap.Head.Slot, snap.LatestJustified.Slot, snap.LatestFinalized.Slot)
 		}
 		for name, want := range map[string]float64{
 			"leanspec_blocks_imported_total": 11,
-			// By gossip, and again in the blocks; the vote for genesis justifies nothing
-			// and is in every block until it is behind finality.
+			// Each vote alone and in a block. The vote for genesis justifies nothing and is
+			// in each block until it is behind finality.
 			"leanspec_attestations_processed_total":       12*3 + 11*3 + 3*3,
 			"lean_attestations_invalid_total":             0,
 			"lean_validators_count":                       0, // Run was not called
 			"lean_state_transition_slots_processed_total": 11,
 		} {
 			if got := n.metric(t, name); got != want {
-				t.Errorf("%s is %v, want %v", name, got, want)
+				t.Errorf("%s = %v, want %v", name, got, want)
 			}
 		}
 		for outcome, want := range map[string]float64{
-			// A block a slot but the first, and in each slot three votes and an aggregation.
+			// A block in each slot except the first, three votes and an aggregation in each.
 			events.OutcomeMade: 11 + 12*3 + 12, events.OutcomeLate: 0, events.OutcomeMissed: 0, events.OutcomeSkipped: 0,
 		} {
 			if got := n.metric(t, "leanspec_duties_total", outcome); got != want {
-				t.Errorf("%v duties %s, want %v", got, outcome, want)
+				t.Errorf("duties with outcome %s = %v, want %v", outcome, got, want)
 			}
 		}
 		if t.Failed() {
@@ -259,10 +261,10 @@ func TestDuties(t *testing.T) {
 	})
 }
 
-// TestMissedAndLate: a node that was away has missed what was due, and one that is
-// slow is late.
+// TestMissedAndLate checks that duties are reported as missed after a suspension, and as
+// late if they are done in a later interval.
 func TestMissedAndLate(t *testing.T) {
-	n := newNetwork(t, 2)
+	n := newFixture(t, 2)
 	s := n.service(n.keys...)
 	at := func(slot lstar.Slot, interval lstar.Interval) {
 		n.setTo(t, slot.Interval()+interval)
@@ -270,7 +272,7 @@ func TestMissedAndLate(t *testing.T) {
 	}
 	at(0, 1)
 	at(1, 0)
-	// Away from here on: two votes of slot 1, all of slot 2 and 3, a block in each.
+	// The node is suspended: it misses the votes of slot 1 and all duties of slots 2 and 3.
 	at(4, 3)
 	for _, want := range []struct {
 		labels []string
@@ -279,11 +281,11 @@ func TestMissedAndLate(t *testing.T) {
 		{[]string{events.DutyAttestation, events.OutcomeMade}, 2},
 		{[]string{events.DutyBlock, events.OutcomeMade}, 1},
 		{[]string{events.DutyAttestation, events.OutcomeMissed, events.ReasonClockSkipped}, 6},
-		{[]string{events.DutyBlock, events.OutcomeMissed, events.ReasonClockSkipped}, 3}, // that of slot 4 as well
+		{[]string{events.DutyBlock, events.OutcomeMissed, events.ReasonClockSkipped}, 3}, // includes that of slot 4
 		{[]string{events.DutyAttestation, events.OutcomeLate}, 2},
 	} {
 		if got := n.metric(t, "leanspec_duties_total", want.labels...); got != want.count {
-			t.Errorf("%v: %v, want %v", want.labels, got, want.count)
+			t.Errorf("duties %v = %v, want %v", want.labels, got, want.count)
 		}
 	}
 	if t.Failed() {
@@ -291,17 +293,17 @@ func TestMissedAndLate(t *testing.T) {
 	}
 }
 
-// votePublisher receives the votes that are published.
+// votePublisher sends the published votes to a channel.
 type votePublisher chan *lstar.SignedAttestation
 
 func (p votePublisher) PublishAttestation(vote *lstar.SignedAttestation) { p <- vote }
 func (votePublisher) PublishBlock(*lstar.SignedBlock)                    {}
 
-// TestRun: the service wakes by itself, in the middle of a slot too.
+// TestRun checks that Run follows the clock, and can start in the middle of a slot.
 func TestRun(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	t.Run("run", func(t *testing.T) {
-		n := newNetwork(t, 1)
+		n := newFixture(t, 1)
 		n.setTo(t, lstar.Slot(3).Interval()+1)
 		s := n.service(n.keys...)
 		votes := make(votePublisher, 8)
@@ -310,7 +312,7 @@ func TestRun(t *testing.T) {
 		select {
 		case vote := <-votes:
 			if vote.Data.Slot != 3 {
-				t.Errorf("first vote is for slot %d, want 3", vote.Data.Slot)
+				t.Errorf("slot of the first vote = %d, want 3", vote.Data.Slot)
 			}
 		case <-time.After(10 * time.Second):
 			t.Fatal("no vote after 10 s")
@@ -319,36 +321,35 @@ func TestRun(t *testing.T) {
 		n.setTo(t, lstar.Slot(4).Interval())
 		n.await(t, func(s *lstar.Snapshot) bool { return s.Head.Slot == 4 })
 		if got := n.metric(t, "lean_validators_count"); got != 1 {
-			t.Errorf("lean_validators_count is %v, want 1", got)
+			t.Errorf("lean_validators_count = %v, want 1", got)
 		}
 		if got := len(n.chain.Snapshot().Blocks()); got != 2 {
-			t.Errorf("%d blocks, want genesis and that of the slot after the start: its own had begun", got)
+			t.Errorf("blocks = %d, want 2: genesis and that of the slot after the start", got)
 		}
 	})
 }
 
-// TestRestartWithinInterval: a node that starts again where it has just made the
-// block of the slot does not try to make another.
+// TestRestartWithinInterval checks that a node that restarts in interval 0 after it has
+// proposed does not propose again.
 func TestRestartWithinInterval(t *testing.T) {
-	n := newNetwork(t, 1)
+	n := newFixture(t, 1)
 	slot := lstar.Slot(1).Interval()
 	n.setTo(t, slot)
 	for range 2 {
 		n.service(n.keys...).interval(t.Context(), slot)
 		if head := n.chain.Snapshot().Head.Slot; head != 1 {
-			t.Fatalf("head %d, want 1", head)
+			t.Fatalf("head slot = %d, want 1", head)
 		}
 	}
 	if log := n.lines.String(); strings.Contains(log, "ERR") || n.metric(t, "leanspec_duties_total", events.DutyBlock, events.OutcomeSkipped) != 1 {
-		t.Errorf("want one block duty skipped and no error:\n%s", log)
+		t.Errorf("want one skipped block duty and no error, log:\n%s", log)
 	}
 }
 
-// TestStart: in the slot of its start a node has heard of nobody, which is no
-// silence that anybody must end, and it does not sign again what an earlier run may
-// have signed.
+// TestStart checks that a node without peers neither proposes nor votes in the slot of its
+// start, because it has not received any status yet, and that it proposes in the next slot.
 func TestStart(t *testing.T) {
-	n := newNetwork(t, 1)
+	n := newFixture(t, 1)
 	slot := lstar.Slot(20)
 	n.setTo(t, slot.Interval())
 	s := n.service(n.keys...)
@@ -357,24 +358,24 @@ func TestStart(t *testing.T) {
 		s.interval(t.Context(), i)
 	}
 	if head := n.chain.Snapshot().Head.Slot; head != 0 || n.metric(t, "lean_pq_sig_attestation_signatures_total") != 0 {
-		t.Errorf("head at slot %d in the slot of the start, want silence, and no vote", head)
+		t.Errorf("slot of the start: head slot = %d, want 0 and no vote", head)
 	}
 	slot++
 	n.setTo(t, slot.Interval())
 	s.interval(t.Context(), slot.Interval())
 	if head := n.chain.Snapshot().Head.Slot; head != slot {
-		t.Errorf("head at slot %d, want the block of slot %d: nobody else is there", head, slot)
+		t.Errorf("head slot = %d, want %d, because there are no peers", head, slot)
 	}
 	earlier := &guard.RefusedError{Slot: uint64(slot), EarlierRun: true}
 	if s.doneBefore(slot, earlier) || !s.doneBefore(s.started, earlier) || s.doneBefore(s.started, &guard.RefusedError{}) {
-		t.Error("want only the refusals of the slot of the start, because of an earlier run, to be nothing special")
+		t.Error("doneBefore: want true only for a refusal because of an earlier run in the slot of the start")
 	}
 }
 
-// TestVoteWaitsForTheBlock: a block that comes late in interval 0 still gets the
-// vote of its slot.
+// TestVoteWaitsForTheBlock checks that a vote in interval 1 waits for a late block of its
+// slot.
 func TestVoteWaitsForTheBlock(t *testing.T) {
-	n := newNetwork(t, 2)
+	n := newFixture(t, 2)
 	proposer, voter := n.service(n.keys[1]), n.service(n.keys[0])
 	n.setTo(t, lstar.Slot(1).Interval()+1)
 	voted := make(chan struct{})
@@ -382,34 +383,34 @@ func TestVoteWaitsForTheBlock(t *testing.T) {
 		defer close(voted)
 		voter.interval(t.Context(), lstar.Slot(1).Interval()+1)
 	}()
-	if _, err := proposer.propose(t.Context(), 1, proposer.order[0]); err != nil {
+	if _, err := proposer.propose(t.Context(), 1, proposer.Keys[0]); err != nil {
 		t.Fatal(err)
 	}
 	<-voted
 	data, err := n.chain.AttestationData(t.Context(), 1)
 	if err != nil || data.Head.Slot != 1 {
-		t.Fatalf("vote data %+v, %v: want the block of slot 1 as head", data, err)
+		t.Fatalf("AttestationData = %+v, %v, want the block of slot 1 as head", data, err)
 	}
-	if voter.order[0].attestation.Guard.Record().Message != data.Root() {
-		t.Error("the vote is not for the block of its slot")
+	if voter.Keys[0].Attestation.Guard.Record().Message != data.Root() {
+		t.Errorf("recorded message = %x, want the vote for the block of slot 1, %s", voter.Keys[0].Attestation.Guard.Record().Message, data.Root())
 	}
 }
 
-// TestFailedProposals: a duty that is missed is counted once, with what was at fault,
-// and a block that was built counts as built, whatever the chain says to it.
+// TestFailedProposals checks that a missed block duty is counted once with its reason, and
+// that a block that was built counts as built even if the chain rejects it.
 func TestFailedProposals(t *testing.T) {
 	for name, tt := range map[string]struct {
 		slot                   lstar.Slot
-		proofs                 proof.Scheme // of the node; nil for those of the chain
+		proofs                 proof.Scheme // of the service; nil for those of the chain
 		reason                 string
 		built, failed, refused float64
 	}{
-		"the chain refuses the block":   {1, prooftest.Trusting{Max: 8}, "other", 1, 0, 1},
-		"the key cannot sign":           {70, nil, events.ReasonSigningFailed, 0, 1, 0},
-		"the slot is over by that time": {1, nil, events.ReasonProductionFailed, 0, 1, 0},
+		"the chain rejects the block": {1, prooftest.Trusting{Max: 8}, "other", 1, 0, 1},
+		"the key cannot sign":         {70, nil, events.ReasonSigningFailed, 0, 1, 0},
+		"the slot is over":            {1, nil, events.ReasonProductionFailed, 0, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := newNetwork(t, 1)
+			n := newFixture(t, 1)
 			s := n.service(n.keys...)
 			if tt.proofs != nil {
 				s.Crypto.Proofs = tt.proofs
@@ -433,7 +434,7 @@ func TestFailedProposals(t *testing.T) {
 				{"leanspec_blocks_imported_total", nil, 0},
 			} {
 				if got := n.metric(t, want.name, want.labels...); got != want.value {
-					t.Errorf("%s %v is %v, want %v", want.name, want.labels, got, want.value)
+					t.Errorf("%s %v = %v, want %v", want.name, want.labels, got, want.value)
 				}
 			}
 			if t.Failed() {
@@ -443,27 +444,27 @@ func TestFailedProposals(t *testing.T) {
 	}
 }
 
-// TestStoppedWhileSigning: a signature that is given up because the node stops is no
-// failure of the node.
+// TestStoppedWhileSigning checks that a signature that ends because the node stops is not
+// logged as a failure.
 func TestStoppedWhileSigning(t *testing.T) {
-	n := newNetwork(t, 1)
+	n := newFixture(t, 1)
 	s := n.service(n.keys...)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.sign(ctx, s.order[0], &s.order[0].attestation, events.SignatureAttestation, 5, lstar.Root{1}); !errors.Is(err, context.Canceled) {
-		t.Errorf("signing ended with %v, want context.Canceled", err)
+	if _, err := s.sign(ctx, s.Keys[0].Index, s.Keys[0].Attestation, events.SignatureAttestation, 5, lstar.Root{1}); !errors.Is(err, context.Canceled) {
+		t.Errorf("sign = %v, want %v", err, context.Canceled)
 	}
 	if lines := n.lines.String(); strings.Contains(lines, "ERR") || strings.Contains(lines, "signing failed") {
-		t.Errorf("a failure is logged, want none:\n%s", lines)
+		t.Errorf("want no failure in the log, got:\n%s", lines)
 	}
 }
 
-// TestSign: the guard is asked, and what it refuses is counted.
+// TestSign checks that sign uses the guard, and counts and logs refusals.
 func TestSign(t *testing.T) {
-	n := newNetwork(t, 1)
+	n := newFixture(t, 1)
 	s := n.service(n.keys...)
 	sign := func(slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
-		return s.sign(t.Context(), s.order[0], &s.order[0].attestation, events.SignatureAttestation, slot, message)
+		return s.sign(t.Context(), s.Keys[0].Index, s.Keys[0].Attestation, events.SignatureAttestation, slot, message)
 	}
 	first, err := sign(5, lstar.Root{1})
 	if err != nil {
@@ -471,7 +472,7 @@ func TestSign(t *testing.T) {
 	}
 	again, err := sign(5, lstar.Root{1})
 	if err != nil || !bytes.Equal(first.Bytes(), again.Bytes()) {
-		t.Errorf("the same message again: %v, want the same signature", err)
+		t.Errorf("sign with the same message = %v, want the same signature", err)
 	}
 	for name, tt := range map[string]struct {
 		slot    lstar.Slot
@@ -479,33 +480,33 @@ func TestSign(t *testing.T) {
 	}{"another message": {5, lstar.Root{2}}, "an earlier slot": {4, lstar.Root{1}}} {
 		var refused *guard.RefusedError
 		if _, err := sign(tt.slot, tt.message); !errors.As(err, &refused) || reason(err) != events.ReasonAlreadySigned {
-			t.Errorf("%s: %v, want a refusal", name, err)
+			t.Errorf("%s: sign = %v, want a refusal", name, err)
 		}
 	}
 	if got := n.metric(t, "leanspec_validator_signatures_refused_total"); got != 2 {
-		t.Errorf("%v refusals counted, want 2", got)
+		t.Errorf("leanspec_validator_signatures_refused_total = %v, want 2", got)
 	}
 	if got := strings.Count(n.lines.String(), "signature refused"); got != 2 {
-		t.Errorf("%d refusals logged, want 2:\n%s", got, n.lines)
+		t.Errorf("logged refusals = %d, want 2:\n%s", got, n.lines)
 	}
-	// A slot that the key cannot sign must not close those before it.
+	// A slot outside of the key's window must not close the slots before it.
 	if _, err := sign(1000, lstar.Root{2}); !errors.Is(err, xmss.ErrOutsideWindow) {
-		t.Errorf("a slot outside of the window: %v, want ErrOutsideWindow", err)
+		t.Errorf("sign outside of the window = %v, want %v", err, xmss.ErrOutsideWindow)
 	}
 	if _, err := sign(6, lstar.Root{2}); err != nil {
-		t.Errorf("the next slot: %v", err)
+		t.Errorf("sign for the next slot = %v, want no error", err)
 	}
 }
 
-// TestUnrecorded: a service that cannot record what it signs ends with an error,
-// and nothing is signed.
+// TestUnrecorded checks that Run returns an error if a signature cannot be recorded, and
+// that nothing is signed.
 func TestUnrecorded(t *testing.T) {
-	n := newNetwork(t, 1)
+	n := newFixture(t, 1)
 	records, err := filepath.Glob(filepath.Join(n.dir, "*.guard"))
 	if err != nil || len(records) != 2 {
-		t.Fatalf("records %v, %v, want two", records, err)
+		t.Fatalf("records = %v, %v, want two", records, err)
 	}
-	for _, r := range records { // a folder cannot be written to
+	for _, r := range records { // a folder instead of the file makes the write fail
 		if err := errors.Join(os.Remove(r), os.Mkdir(r, 0o700)); err != nil {
 			t.Fatal(err)
 		}
@@ -514,21 +515,20 @@ func TestUnrecorded(t *testing.T) {
 	err = n.service(n.keys...).Run(t.Context())
 	var failure *guard.WriteError
 	if !errors.As(err, &failure) || !slices.Contains(records, failure.File) {
-		t.Errorf("the service ended with %v, want a WriteError for one of %v", err, records)
+		t.Errorf("Run = %v, want a WriteError for one of %v", err, records)
 	}
 	if head := n.chain.Snapshot().Head.Slot; head != 0 {
-		t.Errorf("there is a block at slot %d", head)
+		t.Errorf("head slot = %d, want 0", head)
 	}
 	if lines := n.lines.String(); !strings.Contains(lines, "signing failed") {
-		t.Errorf("the log does not say what failed:\n%s", lines)
+		t.Errorf("want \"signing failed\" in the log, got:\n%s", lines)
 	}
 }
 
-// TestLostRecords: keys whose records are lost skip the slot of the start and the
-// next one, and do their duties after that. A restart in between changes nothing,
-// and a key that has a record goes on.
+// TestLostRecords checks that keys without a record skip the slot of the start and the next
+// one, also after another restart, and that keys with a record do not.
 func TestLostRecords(t *testing.T) {
-	n := newNetwork(t, 3)
+	n := newFixture(t, 3)
 	s := n.service(n.keys...)
 	slot := func(slot lstar.Slot) {
 		for i := slot.Interval(); i < (slot + 1).Interval(); i++ {
@@ -538,7 +538,7 @@ func TestLostRecords(t *testing.T) {
 	for i := range lstar.Slot(3) {
 		slot(i)
 	}
-	// In slot 3 the node votes, dies, loses the records of validators 0 and 1, and starts again.
+	// In slot 3 the node votes, stops, loses the records of validators 0 and 1, and restarts.
 	n.setTo(t, lstar.Slot(3).Interval())
 	s.interval(t.Context(), lstar.Slot(3).Interval())
 	n.setTo(t, lstar.Slot(3).Interval()+1)
@@ -551,53 +551,53 @@ func TestLostRecords(t *testing.T) {
 	for restart := range 2 {
 		n.openGuard(t)
 		if got, want := len(n.guard.Missing().Keys), 4*(1-restart); got != want {
-			t.Errorf("start %d: %d keys without a record, want %d", restart, got, want)
+			t.Errorf("start %d: missing keys = %d, want %d", restart, got, want)
 		}
 		s = n.service(n.keys...)
-		s.interval(t.Context(), lstar.Slot(3).Interval()+1) // validator 2 has signed
+		s.interval(t.Context(), lstar.Slot(3).Interval()+1) // validator 2 signed before
 	}
-	slot(4) // validator 1 is to propose
+	slot(4) // its proposer is validator 1
 	closed := guard.Record{Kind: guard.Closed, Slot: 4}
 	for i, want := range []guard.Record{closed, closed, closed, closed} {
 		if got := n.guard.Key(n.files[i].PublicKey).Record(); got != want {
-			t.Errorf("key %d after slot 4: %s, want %s", i, got, want)
+			t.Errorf("record of key %d after slot 4 = %s, want %s", i, got, want)
 		}
 	}
 	if got := n.guard.Key(n.files[4].PublicKey).Record(); got.Kind != guard.Signed || got.Slot != 4 {
-		t.Errorf("the key with a record after slot 4: %s, want a vote for slot 4", got)
+		t.Errorf("record of the key with a record after slot 4 = %s, want a vote for slot 4", got)
 	}
 	if head := n.chain.Snapshot().Head.Slot; head != 3 {
-		t.Errorf("head at slot %d, want 3: the key of the proposer of slot 4 is closed", head)
+		t.Errorf("head slot = %d, want 3, because the key of the proposer of slot 4 is closed", head)
 	}
 	for duty, want := range map[string]float64{events.DutyAttestation: 2 + 2 + 2, events.DutyBlock: 1} {
 		if got := n.metric(t, "leanspec_duties_total", duty, events.OutcomeSkipped, events.ReasonSlotClosed); got != want {
-			t.Errorf("%v duties of kind %s skipped as %s, want %v", got, duty, events.ReasonSlotClosed, want)
+			t.Errorf("duties %s skipped with reason %s = %v, want %v", duty, events.ReasonSlotClosed, got, want)
 		}
 	}
 	slot(5)
-	slot(6) // validator 0 is to propose
+	slot(6) // its proposer is validator 0
 	for i, want := range []uint64{6, 6, 6, 4} {
 		if got := n.guard.Key(n.files[i].PublicKey).Record(); got.Slot != want {
-			t.Errorf("key %d after slot 6: %s, want slot %d", i, got, want)
+			t.Errorf("record of key %d after slot 6 = %s, want slot %d", i, got, want)
 		}
 	}
 	if head := n.chain.Snapshot().Head.Slot; head != 6 {
-		t.Errorf("head at slot %d, want 6", head)
+		t.Errorf("head slot = %d, want 6", head)
 	}
 	if got := n.metric(t, "leanspec_validator_signatures_refused_total"); got != 0 {
-		t.Errorf("%v signatures refused, want 0", got)
+		t.Errorf("leanspec_validator_signatures_refused_total = %v, want 0", got)
 	}
 	if got := n.metric(t, "leanspec_duties_total", events.OutcomeMissed); got != 0 {
-		t.Errorf("%v duties missed, want 0", got)
+		t.Errorf("missed duties = %v, want 0", got)
 	}
 	if t.Failed() {
 		t.Log(n.lines.String())
 	}
 }
 
-// TestWindows: a key that runs out is warned of, once each percent.
+// TestWindows checks that a key that runs out causes one warning for each lost percent.
 func TestWindows(t *testing.T) {
-	n := newNetwork(t, 1)
+	n := newFixture(t, 1)
 	s := n.service(n.keys...)
 	warnings := func() int { return strings.Count(n.lines.String(), "key runs out") }
 	for _, step := range []struct {
@@ -606,11 +606,11 @@ func TestWindows(t *testing.T) {
 		warnings int     // so far
 	}{
 		{0, 128, 0},
-		{57, 14, 0}, // of 64: 7 left are 10.9 %
+		{57, 14, 0}, // each key has 7 of 64 slots left, 10.9 %
 		{58, 12, 2},
 		{58, 12, 2},
 		{59, 10, 4},
-		{64, 0, 5}, // one was signed already
+		{64, 0, 5}, // the last slot of one key was already signed
 		{100, 0, 5},
 	} {
 		if step.slot == 59 {
@@ -621,10 +621,10 @@ func TestWindows(t *testing.T) {
 		}
 		s.reportWindows(step.slot)
 		if got := n.metric(t, "leanspec_validator_key_slots_left"); got != step.left {
-			t.Errorf("slot %d: %v slots left, want %v", step.slot, got, step.left)
+			t.Errorf("slot %d: leanspec_validator_key_slots_left = %v, want %v", step.slot, got, step.left)
 		}
 		if got := warnings(); got != step.warnings {
-			t.Errorf("slot %d: %d warnings so far, want %d", step.slot, got, step.warnings)
+			t.Errorf("slot %d: warnings so far = %d, want %d", step.slot, got, step.warnings)
 		}
 	}
 }
@@ -657,7 +657,7 @@ func TestGate(t *testing.T) {
 
 // TestClosedGate: a node whose head is stale while the network goes on is silent.
 func TestClosedGate(t *testing.T) {
-	n := newNetwork(t, 2)
+	n := newFixture(t, 2)
 	s := n.service(n.keys...)
 	n.setTo(t, 6*lstar.IntervalsPerSlot)
 	s.interval(t.Context(), 6*lstar.IntervalsPerSlot)

@@ -6,40 +6,38 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/guard"
 )
 
-// windows remembers what was told of the windows of the keys.
+// windows is the state of the reports about the windows of the keys.
 type windows struct {
-	reported bool
-	slot     lstar.Slot            // of the latest report
-	percent  map[*guard.Key]uint64 // of the window that was left when a warning said so
+	due     lstar.Slot            // first slot that is not reported
+	percent map[*guard.Key]uint64 // part of the window that was left at the last warning
 }
 
-// lowWindow is the percentage of a key's window below which warnings begin.
+// lowWindow is the part of a key's window, in percent, at which warnings begin.
 const lowWindow = 10
 
-// reportWindows tells, once a slot, for how many slots each key can still sign.
+// reportWindows reports, once in each slot, the number of slots that each key can still
+// sign.
 func (s *Service) reportWindows(slot lstar.Slot) {
 	w := &s.windows
-	if w.reported && slot == w.slot {
+	if slot < w.due {
 		return
 	}
-	w.reported, w.slot = true, slot
-	for _, v := range s.order {
-		w.report(s.Bus, v.index, events.SignatureAttestation, v.attestation, slot)
-		w.report(s.Bus, v.index, events.SignatureProposal, v.proposal, slot)
+	w.due = slot + 1
+	for _, v := range s.Keys {
+		w.report(s.Bus, v.Index, events.SignatureAttestation, v.Attestation, slot)
+		w.report(s.Bus, v.Index, events.SignatureProposal, v.Proposal, slot)
 	}
 }
 
+// report reports the window of one key.
 func (w *windows) report(bus *events.Bus, index lstar.ValidatorIndex, role string, key Key, slot lstar.Slot) {
 	start, end := key.Signer.ActivationInterval()
 	left := guard.SlotsLeft(key.Guard.Record(), start, end, uint64(slot))
 	event := events.KeyWindow{Validator: index, Role: role, SlotsLeft: left, LastSlot: end - 1}
-	// A warning for each percent that is lost, so that it is seen and fills no log.
+	// Warn at each lost percent, so that the warning repeats without flooding the log.
 	if total := end - start; left*100 <= lowWindow*total {
 		percent := left * 100 / total
-		if w.percent == nil {
-			w.percent = make(map[*guard.Key]uint64)
-		}
-		if before, told := w.percent[key.Guard]; !told || percent < before {
+		if before, warned := w.percent[key.Guard]; !warned || percent < before {
 			event.Low, w.percent[key.Guard] = true, percent
 		}
 	}
