@@ -102,10 +102,10 @@ func TestHostilePeers(t *testing.T) {
 		t.Error("the honest listener is not connected at the end")
 	}
 	_ = v.listener.Close()
-	if !eventually(func() bool { return value(t, scrape(t, fmt.Sprint(v.Metrics)), "leanspec_peers_connected") == 3 }) {
-		t.Errorf("connected peers at the end = %v, want 3", value(t, scrape(t, fmt.Sprint(v.Metrics)), "leanspec_peers_connected"))
+	if !eventually(func() bool { return value(t, scrape(t, port(v.Metrics)), "leanspec_peers_connected") == 3 }) {
+		t.Errorf("connected peers at the end = %v, want 3", value(t, scrape(t, port(v.Metrics)), "leanspec_peers_connected"))
 	}
-	if status, h := getHealth(t, fmt.Sprint(v.Metrics)); status != 200 || !h.Synced {
+	if status, h := getHealth(t, port(v.Metrics)); status != 200 || !h.Synced {
 		t.Errorf("/health at the end = %d %+v, want 200 and synced", status, h)
 	}
 	checkResources(t, v, "the end")
@@ -128,7 +128,7 @@ func TestHostilePeers(t *testing.T) {
 // checkResources checks the memory and the number of goroutines of a node.
 func checkResources(t *testing.T, v *victim, when string) {
 	t.Helper()
-	families := scrape(t, fmt.Sprint(v.Metrics))
+	families := scrape(t, port(v.Metrics))
 	resident, goroutines := value(t, families, "process_resident_memory_bytes"), value(t, families, "go_goroutines")
 	t.Logf("after %s: %.0f MiB, %.0f goroutines, %.0f peers", when, resident/(1<<20), goroutines, value(t, families, "leanspec_peers_connected"))
 	if resident > maxResident || goroutines > maxGoroutines {

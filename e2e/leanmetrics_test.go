@@ -1,21 +1,17 @@
 package e2e
 
 import (
-	"bytes"
 	"math"
 	"regexp"
 	"slices"
 	"testing"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
 )
 
-// leanMetric is a row of leanMetrics' metrics.md, and what it does on a network
-// that is well.
+// leanMetric is a row of metrics.md of leanMetrics, and the nodes on which the metric moves in a healthy network.
 type leanMetric struct {
 	name    string
 	kind    dto.MetricType
@@ -24,12 +20,11 @@ type leanMetric struct {
 	moves   mover
 }
 
-// labels are the names of a metric's labels with the values that metrics.md
-// allows, as regular expressions of the whole value.
+// labels are the names of the labels of a metric, and regular expressions for the values that metrics.md allows.
 type labels map[string]string
 
-// mover says on which of the nodes with validators a metric is not zero, its series
-// taken together, after some slots of a network that is well. A histogram is taken by its count.
+// mover tells on which of the nodes with validators a metric is not zero after some slots of a healthy network. It applies to the
+// sum of all series; for histograms, to the sum of their counts.
 type mover string
 
 const (
@@ -37,7 +32,7 @@ const (
 	onAggregator mover = "on the aggregator only"
 	onOthers     mover = "on every node but the aggregator"
 	nowhere      mover = "on no node"
-	anywhere     mover = "" // both are well
+	anywhere     mover = "" // not checked
 )
 
 const (
@@ -46,8 +41,8 @@ const (
 	histogram = dto.MetricType_HISTOGRAM
 )
 
-// leanMetrics is metrics.md of leanEthereum/leanMetrics at c1b3ef8, typed in from
-// it and from nothing of this repository.
+// leanMetrics is the table in metrics.md of leanEthereum/leanMetrics at c1b3ef8. It was copied from there, not from the
+// definitions of this repository.
 var leanMetrics = []leanMetric{
 	// Node Info Metrics
 	{"lean_node_info", gauge, labels{"name": ".+", "version": ".+"}, nil, everywhere},
@@ -60,7 +55,7 @@ var leanMetrics = []leanMetric{
 	{"lean_pq_sig_attestation_signing_time_seconds", histogram, nil, []float64{0.005, 0.01, 0.025, 0.05, 0.1, 1}, everywhere},
 	{"lean_pq_sig_attestation_verification_time_seconds", histogram, nil, []float64{0.005, 0.01, 0.025, 0.05, 0.1, 1}, everywhere},
 	{"lean_pq_sig_aggregated_signatures_total", counter, nil, nil, onAggregator},
-	{"lean_pq_sig_aggregated_signatures_valid_total", counter, nil, nil, everywhere}, // proofs of blocks among them
+	{"lean_pq_sig_aggregated_signatures_valid_total", counter, nil, nil, everywhere}, // includes proofs of blocks
 	{"lean_pq_sig_aggregated_signatures_invalid_total", counter, nil, nil, nowhere},
 	{"lean_pq_sig_attestations_in_aggregated_signatures_total", counter, nil, nil, onAggregator},
 	{"lean_pq_sig_aggregated_signatures_building_time_seconds", histogram, nil, []float64{0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 4}, onAggregator},
@@ -81,10 +76,10 @@ var leanMetrics = []leanMetric{
 	{"lean_attestations_valid_total", counter, nil, nil, everywhere},
 	{"lean_attestations_invalid_total", counter, nil, nil, nowhere},
 	{"lean_attestation_validation_time_seconds", histogram, nil, []float64{0.005, 0.01, 0.025, 0.05, 0.1, 1}, everywhere},
-	// A machine that is busy may make a block late, and a reorg is then no fault.
+	// On a busy machine a block may be late and cause a reorg.
 	{"lean_fork_choice_reorgs_total", counter, nil, nil, anywhere},
 	{"lean_fork_choice_reorg_depth", histogram, nil, []float64{1, 2, 3, 5, 7, 10, 20, 30, 50, 100}, anywhere},
-	// Full for an interval of each slot, and empty after it.
+	// Filled during one interval of each slot.
 	{"lean_gossip_signatures", gauge, nil, nil, anywhere},
 	{"lean_latest_new_aggregated_payloads", gauge, nil, nil, anywhere},
 	{"lean_latest_known_aggregated_payloads", gauge, nil, nil, everywhere},
@@ -116,37 +111,26 @@ var leanMetrics = []leanMetric{
 	{"lean_peer_connection_events_total", counter, labels{"direction": "inbound|outbound", "result": "success|timeout|error"}, nil, everywhere},
 	{"lean_peer_disconnection_events_total", counter, labels{"direction": "inbound|outbound", "reason": "timeout|remote_close|local_close|error"}, nil, anywhere},
 	{"lean_gossip_mesh_peers", gauge, labels{"client": `[a-zA-Z][a-zA-Z_-]*_[0-9]+|unknown`}, nil, everywhere},
-	{"lean_attestation_committee_subnet", gauge, nil, nil, nowhere}, // there is one, 0
+	{"lean_attestation_committee_subnet", gauge, nil, nil, nowhere}, // the only subnet is 0
 	{"lean_attestation_committee_count", gauge, nil, nil, everywhere},
 	{"lean_gossip_block_size_bytes", histogram, nil, []float64{10000, 50000, 100000, 250000, 500000, 1000000, 2000000, 5000000}, everywhere},
 	{"lean_gossip_attestation_size_bytes", histogram, nil, []float64{512, 1024, 2048, 4096, 8192, 16384}, everywhere},
-	// What a node gossips itself it does not receive.
+	// A node does not receive its own messages.
 	{"lean_gossip_aggregation_size_bytes", histogram, nil, []float64{1024, 4096, 16384, 65536, 131072, 262144, 524288, 1048576}, onOthers},
 }
 
-// leanspecMetrics are the seven that the node promises under names of its own.
+// leanspecMetrics are the seven metrics with the prefix leanspec_ that README.md promises.
 var leanspecMetrics = []leanMetric{
 	{"leanspec_slot_current", gauge, nil, nil, everywhere},
 	{"leanspec_epoch_current", gauge, nil, nil, everywhere},
 	{"leanspec_peers_connected", gauge, nil, nil, everywhere},
 	{"leanspec_blocks_imported_total", counter, nil, nil, everywhere},
 	{"leanspec_attestations_processed_total", counter, nil, nil, everywhere},
-	{"leanspec_sync_distance", gauge, nil, nil, anywhere}, // 1 while a block is on its way
+	{"leanspec_sync_distance", gauge, nil, nil, anywhere}, // 1 before the block of the slot arrives
 	{"leanspec_process_start_time_seconds", gauge, nil, nil, everywhere},
 }
 
-// parseMetrics reads a page with the parser that Prometheus uses.
-func parseMetrics(t *testing.T, page []byte) map[string]*dto.MetricFamily {
-	t.Helper()
-	parser := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(page))
-	if err != nil {
-		t.Fatalf("/metrics: %v", err)
-	}
-	return families
-}
-
-// amount is all that a family has counted, or shows.
+// amount returns the sum of the values of a family, for histograms the sum of the counts.
 func amount(family *dto.MetricFamily) float64 {
 	sum := 0.0
 	for _, m := range family.GetMetric() {
@@ -162,17 +146,17 @@ func amount(family *dto.MetricFamily) float64 {
 	return sum
 }
 
-// check compares what a node shows with the row.
+// check compares the metric of a node with the row.
 func (m *leanMetric) check(t *testing.T, n *devnet.Node, families map[string]*dto.MetricFamily) {
 	t.Helper()
 	node := n.Name
 	family := families[m.name]
 	if family == nil {
-		t.Errorf("%s does not show %s", node, m.name)
+		t.Errorf("%s: %s is missing", node, m.name)
 		return
 	}
 	if family.GetType() != m.kind {
-		t.Errorf("%s: %s is a %v, want a %v", node, m.name, family.GetType(), m.kind)
+		t.Errorf("%s: type of %s = %v, want %v", node, m.name, family.GetType(), m.kind)
 		return
 	}
 	for _, series := range family.Metric {
@@ -186,11 +170,11 @@ func (m *leanMetric) check(t *testing.T, n *devnet.Node, families map[string]*dt
 		}
 		for name := range m.labels {
 			if !slices.Contains(names, name) {
-				t.Errorf("%s: %s has no label %s", node, m.name, name)
+				t.Errorf("%s: labels of %s = %v, want %s", node, m.name, names, name)
 			}
 		}
 		if len(names) != len(m.labels) {
-			t.Errorf("%s: %s has the labels %v, want %d", node, m.name, names, len(m.labels))
+			t.Errorf("%s: labels of %s = %v, want %d", node, m.name, names, len(m.labels))
 		}
 		if m.kind == histogram {
 			var bounds []float64
@@ -198,7 +182,7 @@ func (m *leanMetric) check(t *testing.T, n *devnet.Node, families map[string]*dt
 				bounds = append(bounds, bucket.GetUpperBound())
 			}
 			if want := append(slices.Clone(m.buckets), math.Inf(1)); !slices.Equal(bounds, want) {
-				t.Errorf("%s: %s has the buckets %v, want %v", node, m.name, bounds, want)
+				t.Errorf("%s: buckets of %s = %v, want %v", node, m.name, bounds, want)
 			}
 		}
 	}
@@ -210,15 +194,15 @@ func (m *leanMetric) check(t *testing.T, n *devnet.Node, families map[string]*dt
 	case anywhere:
 	case everywhere:
 		if !moved {
-			t.Errorf("%s: %s is 0, want it to move %s", node, m.name, m.moves)
+			t.Errorf("%s: %s = 0, want more than 0 %s", node, m.name, m.moves)
 		}
 	case nowhere:
 		if moved {
-			t.Errorf("%s: %s is %v, want it to move %s", node, m.name, amount(family), m.moves)
+			t.Errorf("%s: %s = %v, want more than 0 %s", node, m.name, amount(family), m.moves)
 		}
 	default:
 		if want := (m.moves == onAggregator) == n.IsAggregator; moved != want {
-			t.Errorf("%s: %s is %v, want it to move %s", node, m.name, amount(family), m.moves)
+			t.Errorf("%s: %s = %v, want more than 0 %s", node, m.name, amount(family), m.moves)
 		}
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +21,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// startNetwork starts a network that ends with the test.
+// startNetwork starts a network that is stopped when the test ends. It makes the test parallel, and skips it under -short.
 func startNetwork(t *testing.T, o devnet.Options) *devnet.Network {
 	t.Helper()
 	if testing.Short() {
@@ -32,7 +31,7 @@ func startNetwork(t *testing.T, o devnet.Options) *devnet.Network {
 	return launch(t, o)
 }
 
-// launch starts a network, which ends with the test at the latest.
+// launch starts a network that is stopped when the test ends.
 func launch(t *testing.T, o devnet.Options) *devnet.Network {
 	t.Helper()
 	o.Dir, o.Executable = filepath.Join(t.TempDir(), "net"), binary
@@ -58,7 +57,7 @@ func launch(t *testing.T, o devnet.Options) *devnet.Network {
 	return n
 }
 
-// within waits until the network is as wanted.
+// awaitStatus waits until enough accepts a status of the network, and returns it.
 func awaitStatus(t *testing.T, n *devnet.Network, timeout time.Duration, what string, enough func(*devnet.Status) bool) *devnet.Status {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
@@ -70,7 +69,7 @@ func awaitStatus(t *testing.T, n *devnet.Network, timeout time.Duration, what st
 	return s
 }
 
-// finalizes waits until all running nodes have finalized a slot, and agree.
+// awaitFinalized waits until all running nodes have finalized a slot with the same root.
 func awaitFinalized(t *testing.T, n *devnet.Network, slot uint64, timeout time.Duration) *devnet.Status {
 	t.Helper()
 	return awaitStatus(t, n, timeout, fmt.Sprintf("slot %d to be final everywhere", slot), func(s *devnet.Status) bool {
@@ -79,8 +78,14 @@ func awaitFinalized(t *testing.T, n *devnet.Network, slot uint64, timeout time.D
 	})
 }
 
-// noErrors wants no line at level error in any log.
+// noErrors fails the test if a node has logged a line at level error.
 func noErrors(t *testing.T, n *devnet.Network) {
+	t.Helper()
+	checkLevels(t, n, func(level string) bool { return level != "error" })
+}
+
+// checkLevels fails the test for every line of a log whose level is not allowed.
+func checkLevels(t *testing.T, n *devnet.Network, allowed func(level string) bool) {
 	t.Helper()
 	for _, node := range n.Nodes {
 		log, err := os.ReadFile(node.LogPath())
@@ -92,15 +97,15 @@ func noErrors(t *testing.T, n *devnet.Network) {
 		}
 		for line := range bytes.Lines(log) {
 			var l struct{ Level string }
-			if err := json.Unmarshal(line, &l); err != nil || l.Level == "error" {
-				t.Errorf("%s: %s", node.Name, line)
+			if err := json.Unmarshal(line, &l); err != nil || !allowed(l.Level) {
+				t.Errorf("%s: unexpected line in the log: %s", node.Name, line)
 			}
 		}
 	}
 }
 
-// TestLateJoiners: nodes that start when the chain is long under way get to where
-// it is, one by asking for all blocks, one from a checkpoint.
+// TestLateJoiners checks that nodes which start late finalize with the others: one requests all blocks, one starts from a
+// checkpoint.
 func TestLateJoiners(t *testing.T) {
 	n := startNetwork(t, devnet.Options{
 		Nodes: 5, Validators: 3, NodeOptions: []devnet.NodeOptions{{}, {}, {}, {Late: true}, {Late: true}},
@@ -115,17 +120,17 @@ func TestLateJoiners(t *testing.T) {
 	awaitFinalized(t, n, s.Slot+3, 60*time.Second)
 	noErrors(t, n)
 
-	// The one that started from a checkpoint, at slot 5 or later, did not fetch the blocks before it.
+	// The node that started from a checkpoint at slot 5 or later must not fetch earlier blocks.
 	imported := func(node *devnet.Node) float64 {
-		return value(t, scrape(t, fmt.Sprint(node.Metrics)), "leanspec_blocks_imported_total")
+		return value(t, scrape(t, port(node.Metrics)), "leanspec_blocks_imported_total")
 	}
 	if all, some := imported(n.Nodes[3]), imported(n.Nodes[4]); all < float64(s.Slot) || some < 1 || some > all-4 {
-		t.Errorf("%v blocks imported from genesis, %v from a checkpoint at slot 5 or later, want all of %d slots, and 5 fewer", all, some, s.Slot)
+		t.Errorf("blocks imported from genesis = %v, from a checkpoint = %v; want at least %d, and at least 4 fewer", all, some, s.Slot)
 	}
 }
 
-// TestPauseAndKill: a node that is stopped for a minute, and one that is killed
-// and starts anew, catch up with the others, which go on without them.
+// TestPauseAndKill checks that a network finalizes while a node is paused for a minute, and that this node and one that is killed
+// and restarted catch up.
 func TestPauseAndKill(t *testing.T) {
 	n := startNetwork(t, devnet.Options{Nodes: 4, Validators: 8})
 	awaitFinalized(t, n, 2, 90*time.Second)
@@ -138,7 +143,7 @@ func TestPauseAndKill(t *testing.T) {
 		return time.Since(paused) >= time.Minute
 	})
 	if after := n.Observe(t.Context()).Nodes[0].Finalized.Slot; after < before+8 {
-		t.Errorf("in a minute without one of four nodes finality went from slot %d to %d", before, after)
+		t.Errorf("finalized slot after a minute without one of four nodes = %d, want at least %d", after, before+8)
 	}
 	if err := n.Nodes[3].Resume(); err != nil {
 		t.Fatal(err)
@@ -153,7 +158,7 @@ func TestPauseAndKill(t *testing.T) {
 	noErrors(t, n)
 }
 
-// setAggregator changes the role of a node through its API.
+// setAggregator sets the aggregator role of a node through its API.
 func setAggregator(t *testing.T, node *devnet.Node, enabled bool) {
 	t.Helper()
 	r, err := http.Post(node.APIURL()+"/lean/v0/admin/aggregator", "application/json", strings.NewReader(fmt.Sprintf(`{"enabled":%v}`, enabled)))
@@ -162,12 +167,12 @@ func setAggregator(t *testing.T, node *devnet.Node, enabled bool) {
 	}
 	_ = r.Body.Close()
 	if r.StatusCode != 200 {
-		t.Fatalf("changing the role: %s", r.Status)
+		t.Fatalf("setting the role: status %s, want 200", r.Status)
 	}
 }
 
-// TestNoAggregator: without an aggregator the chain grows and finality stops,
-// which the metrics say, and both go on when one returns.
+// TestNoAggregator checks that without an aggregator the chain grows but finality stops, that the metrics show this, and that
+// finality resumes with an aggregator.
 func TestNoAggregator(t *testing.T) {
 	n := startNetwork(t, devnet.Options{Nodes: 3, Validators: 6})
 	awaitFinalized(t, n, 2, 90*time.Second)
@@ -176,17 +181,17 @@ func TestNoAggregator(t *testing.T) {
 	s := awaitStatus(t, n, 90*time.Second, "ten slots without an aggregator", func(s *devnet.Status) bool { return s.Slot >= start+10 })
 	for i, v := range s.Nodes {
 		if v.Head.Slot < start+8 || v.Finalized.Slot > start+1 {
-			t.Errorf("%s: head %d, finalized %d ten slots after slot %d: want a growing chain without finality", v.Name, v.Head.Slot, v.Finalized.Slot, start)
+			t.Errorf("%s: head slot = %d, finalized slot = %d, want at least %d and at most %d", v.Name, v.Head.Slot, v.Finalized.Slot, start+8, start+1)
 		}
-		families := scrape(t, fmt.Sprint(n.Nodes[i].Metrics))
+		families := scrape(t, port(n.Nodes[i].Metrics))
 		if got := value(t, families, "lean_is_aggregator"); got != 0 {
-			t.Errorf("%s: lean_is_aggregator is %v", v.Name, got)
+			t.Errorf("%s: lean_is_aggregator = %v, want 0", v.Name, got)
 		}
 		if lag := value(t, families, "leanspec_slot_current") - value(t, families, "lean_latest_finalized_slot"); lag < 9 {
-			t.Errorf("%s: finality is %v slots behind the clock, want 9 or more", v.Name, lag)
+			t.Errorf("%s: finality is %v slots behind the clock, want at least 9", v.Name, lag)
 		}
-		if status, h := getHealth(t, fmt.Sprint(n.Nodes[i].Metrics)); status != 200 || !h.Synced {
-			t.Errorf("%s: /health is %d %+v: the node is synced, whatever finality does", v.Name, status, h)
+		if status, h := getHealth(t, port(n.Nodes[i].Metrics)); status != 200 || !h.Synced {
+			t.Errorf("%s: /health without finality = %d %+v, want 200 and synced", v.Name, status, h)
 		}
 	}
 	setAggregator(t, n.Nodes[0], true)
@@ -194,8 +199,7 @@ func TestNoAggregator(t *testing.T) {
 	noErrors(t, n)
 }
 
-// TestLossAndDelay: a network whose links lose every fifth packet, and delay the
-// others by 200 ms, still finalizes.
+// TestLossAndDelay checks that a network finalizes if its links lose every fifth packet and delay the others by 200 ms.
 func TestLossAndDelay(t *testing.T) {
 	alone := devnet.NodeOptions{Alone: true, Late: true}
 	n := startNetwork(t, devnet.Options{
@@ -203,7 +207,7 @@ func TestLossAndDelay(t *testing.T) {
 	})
 	for i, node := range n.Nodes {
 		var bootnodes []string
-		for _, other := range n.Nodes[:i] { // one link between any two
+		for _, other := range n.Nodes[:i] { // one link for each pair of nodes
 			link := newLink(t, netip.AddrPortFrom(other.IP, other.QUIC), 0.2, 200*time.Millisecond)
 			bootnodes = append(bootnodes, "--bootnode", fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1/p2p/%s", link.Port(), other.PeerID))
 		}
@@ -214,7 +218,7 @@ func TestLossAndDelay(t *testing.T) {
 	awaitFinalized(t, n, 5, 3*time.Minute)
 }
 
-// newLink relays UDP packets to a node, badly, until the test ends.
+// newLink relays UDP packets to a node with loss and delay, until the test ends. It returns the address of the relay.
 func newLink(t *testing.T, to netip.AddrPort, loss float64, delay time.Duration) netip.AddrPort {
 	t.Helper()
 	near, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
@@ -223,7 +227,7 @@ func newLink(t *testing.T, to netip.AddrPort, loss float64, delay time.Duration)
 	}
 	var (
 		mu    sync.Mutex
-		far   = map[netip.AddrPort]*net.UDPConn{} // by the address of who dials
+		far   = map[netip.AddrPort]*net.UDPConn{} // by the address of the node that dials
 		ended bool
 	)
 	t.Cleanup(func() {
@@ -251,7 +255,7 @@ func newLink(t *testing.T, to netip.AddrPort, loss float64, delay time.Duration)
 					return
 				}
 				mu.Unlock()
-				continue // the other side is not there yet
+				continue // the node does not listen yet
 			}
 			carry(buffer[:k], func(b []byte) { _, _ = near.WriteToUDPAddrPort(b, to) })
 		}
@@ -280,11 +284,11 @@ func newLink(t *testing.T, to netip.AddrPort, loss float64, delay time.Duration)
 	return near.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// TestPartition cuts a network in two for half a minute. Neither half can
-// finalize; together again they agree, and finalize within ten slots.
+// TestPartition splits a network into two halves for half a minute. Neither half may finalize meanwhile. After they are joined they
+// must agree, and finalize within ten slots.
 func TestPartition(t *testing.T) { testPartition(t, 4) }
 
-// TestPartitionOfTwo has no third node that could relay between the two.
+// TestPartitionOfTwo splits a network in which no third node can relay.
 func TestPartitionOfTwo(t *testing.T) { testPartition(t, 2) }
 
 func testPartition(t *testing.T, nodes int) {
@@ -313,26 +317,27 @@ func testPartition(t *testing.T, nodes int) {
 	cut("del")
 	for _, v := range s.Nodes {
 		if v.Finalized.Slot > uint64(start) {
-			t.Errorf("%s finalized slot %d of a network that was cut in two at slot %d", v.Name, v.Finalized.Slot, start)
+			t.Errorf("%s: finalized slot in a split network = %d, want at most %d", v.Name, v.Finalized.Slot, start)
 		}
 	}
-	healed := uint64(n.Clock.Slot())
-	final := awaitFinalized(t, n, healed, 90*time.Second)
-	if final.Slot > healed+10+2 { // finality of a slot is seen two slots later
-		t.Errorf("slot %d, when the halves met again, was final at slot %d, want within ten slots", healed, final.Slot)
+	joined := uint64(n.Clock.Slot())
+	final := awaitFinalized(t, n, joined, 90*time.Second)
+	if final.Slot > joined+10+2 { // the nodes show finality of a slot two slots later
+		t.Errorf("slot %d, in which the halves were joined, was final at slot %d, want at most %d", joined, final.Slot, joined+12)
 	}
 	if len(final.Disagreements) != 0 {
-		t.Errorf("%v", final.Disagreements)
+		t.Errorf("disagreements = %v, want none", final.Disagreements)
 	}
 	noErrors(t, n)
 }
 
-// host is a network namespace with an address of its own.
+// host is a network namespace with its own address.
 type host struct {
 	name string
 	ip   netip.Addr
 }
 
+// run runs a command in the namespace.
 func (h *host) run(t *testing.T, words ...string) {
 	t.Helper()
 	command := append([]string{"netns", "exec", h.name}, words...)
@@ -341,8 +346,7 @@ func (h *host) run(t *testing.T, words ...string) {
 	}
 }
 
-// newHosts makes hosts on a network of their own, which this process is on as
-// well. Where that cannot be done the test is skipped, but not in CI.
+// newHosts makes hosts on a new network that also connects to this process. If this is not possible, it skips the test.
 func newHosts(t *testing.T, count int) []*host {
 	t.Helper()
 	if testing.Short() {
@@ -354,17 +358,9 @@ func newHosts(t *testing.T, count int) []*host {
 		if err == nil {
 			return
 		}
-		text := fmt.Sprintf("%s: %v %s", strings.Join(words, " "), err, out)
-		if os.Getenv("CI") != "" {
-			t.Fatal(text)
-		}
-		t.Skipf("SKIPPED: no network namespaces (%s). They need Linux, root and iproute2.", text)
+		unavailable(t, "network namespaces need Linux, root and iproute2: %s: %v %s", strings.Join(words, " "), err, out)
 	}
-	if runtime.GOOS != "linux" {
-		t.Skip("SKIPPED: network namespaces need Linux")
-	}
-	// The switch is a bridge in a namespace of its own, where no firewall rules of
-	// this machine apply.
+	// The bridge is in its own namespace, where the firewall rules of this machine do not apply.
 	id := fmt.Sprintf("%04x", rand.IntN(1<<16))
 	subnet := fmt.Sprintf("10.%d.%d", 64+rand.IntN(64), rand.IntN(256))
 	namespace := func(name string) *host {
@@ -400,12 +396,11 @@ func newHosts(t *testing.T, count int) []*host {
 	return hosts
 }
 
-// TestSubnets: two committees, each with an aggregator of its own that hears only
-// the votes of its subnet, justify together what neither could alone.
+// TestSubnets checks that two committees, each with an aggregator that receives only the votes of its subnet, finalize together.
 func TestSubnets(t *testing.T) {
 	two := devnet.NodeOptions{Args: []string{"--attestation-committee-count", "2"}}
 	options := []devnet.NodeOptions{two, two, two, two}
-	options[1].Aggregator = true // the first one always is; their validators are in different committees
+	options[1].Aggregator = true // besides the first node; their validators are in different committees
 	n := startNetwork(t, devnet.Options{Nodes: 4, Validators: 8, NodeOptions: options})
 	awaitFinalized(t, n, 5, 90*time.Second)
 	noErrors(t, n)

@@ -22,42 +22,40 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// What an operator was promised, and the test that holds it:
+// The tests that check what the documentation promises to operators:
 //
-//	the seven leanspec_ metrics              TestObservability; their values: TestOneNode
-//	leanMetrics' names, types, buckets       TestObservability, by the table leanMetrics
+//	the seven leanspec_ metrics              TestObservability; their values TestOneNode
+//	names, types, buckets of leanMetrics     TestObservability, with the table leanMetrics
 //	promtool check metrics                   TestObservability
 //	--metrics-port, the API port's /metrics  TestOneNode
-//	JSON logs, line by line                  TestOneNode, noErrors after every network
-//	/health 200 and 503                      TestOneNode, TestNoAggregator, and the node that is cut off below
+//	JSON logs, line by line                  TestOneNode; noErrors after each network
+//	/health 200 and 503                      TestOneNode, TestNoAggregator, TestObservability
 //	flags from the environment               TestEnvironment
 //	dashboards and rules have data           TestObservability
-//	faults raise alerts, and no others       TestObservability
+//	faults raise the right alerts            TestObservability
 
-// deploy is where the rules and dashboards are.
+// deploy is the folder of the rules and dashboards.
 const deploy = "../deploy"
 
 const (
-	// faultTimeout bounds how long a fault may take to raise its alerts: up to 80 s
-	// until a fingerprint of the chain is new, a minute for which the rule waits, and
-	// as much again for a machine that is busy.
+	// faultTimeout limits the time from a fault to its alerts: up to 80 s until the fingerprint of the chain changes, the
+	// minute for which the rule waits, and as much again for a busy machine.
 	faultTimeout = 4 * time.Minute
-	// calmTimeout bounds how long alerts may last when their cause is gone.
+	// calmTimeout limits the time from the end of a fault to the end of its alerts.
 	calmTimeout = 3 * time.Minute
 )
 
-// watched is a network that a Prometheus watches.
+// watched is a network with a Prometheus that scrapes it.
 type watched struct {
 	*devnet.Network
 	prometheus *prometheus
 	hosts      []*host
-	report     bytes.Buffer // the table at the end
+	report     bytes.Buffer // logged at the end of the test
 }
 
-// TestObservability runs a network under a real Prometheus with the rules and
-// dashboards of this repository. While the network is well every metric and every
-// expression has data and no alert is active; then three faults raise the alerts
-// that they should, and no others.
+// TestObservability runs a network with a real Prometheus and the rules and dashboards of this repository. While the network is
+// healthy, every metric and every expression must have data, and no alert may be active. Then each of three faults must raise
+// its alerts, and no others.
 func TestObservability(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a network for minutes")
@@ -73,10 +71,9 @@ func TestObservability(t *testing.T) {
 	for _, h := range w.hosts {
 		options = append(options, devnet.NodeOptions{Prefix: []string{"ip", "netns", "exec", h.name}, IP: h.ip})
 	}
-	// Four validators on a node each, of which three are enough for finality. (Two of
-	// three are as well. But without every third block it can happen that for twenty
-	// slots all blocks that could be justified are those that are missing.) The fifth
-	// node only follows.
+	// Four nodes have one validator each, and three validators suffice for finality. Two of three would also suffice, but
+	// without every third block, all blocks that can be justified may be missing for twenty slots. The fifth node has no
+	// validators.
 	w.Network = launch(t, devnet.Options{Nodes: 5, Validators: 4, NodeOptions: options, Scheme: xmss.Prod, ActiveSlots: 1024})
 	w.prometheus = startPrometheus(t, w.Nodes, []string{rules})
 
@@ -92,7 +89,7 @@ func TestObservability(t *testing.T) {
 	t.Logf("\n%s", w.report.String())
 }
 
-// calm waits until no alert is active, and returns the moment.
+// calm waits until no alert is active, and returns the time at which this is so.
 func (w *watched) calm(t *testing.T, timeout time.Duration) time.Time {
 	t.Helper()
 	w.prometheus.await(t, timeout, "all alerts to end", func() (bool, string) {
@@ -105,38 +102,37 @@ func (w *watched) calm(t *testing.T, timeout time.Duration) time.Time {
 	return time.Now()
 }
 
-// staysCalm wants no alert for a while since a moment, also none that is pending for
-// more than an instant, and none that fired before.
+// staysCalm fails the test if an alert is pending for longer than a moment until hold after since, or has fired since the start
+// of Prometheus.
 func (w *watched) staysCalm(t *testing.T, since time.Time, hold time.Duration) {
 	t.Helper()
 	until := since.Add(hold)
-	w.prometheus.await(t, hold+10*time.Second, "a while without alerts", func() (bool, string) { return time.Now().After(until), "" })
+	w.prometheus.await(t, hold+10*time.Second, "time without alerts to pass", func() (bool, string) { return time.Now().After(until), "" })
 	for state, from := range map[string]time.Time{"pending": since.Add(scrapeInterval), "firing": w.prometheus.started} {
 		seen, err := w.prometheus.history(t.Context(), state, from, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for name, s := range seen {
-			// What rules wait for before they fire: a node that answers a scrape too late on
-			// a busy machine, or a new fingerprint of the chain, which Prometheus gets from
-			// one node after the other.
+			// An alert may be pending for a moment: on a busy machine a node may answer a scrape too late, and Prometheus
+			// scrapes a new fingerprint from one node after the other.
 			if state == "pending" && s.longest <= 5*scrapeInterval {
 				continue
 			}
-			t.Errorf("on a network that is well: %s was %s for %s", name, state, s.longest)
+			t.Errorf("healthy network: %s was %s for %s, want no alert", name, state, s.longest)
 		}
 	}
 	fmt.Fprintf(&w.report, "no alert pending for %s, none firing for %s\n",
 		time.Since(since).Round(time.Second), time.Since(w.prometheus.started).Round(time.Second))
 }
 
-// checkMetrics looks at the pages of all nodes.
+// checkMetrics checks /metrics of all nodes.
 func (w *watched) checkMetrics(t *testing.T) {
 	t.Helper()
 	for _, n := range w.Nodes {
 		status, page, err := fetch(t.Context(), n.MetricsURL())
 		if status != 200 || err != nil {
-			t.Fatalf("%s: /metrics: %d %v", n.Name, status, err)
+			t.Fatalf("%s: /metrics = %d (error %v), want 200", n.Name, status, err)
 		}
 		checkWithPromtool(t, n.Name, page)
 		families := parseMetrics(t, page)
@@ -150,14 +146,14 @@ func (w *watched) checkMetrics(t *testing.T) {
 			prefix, _, _ := strings.Cut(name, "_")
 			own[prefix]++
 		}
-		fmt.Fprintf(&w.report, "%s shows %d metrics: %d lean_, %d leanspec_, others %d\n", n.Name, len(families),
+		fmt.Fprintf(&w.report, "%s has %d metrics: %d lean_, %d leanspec_, %d others\n", n.Name, len(families),
 			own["lean"], own["leanspec"], len(families)-own["lean"]-own["leanspec"])
 	}
-	fmt.Fprintf(&w.report, "%d of leanMetrics' table, %d of the promised ones checked on each\n", len(leanMetrics), len(leanspecMetrics))
+	fmt.Fprintf(&w.report, "%d metrics of leanMetrics and %d leanspec_ metrics checked on each node\n", len(leanMetrics), len(leanspecMetrics))
 }
 
-// checkSeries looks at what has come to Prometheus, with the labels by which leanMetrics'
-// own dashboards, which ask for nothing that is not in the table, tell nodes apart.
+// checkSeries checks that Prometheus has the metrics of leanMetrics from all nodes, with the labels by which the dashboards of
+// leanMetrics distinguish nodes. These dashboards use only metrics of the table.
 func (w *watched) checkSeries(t *testing.T) {
 	t.Helper()
 	samples, err := w.prometheus.query(t.Context(),
@@ -175,16 +171,16 @@ func (w *watched) checkSeries(t *testing.T) {
 			name += "_bucket"
 		}
 		if want := float64(len(w.Nodes)); nodes[name] != want {
-			t.Errorf("Prometheus has %s of %v nodes, want %v", name, nodes[name], want)
+			t.Errorf("nodes with %s in Prometheus = %v, want %v", name, nodes[name], want)
 		}
 	}
 }
 
-// checkWithPromtool has Prometheus' own linter look at a page.
+// checkWithPromtool checks a page with promtool check metrics.
 func checkWithPromtool(t *testing.T, node string, page []byte) {
 	t.Helper()
-	// It takes these two for parts of histograms. The names are leanMetrics'.
-	fixed := []string{"lean_attestation_committee_count", "lean_validators_count"}
+	// promtool takes these two metrics of leanMetrics for parts of histograms.
+	allowed := []string{"lean_attestation_committee_count", "lean_validators_count"}
 	cmd := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
 	cmd.Stdin = bytes.NewReader(page)
 	out, err := cmd.CombinedOutput()
@@ -194,33 +190,32 @@ func checkWithPromtool(t *testing.T, node string, page []byte) {
 	}
 	for finding := range strings.Lines(string(out)) {
 		name, rest, _ := strings.Cut(strings.TrimSpace(finding), " ")
-		if !slices.Contains(fixed, name) || !strings.Contains(rest, `"_count" suffix`) {
-			t.Errorf("%s: promtool check metrics: %s", node, finding)
+		if !slices.Contains(allowed, name) || !strings.Contains(rest, `"_count" suffix`) {
+			t.Errorf("%s: promtool check metrics = %s, want no finding", node, finding)
 		}
 	}
 }
 
-// expression is a question to Prometheus, of a dashboard, a rule or a runbook.
+// expression is a PromQL expression of a dashboard, a rule or a runbook.
 type expression struct {
-	where string
-	text  string // with Grafana's variables, and on one line
-	kind  string
-	// single is set for those of a dashboard that shows one node at a time.
-	single bool
+	where  string
+	text   string // on one line, with variables of Grafana
+	kind   string
+	single bool // of a dashboard that shows one node at a time
 }
 
 const (
-	ofPanel   = "panel"   // has data, unless it is listed as one that has none
-	ofRule    = "rule"    // an alert: has data only where something is wrong
-	ofRunbook = "runbook" // or of an annotation: is for when something is wrong
+	ofPanel   = "panel"   // has data, unless no-data.yml lists it
+	ofRule    = "rule"    // an alert: has data only during a fault
+	ofRunbook = "runbook" // of a runbook or an annotation: has data only during a fault
 )
 
 func oneLine(expr string) string { return strings.Join(strings.Fields(expr), " ") }
 
-// variable is one of Grafana's, in any of its notations.
+// variable matches a variable of Grafana in any notation.
 var variable = regexp.MustCompile(`\$\{(\w+)(?::\w+)?\}|\$(\w+)|\[\[(\w+)\]\]`)
 
-// inGrafana puts values in the place of Grafana's variables.
+// inGrafana replaces the variables of Grafana with values.
 func inGrafana(expr, instance, rateInterval string) string {
 	return variable.ReplaceAllStringFunc(expr, func(v string) string {
 		m := variable.FindStringSubmatch(v)
@@ -235,19 +230,18 @@ func inGrafana(expr, instance, rateInterval string) string {
 			return "5m"
 		case "__range_s":
 			return "300"
-		default: // of the dashboard: All
+		default: // a variable of the dashboard: all values
 			return ".+"
 		}
 	})
 }
 
-// readDashboards returns the expressions of all panels, also of those in rows, of the
-// variables and of the annotations.
+// readDashboards returns the expressions of all panels, variables and annotations.
 func readDashboards(t *testing.T) []expression {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(deploy, "grafana", "dashboards", "*.json"))
 	if err != nil || len(files) < 2 {
-		t.Fatalf("dashboards: %v %v, want two or more", files, err)
+		t.Fatalf("dashboards = %v (error %v), want at least two", files, err)
 	}
 	type panel struct {
 		Title   string
@@ -302,12 +296,12 @@ func readDashboards(t *testing.T) []expression {
 	return all
 }
 
-// readRunbooks returns the expressions that the runbooks have people ask.
+// readRunbooks returns the expressions in the runbooks.
 func readRunbooks(t *testing.T) []expression {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", "docs", "runbooks", "*.md"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("runbooks: %v %v, want one for each alert", files, err)
+		t.Fatalf("runbooks = %v (error %v), want one for each alert", files, err)
 	}
 	blocks := regexp.MustCompile("(?s)```promql\n(.*?)```")
 	var all []expression
@@ -325,7 +319,7 @@ func readRunbooks(t *testing.T) []expression {
 		}
 	}
 	if len(all) == 0 {
-		t.Fatal("the runbooks ask nothing")
+		t.Fatal("expressions in the runbooks = 0, want more")
 	}
 	return all
 }
@@ -349,26 +343,24 @@ func (w *watched) readRules(t *testing.T) []expression {
 				kind = ofPanel
 			}
 			if r.LastError != "" {
-				t.Errorf("%s: %s", r.Name, r.LastError)
+				t.Errorf("rule %s: error %q, want none", r.Name, r.LastError)
 			}
 			all = append(all, expression{r.Name, oneLine(r.Query), kind, false})
 		}
 	}
 	if len(all) == 0 {
-		t.Fatal("Prometheus has no rules")
+		t.Fatal("rules in Prometheus = 0, want more")
 	}
 	return all
 }
 
-// empty says why an expression has no data on a network that is well.
+// empty is an expression that has no data on a healthy network, with the reason.
 type empty struct {
 	Expr, Reason string
-	// Nodes is "some" where it has none for some nodes only.
-	Nodes string
+	Nodes        string // "some" if the expression has data on some nodes, otherwise ""
 }
 
-// readNoData returns the expressions that have no data on a network that is well, or
-// none on some of its nodes.
+// readNoData returns the expressions in no-data.yml.
 func readNoData(t *testing.T) map[string]empty {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(deploy, "prometheus", "tests", "no-data.yml"))
@@ -386,21 +378,21 @@ func readNoData(t *testing.T) map[string]empty {
 	return all
 }
 
-// selector is a metric with what is asked of its labels, in an expression.
+// selector matches a metric with its label matchers in an expression.
 var selector = regexp.MustCompile(`\b(?:up|(?:leanspec|lean|process|go)_\w+)\b(?:\s*\{[^}]*\})?`)
 
-// selectors are the questions that an expression is made of. When nothing is wrong an
-// alert has no answer, but each of these must have one: with a name that nobody
-// exports it would be silent for ever.
+// selectors returns the selectors of an expression. On a healthy network the expression of an alert has no data, but each of its
+// selectors must have data: an alert on a metric that does not exist would never fire.
 func (e expression) selectors() []string {
 	all := selector.FindAllString(e.text, -1)
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
-// checkExpressions evaluates what the dashboards, rules and runbooks ask.
+// checkExpressions evaluates the expressions of the dashboards, rules and runbooks.
 func (w *watched) checkExpressions(t *testing.T) {
 	t.Helper()
+	// numbers returns the number of series that have a number as value.
 	numbers := func(where, expr string) (n int) {
 		t.Helper()
 		samples, err := w.prometheus.query(t.Context(), expr)
@@ -408,14 +400,14 @@ func (w *watched) checkExpressions(t *testing.T) {
 			t.Errorf("%s: %s: %v", where, expr, err)
 		}
 		for _, s := range samples {
-			if !math.IsNaN(s.Value.value) { // a quantile of nothing, or a mean
+			if !math.IsNaN(s.Value.value) { // a quantile or a mean of no samples
 				n++
 			}
 		}
 		return n
 	}
-	// without returns the nodes for which an expression has no data, of those that have
-	// validators, or ".+" for all of them together.
+	// without returns the nodes with validators for which an expression has no data. If the dashboard shows all nodes
+	// together, it returns ".+" for all of them.
 	without := func(e expression, rateInterval string) (nodes []string) {
 		selections := []string{".+"}
 		if e.single && strings.Contains(e.text, "$instance") {
@@ -437,53 +429,53 @@ func (w *watched) checkExpressions(t *testing.T) {
 	for _, e := range slices.Concat(readDashboards(t), w.readRules(t), readRunbooks(t)) {
 		count[e.kind]++
 		entry, listed := noData[e.text]
-		// What some nodes have is there where all are shown.
+		// An expression with data on some nodes has data in a dashboard of all nodes.
 		if e.kind == ofPanel && listed && (entry.Nodes == "" || e.single) {
 			count["listed"]++
-			// A busy machine may have made a block late: that is over after a minute.
+			// On a busy machine a block may be late, which affects one minute.
 			has := w.prometheus.wait(2*time.Minute, func() (bool, string) { return len(without(e, "1m")) > 0, "data" })
 			if has != "" {
-				t.Errorf("%s: %s on a network that is well, although it is listed as one without (%s): %s", e.where, has, entry.Reason, e.text)
+				t.Errorf("%s: got %s on a healthy network, want no data as listed in no-data.yml (%s): %s", e.where, has, entry.Reason, e.text)
 			}
 			continue
 		}
-		missing := without(e, "5m") // what happened at the start is in there
+		missing := without(e, "5m") // includes the start of the network
 		if e.kind == ofPanel {
 			if len(missing) > 0 {
-				t.Errorf("%s: no data for %s on a network that is well: %s", e.where, missing, e.text)
+				t.Errorf("%s: no data for %s on a healthy network, want data: %s", e.where, missing, e.text)
 			}
 			continue
 		}
 		if e.kind == ofRule && len(missing) == 0 {
-			t.Errorf("%s is raised on a network that is well", e.where)
+			t.Errorf("%s fires on a healthy network", e.where)
 		}
 		for _, s := range e.selectors() {
 			if count["selector"]++; numbers(e.where, inGrafana(s, ".+", "5m")) == 0 {
-				t.Errorf("%s: there is no %s", e.where, s)
+				t.Errorf("%s: no data for %s, want data", e.where, s)
 			}
 		}
 		if e.kind == ofRule && len(e.selectors()) == 0 {
-			t.Errorf("%s asks for no metric: %s", e.where, e.text)
+			t.Errorf("%s: metrics in the expression = 0, want more: %s", e.where, e.text)
 		}
 	}
-	fmt.Fprintf(&w.report, "expressions evaluated: %d of panels (%d listed as empty), %d of alerts and %d of runbooks with %d selectors\n",
+	fmt.Fprintf(&w.report, "expressions evaluated: %d of panels (%d listed without data), %d of alerts and %d of runbooks with %d selectors\n",
 		count[ofPanel], count["listed"], count[ofRule], count[ofRunbook], count["selector"])
 }
 
-// fault is something that goes wrong, and what is to be said of it.
+// fault is a fault of the network and its expected alerts.
 type fault struct {
 	name    string
 	inflict func()
 	raises  []alert
-	holds   func() // what is so while the alerts fire
+	check   func() // called while the alerts fire
 	undo    func()
 }
 
-// checkFaults brings faults upon the network one after the other.
+// checkFaults inflicts the faults one after the other.
 func (w *watched) checkFaults(t *testing.T) {
 	t.Helper()
 	victim, follower := w.Nodes[3], w.Nodes[4]
-	cut := func(verb string) { // each of the two from all others
+	cut := func(verb string) { // disconnects the last two nodes from all others
 		for i, a := range w.hosts {
 			for j, b := range w.hosts {
 				if i != j && max(i, j) >= 3 {
@@ -496,34 +488,32 @@ func (w *watched) checkFaults(t *testing.T) {
 	fmt.Fprintln(table, "fault\talert\tfires after\tresolved after")
 	for _, f := range []fault{
 		{
-			// The three others finalize. A node with one of four validators has a block of
-			// its own every fourth slot, so that its head never gets old and it takes itself
-			// for synced: only the fingerprints tell that it is on a chain of its own. One
-			// without validators has an old head, and knows that it does not know.
+			// The three other nodes finalize. The victim proposes every fourth block, so its head is never old and it
+			// reports that it is synced. Only its fingerprint shows that it is on another chain. The follower proposes
+			// nothing, so its head becomes old and it reports that it is not synced.
 			name:    "cut off",
 			inflict: func() { cut("add") },
 			raises: []alert{
 				alert("LeanNoPeers{" + victim.Name + "}"), alert("LeanNoPeers{" + follower.Name + "}"),
 				alert("LeanNotSynced{" + follower.Name + "}"), "LeanHeadsDiverge",
 			},
-			holds: func() {
+			check: func() {
 				if status, _, err := fetch(t.Context(), follower.HealthURL()); status != 503 {
-					t.Errorf("/health of a node that is cut off and has no validators: %d %v, want 503", status, err)
+					t.Errorf("/health of a disconnected node without validators = %d (error %v), want 503", status, err)
 				}
 			},
 			undo: func() { cut("del") },
 		},
 		{
-			// Blocks go on, and votes; but no votes get into blocks.
+			// The validators still make blocks and votes, but the blocks contain no votes.
 			name:    "no aggregator",
 			inflict: func() { setAggregator(t, w.Nodes[0], false) },
 			raises:  []alert{"LeanNoAggregates", "LeanNotFinalizing"},
 			undo:    func() { setAggregator(t, w.Nodes[0], true) },
 		},
 		{
-			// Three of four validators are enough for finality, so nothing else is wrong.
-			// It comes last, as a node that has begun anew has done few duties: one that it
-			// misses is then many.
+			// Three of four validators suffice for finality, so there are no other alerts. This fault is the last one,
+			// because for a restarted node with few duties a single missed one would be a large share.
 			name: "stopped",
 			inflict: func() {
 				if err := victim.Stop(); err != nil {
@@ -548,8 +538,8 @@ func (w *watched) checkFaults(t *testing.T) {
 			missing := slices.ContainsFunc(f.raises, func(a alert) bool { return active[a] != "firing" })
 			return !missing, names(active)
 		})
-		if f.holds != nil {
-			f.holds()
+		if f.check != nil {
+			f.check()
 		}
 		f.undo()
 		undone := time.Now()
@@ -561,15 +551,15 @@ func (w *watched) checkFaults(t *testing.T) {
 		}
 		for _, name := range f.raises {
 			if _, known := fired[name]; !known {
-				t.Errorf("%s: Prometheus has no record of %s", f.name, name)
+				t.Errorf("%s: %s is missing in Prometheus' history of alerts", f.name, name)
 			}
 			fires, resolved := fired[name].first.Sub(began).Seconds(), max(0, fired[name].last.Sub(undone).Seconds())
-			t.Logf("%s: %s fired after %.0f s, and was resolved after %.0f s", f.name, name, fires, resolved)
+			t.Logf("%s: %s fired after %.0f s and was resolved after %.0f s", f.name, name, fires, resolved)
 			fmt.Fprintf(table, "%s\t%s\t%.0f s\t%.0f s\n", f.name, name, fires, resolved)
 			delete(fired, name)
 		}
 		if len(fired) > 0 {
-			t.Errorf("%s: %s fired as well, want %s alone", f.name, names(fired), f.raises)
+			t.Errorf("%s: other alerts = %s, want only %s", f.name, names(fired), f.raises)
 		}
 	}
 	_ = table.Flush()

@@ -2,5 +2,5 @@ package e2e
 
 import "syscall"
 
-// killedWithParent has a process killed when the thread ends that started it.
+// killedWithParent makes the kernel kill a process when the thread that has started it ends.
 func killedWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -23,34 +22,31 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
 )
 
-// scrapeInterval is how often Prometheus looks at the nodes, and at its rules.
+// scrapeInterval is the time between two scrapes, and between two evaluations of the rules.
 const scrapeInterval = 2 * time.Second
 
-// prometheus is a running Prometheus that watches a network.
+// prometheus is a running Prometheus that scrapes a network.
 type prometheus struct {
-	base    string // of its pages
+	base    string // URL
 	started time.Time
 	exited  chan struct{}
 }
 
-// needsPrometheus skips a test where Prometheus is not installed, but not in CI.
+// needsPrometheus skips a test if Prometheus is not installed.
 func needsPrometheus(t *testing.T) {
 	t.Helper()
 	for _, program := range []string{"prometheus", "promtool"} {
 		if _, err := exec.LookPath(program); err == nil {
 			continue
 		}
-		if os.Getenv("CI") != "" && runtime.GOOS == "linux" {
-			t.Fatalf("there is no %s", program)
-		}
-		t.Skipf("SKIPPED: there is no %s. On Debian it is in the package prometheus.", program)
+		unavailable(t, "%s is not installed. It is in Debian's package prometheus.", program)
 	}
 }
 
-// prometheusLog keeps what Prometheus logs, and sends the address that it listens on.
+// prometheusLog keeps the log of Prometheus, and sends the address that it listens on.
 type prometheusLog struct {
 	text    bytes.Buffer
-	read    int // lines before this offset are dealt with
+	read    int // offset of the first line that has not been parsed
 	address chan string
 }
 
@@ -72,8 +68,8 @@ func (l *prometheusLog) Write(b []byte) (int, error) {
 	}
 }
 
-// startPrometheus starts one that scrapes all nodes under their names and judges
-// them by the rules of this repository. It ends with the test.
+// startPrometheus starts a Prometheus that scrapes the nodes, with their names as instances, and evaluates the rule files. It is
+// stopped when the test ends.
 func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *prometheus {
 	t.Helper()
 	type object = map[string]any
@@ -84,7 +80,7 @@ func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *promet
 			"labels":  object{"instance": n.Name, "network": "devnet"},
 		})
 	}
-	config, err := json.Marshal(object{ // which is YAML as well
+	config, err := json.Marshal(object{ // JSON is valid YAML
 		"global":         object{"scrape_interval": scrapeInterval.String(), "scrape_timeout": scrapeInterval.String(), "evaluation_interval": scrapeInterval.String()},
 		"rule_files":     rules,
 		"scrape_configs": []object{{"job_name": "leanspec-node", "static_configs": targets}},
@@ -104,7 +100,7 @@ func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *promet
 	p := &prometheus{started: time.Now(), exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread() // it must outlive the process
+		runtime.LockOSThread() // killedWithParent kills the process when the thread ends
 		err := cmd.Start()
 		started <- err
 		if err == nil {
@@ -131,9 +127,9 @@ func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *promet
 	case address := <-log.address:
 		p.base = "http://" + address
 	case <-p.exited:
-		t.Fatal("Prometheus ended")
+		t.Fatal("Prometheus exited")
 	case <-time.After(30 * time.Second):
-		t.Fatal("Prometheus does not report its address")
+		t.Fatal("Prometheus did not log its address within 30 s")
 	}
 	p.await(t, 30*time.Second, "Prometheus to be ready", func() (bool, string) {
 		_, err := p.page(t.Context(), "/-/ready")
@@ -142,17 +138,15 @@ func startPrometheus(t *testing.T, nodes []*devnet.Node, rules []string) *promet
 	return p
 }
 
-// await waits until something has come about. What is there instead is for the
-// message.
+// await polls ok once a second until it returns true. ok also returns what it has found instead, for the failure message.
 func (p *prometheus) await(t *testing.T, timeout time.Duration, what string, ok func() (bool, string)) {
 	t.Helper()
 	if instead := p.wait(timeout, ok); instead != "" {
-		t.Fatalf("waiting for %s: %s", what, instead)
+		t.Fatalf("waiting for %s: got %s", what, instead)
 	}
 }
 
-// wait asks once a second whether something has come about, and returns what is there
-// instead if it does not.
+// wait is like await, but returns what ok has found instead, or "" if ok has returned true.
 func (p *prometheus) wait(timeout time.Duration, ok func() (bool, string)) string {
 	deadline, again := time.NewTimer(timeout), time.NewTicker(time.Second)
 	defer deadline.Stop()
@@ -165,31 +159,14 @@ func (p *prometheus) wait(timeout time.Duration, ok func() (bool, string)) strin
 		select {
 		case <-again.C:
 		case <-p.exited:
-			return "Prometheus ended"
+			return "Prometheus exited"
 		case <-deadline.C:
 			return fmt.Sprintf("%s, after %s", instead, timeout)
 		}
 	}
 }
 
-// fetch reads a page that must come in time.
-func fetch(ctx context.Context, url string) (status int, body []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, nil, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err = io.ReadAll(response.Body)
-	return response.StatusCode, body, err
-}
-
-// page reads one of its pages.
+// page returns the body of a page of Prometheus.
 func (p *prometheus) page(ctx context.Context, path string) ([]byte, error) {
 	status, body, err := fetch(ctx, p.base+path)
 	if err == nil && status != http.StatusOK {
@@ -198,7 +175,7 @@ func (p *prometheus) page(ctx context.Context, path string) ([]byte, error) {
 	return body, err
 }
 
-// api reads the data of an answer of the HTTP API.
+// api decodes the data of a response of the HTTP API.
 func (p *prometheus) api(ctx context.Context, path string, data any) error {
 	body, err := p.page(ctx, "/api/v1/"+path)
 	if err != nil {
@@ -207,11 +184,11 @@ func (p *prometheus) api(ctx context.Context, path string, data any) error {
 	return json.Unmarshal(body, &struct{ Data any }{data})
 }
 
-// sample is a series with a value at a moment, or several.
+// sample is a series with one or more values.
 type sample struct {
 	Metric map[string]string
-	Value  point   // of an instant query
-	Values []point // of a range query
+	Value  point   // the result of an instant query
+	Values []point // the result of a range query
 }
 
 // point is a time and a value.
@@ -220,7 +197,7 @@ type point struct {
 	value float64
 }
 
-// UnmarshalJSON reads a point as Prometheus writes it: a number of seconds and a string.
+// UnmarshalJSON decodes a point in the format of Prometheus: a number of seconds and a string.
 func (p *point) UnmarshalJSON(b []byte) error {
 	var seconds float64
 	var text string
@@ -229,7 +206,7 @@ func (p *point) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	if len(parts) != 2 {
-		return fmt.Errorf("point %s: want a time and a value", b)
+		return fmt.Errorf("point = %s, want a time and a value", b)
 	}
 	p.time = time.UnixMilli(int64(seconds * 1000))
 	var err error
@@ -237,7 +214,7 @@ func (p *point) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// query evaluates an expression now.
+// query evaluates an expression at the current time.
 func (p *prometheus) query(ctx context.Context, expr string) ([]sample, error) {
 	var data struct {
 		ResultType string
@@ -258,8 +235,7 @@ func (p *prometheus) query(ctx context.Context, expr string) ([]sample, error) {
 	}
 }
 
-// alert is the name of an alert and the node that it is about, if it is about one:
-// LeanNodeDown{lean_spec_2}.
+// alert is the name of an alert, with its node if it has one, such as LeanNodeDown{lean_spec_2}.
 type alert string
 
 func alertOf(labels map[string]string) alert {
@@ -269,7 +245,7 @@ func alertOf(labels map[string]string) alert {
 	return alert(labels["alertname"])
 }
 
-// alerts returns those that are active now, with their state: pending or firing.
+// alerts returns the active alerts and their states, pending or firing.
 func (p *prometheus) alerts(ctx context.Context) (map[alert]string, error) {
 	var data struct {
 		Alerts []struct {
@@ -287,20 +263,19 @@ func (p *prometheus) alerts(ctx context.Context) (map[alert]string, error) {
 	return active, err
 }
 
-// span is when an alert was first and last seen in a state, and how long it was so at
-// a stretch.
+// span is the time during which an alert was in a state: the first and the last sample, and the longest uninterrupted time.
 type span struct {
 	first, last time.Time
 	longest     time.Duration
 }
 
-// history returns all alerts that were in a state in a time. Prometheus keeps it as
-// a series that has a sample for each evaluation, so nothing is missed.
+// history returns the alerts that were in a state between two times. It queries the series ALERTS, which has a sample for each
+// evaluation, so it misses none.
 func (p *prometheus) history(ctx context.Context, state string, from, to time.Time) (map[alert]span, error) {
-	const step = time.Second // as in the request
+	const step = time.Second // of the range query
 	seconds := func(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', 3, 64) }
 	var data struct{ Result []sample }
-	// A sample counts for the interval after it, not for the five minutes that a series usually lasts.
+	// last_over_time limits how long a sample counts to one interval; the default is five minutes.
 	expr := fmt.Sprintf("last_over_time(ALERTS{alertstate=%q}[%s])", state, scrapeInterval)
 	err := p.api(ctx, "query_range?"+url.Values{
 		"query": {expr}, "start": {seconds(from)}, "end": {seconds(to)}, "step": {"1"},
@@ -329,7 +304,7 @@ func (p *prometheus) history(ctx context.Context, state string, from, to time.Ti
 	return seen, err
 }
 
-// names lists alerts for a message, in order.
+// names formats alerts in alphabetical order.
 func names[V any](alerts map[alert]V) string {
 	var all []string
 	for name, v := range alerts {
@@ -340,7 +315,7 @@ func names[V any](alerts map[alert]V) string {
 		}
 	}
 	if sort.Strings(all); len(all) == 0 {
-		return "no alert"
+		return "no alerts"
 	}
 	return strings.Join(slices.Compact(all), ", ")
 }

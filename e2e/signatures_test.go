@@ -15,16 +15,15 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// signatureChecker looks at every signature of some keys that reaches the wire,
-// and finds keys that signed twice for one slot. It shares no code with the guard,
-// and reads lists of signatures on its own.
+// signatureChecker checks every signature of some keys in gossip messages and blocks, and finds keys that signed twice for one
+// slot. It shares no code with the guard, and parses lists of signatures itself.
 type signatureChecker struct {
 	scheme *xmss.Scheme
-	keys   map[signer]xmss.PublicKey // those that are watched
+	keys   map[signer]xmss.PublicKey // the keys to check
 
 	mu       sync.Mutex
 	signed   map[signerSlot]signedMessage
-	checked  int // signatures seen, with those that were seen before
+	checked  int // number of signatures, including repeated ones
 	problems []string
 }
 
@@ -38,8 +37,8 @@ type signerSlot struct {
 	slot uint64
 }
 
-// signedMessage is what a key signed. Signing is deterministic, so that one message
-// has one signature: two would give away as much as two messages.
+// signedMessage is a message and its signature. Signing is deterministic, so a message has exactly one signature: two different
+// ones would reveal as much as signatures of two messages.
 type signedMessage struct {
 	message   lstar.Root
 	signature []byte
@@ -56,23 +55,25 @@ func (c *signatureChecker) watch(validator uint64, attestation, proposal xmss.Pu
 	c.keys[signer{validator, config.Proposal}] = proposal
 }
 
-// attestation, aggregate and block look at what a message holds.
+// attestation checks the signature of a vote.
 func (c *signatureChecker) attestation(a *lstar.SignedAttestation) {
 	c.note(signer{uint64(a.ValidatorIndex), config.Attestation}, uint64(a.Data.Slot), a.Data.Root(), a.Signature.Bytes(), "a vote")
 }
 
+// aggregate checks the signatures of an aggregate.
 func (c *signatureChecker) aggregate(a *lstar.SignedAggregatedAttestation) {
 	list, ok := bytes.CutPrefix(a.Proof.Proof, []byte("LSL1"))
 	if !ok {
-		c.problem("an aggregate's proof is no list of signatures")
+		c.problem("the proof of an aggregate is not a list of signatures")
 		return
 	}
 	rest := c.list(list, &a.Proof.Participants, &a.Data, fmt.Sprintf("an aggregate of slot %d", a.Data.Slot))
 	if len(rest) > 0 {
-		c.problem("%d bytes behind the signatures of an aggregate", len(rest))
+		c.problem("%d bytes after the signatures of an aggregate, want 0", len(rest))
 	}
 }
 
+// block checks the signatures of a block and of its attestations.
 func (c *signatureChecker) block(b *lstar.SignedBlock) {
 	if b.Block.Slot == 0 {
 		return // genesis is not signed
@@ -80,7 +81,7 @@ func (c *signatureChecker) block(b *lstar.SignedBlock) {
 	rest, ok := bytes.CutPrefix(b.Proof.Proof, []byte("LML1"))
 	attestations := b.Block.Body.Attestations
 	if !ok || len(rest) < 4 || int(encoding.LittleEndian.Uint32(rest)) != len(attestations)+1 {
-		c.problem("the proof of the block at slot %d is no list of %d lists of signatures", b.Block.Slot, len(attestations)+1)
+		c.problem("the proof of the block at slot %d is not a list of %d lists of signatures", b.Block.Slot, len(attestations)+1)
 		return
 	}
 	rest = rest[4:]
@@ -96,11 +97,11 @@ func (c *signatureChecker) block(b *lstar.SignedBlock) {
 	c.note(signer{uint64(b.Block.ProposerIndex), config.Proposal}, uint64(b.Block.Slot), b.Block.Root(), rest[4:], where)
 }
 
-// list reads a counted list of signatures over one vote, and returns what follows.
+// list checks a list of signatures of one vote, which starts with their number, and returns the bytes after it.
 func (c *signatureChecker) list(in []byte, participants *ssz.Bitlist, data *lstar.AttestationData, where string) (rest []byte) {
 	size := c.scheme.SignatureSize()
 	if count := participants.Count(); len(in) < 4+count*size || int(encoding.LittleEndian.Uint32(in)) != count {
-		c.problem("%s: not %d signatures", where, count)
+		c.problem("%s does not have %d signatures", where, count)
 		return nil
 	}
 	in = in[4:]
@@ -112,7 +113,7 @@ func (c *signatureChecker) list(in []byte, participants *ssz.Bitlist, data *lsta
 	return in
 }
 
-// note compares a signature with what its key signed for the slot before.
+// note verifies a signature and compares it with those of the same key and slot.
 func (c *signatureChecker) note(by signer, slot uint64, message lstar.Root, signature []byte, where string) {
 	key, watched := c.keys[by]
 	if !watched {
@@ -127,7 +128,7 @@ func (c *signatureChecker) note(by signer, slot uint64, message lstar.Root, sign
 	}
 	parsed, err := c.scheme.ParseSignature(signature)
 	if err != nil || !c.scheme.Verify(&key, slot, message, parsed) {
-		c.add("%s has a signature that is not that of validator %d (%s)", where, by.validator, by.role)
+		c.add("%s has an invalid signature of validator %d (%s)", where, by.validator, by.role)
 		return
 	}
 	if known {
@@ -138,29 +139,29 @@ func (c *signatureChecker) note(by signer, slot uint64, message lstar.Root, sign
 	c.signed[signerSlot{by, slot}] = signedMessage{message, slices.Clone(signature), where}
 }
 
+// problem takes the lock and records a problem.
 func (c *signatureChecker) problem(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.add(format, args...)
 }
 
-// add keeps a problem. The caller holds the lock.
+// add records a problem. The caller holds the lock.
 func (c *signatureChecker) add(format string, args ...any) {
 	if p := fmt.Sprintf(format, args...); len(c.problems) < 20 && !slices.Contains(c.problems, p) {
 		c.problems = append(c.problems, p)
 	}
 }
 
-// found returns the problems so far, the number of signatures seen, and how many
-// of them were different ones.
+// found returns the problems so far, the number of signatures, and the number of different ones.
 func (c *signatureChecker) found() (problems []string, checked, different int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.problems), c.checked, len(c.signed)
 }
 
-// TestSignatureChecker: the checker finds two signatures for one slot wherever
-// they are, and nothing where there is nothing.
+// TestSignatureChecker checks that the checker finds two signatures for one slot in all kinds of messages, and has no false
+// positives.
 func TestSignatureChecker(t *testing.T) {
 	scheme := xmss.Test
 	key := func() *xmss.SecretKey {
@@ -192,10 +193,10 @@ func TestSignatureChecker(t *testing.T) {
 		}
 		return b
 	}
-	both := ssz.NewBitlist(3) // one more than there are keys for
+	both := ssz.NewBitlist(3) // one validator more than keys
 	both.Set(0)
 	both.Set(1)
-	// lists are the votes of both validators, as they are in proofs.
+	// lists appends the signatures of both validators for a vote, in the form of proofs.
 	lists := func(b []byte, head byte) []byte {
 		d := data(head)
 		return counted(b, sign(votes[0], 3, d.Root()), sign(votes[1], 3, d.Root()))
@@ -221,22 +222,22 @@ func TestSignatureChecker(t *testing.T) {
 
 	for name, tt := range map[string]struct {
 		messages []any
-		want     []string // what the problems say
+		want     []string // part of each problem
 		distinct int
 	}{
-		"honest":                     {[]any{vote(0, votes[0], 1), vote(0, votes[0], 1), vote(1, votes[1], 2)}, nil, 2},
-		"vote, aggregate, block":     {[]any{vote(0, votes[0], 1), aggregate(1), block(0, 1, 1), block(1, 1, 1)}, nil, 4},
-		"two votes":                  {[]any{vote(0, votes[0], 1), vote(0, votes[0], 2)}, []string{"validator 0 signed twice for slot 3 (attestation)"}, 1},
-		"vote against aggregate":     {[]any{vote(1, votes[1], 2), aggregate(1)}, []string{"validator 1 signed twice for slot 3 (attestation)"}, 2},
-		"vote against block":         {[]any{block(0, 1, 1), vote(1, votes[1], 2)}, []string{"validator 1 signed twice"}, 3},
-		"within a block":             {[]any{block(0, 1, 1, 2)}, []string{"validator 0 signed twice", "validator 1 signed twice"}, 3},
-		"two blocks":                 {[]any{block(1, 1), block(1, 2)}, []string{"validator 1 signed twice for slot 3 (proposal)"}, 1},
-		"a block and a vote":         {[]any{block(0, 1), vote(0, votes[0], 1)}, nil, 2},
-		"another's signature":        {[]any{vote(0, other, 1)}, []string{"a signature that is not that of validator 0"}, 0},
-		"one that is not watched":    {[]any{vote(2, other, 1), vote(2, other, 2)}, nil, 0},
-		"an aggregate with an end":   {[]any{cut}, []string{"not 2 signatures"}, 0},
-		"a block with an end":        {[]any{cutBlock}, []string{"does not end with one signature"}, 2},
-		"a proof of some other kind": {[]any{&lstar.SignedAggregatedAttestation{}}, []string{"no list of signatures"}, 0},
+		"honest":                   {[]any{vote(0, votes[0], 1), vote(0, votes[0], 1), vote(1, votes[1], 2)}, nil, 2},
+		"vote, aggregate, block":   {[]any{vote(0, votes[0], 1), aggregate(1), block(0, 1, 1), block(1, 1, 1)}, nil, 4},
+		"two votes":                {[]any{vote(0, votes[0], 1), vote(0, votes[0], 2)}, []string{"validator 0 signed twice for slot 3 (attestation)"}, 1},
+		"vote against aggregate":   {[]any{vote(1, votes[1], 2), aggregate(1)}, []string{"validator 1 signed twice for slot 3 (attestation)"}, 2},
+		"vote against block":       {[]any{block(0, 1, 1), vote(1, votes[1], 2)}, []string{"validator 1 signed twice"}, 3},
+		"within a block":           {[]any{block(0, 1, 1, 2)}, []string{"validator 0 signed twice", "validator 1 signed twice"}, 3},
+		"two blocks":               {[]any{block(1, 1), block(1, 2)}, []string{"validator 1 signed twice for slot 3 (proposal)"}, 1},
+		"a block and a vote":       {[]any{block(0, 1), vote(0, votes[0], 1)}, nil, 2},
+		"signature of another key": {[]any{vote(0, other, 1)}, []string{"an invalid signature of validator 0"}, 0},
+		"key that is not watched":  {[]any{vote(2, other, 1), vote(2, other, 2)}, nil, 0},
+		"truncated aggregate":      {[]any{cut}, []string{"does not have 2 signatures"}, 0},
+		"truncated block":          {[]any{cutBlock}, []string{"does not end with one signature"}, 2},
+		"unknown kind of proof":    {[]any{&lstar.SignedAggregatedAttestation{}}, []string{"is not a list of signatures"}, 0},
 	} {
 		c := newSignatureChecker(scheme)
 		for v := range votes {
@@ -258,7 +259,7 @@ func TestSignatureChecker(t *testing.T) {
 			ok = ok && strings.Contains(problems[i], tt.want[i])
 		}
 		if !ok || distinct != tt.distinct {
-			t.Errorf("%s: found %q in %d different signatures, want %q in %d", name, problems, distinct, tt.want, tt.distinct)
+			t.Errorf("%s: problems = %q, different signatures = %d, want %q and %d", name, problems, distinct, tt.want, tt.distinct)
 		}
 	}
 }

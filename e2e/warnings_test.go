@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,12 +12,12 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// TestQuietStart: the start of a network that works logs nothing above info.
+// TestQuietStart checks that the nodes of a new network log nothing above level info.
 func TestQuietStart(t *testing.T) {
 	for _, test := range []struct {
 		name              string
 		nodes, validators int
-		slots             uint64 // that the keys can sign
+		slots             uint64 // number of slots that the keys can sign
 		delay             time.Duration
 	}{
 		{"4 nodes", 4, 8, 64, 0},
@@ -29,23 +28,12 @@ func TestQuietStart(t *testing.T) {
 				Nodes: test.nodes, Validators: test.validators, Scheme: xmss.Test, ActiveSlots: test.slots, GenesisDelay: test.delay,
 			})
 			awaitFinalized(t, n, 1, 90*time.Second)
-			for _, node := range n.Nodes {
-				log, err := os.ReadFile(node.LogPath())
-				if err != nil {
-					t.Fatal(err)
-				}
-				for line := range bytes.Lines(log) {
-					var l struct{ Level string }
-					if err := json.Unmarshal(line, &l); err != nil || l.Level != "info" {
-						t.Errorf("%s: %s", node.Name, line)
-					}
-				}
-			}
+			checkLevels(t, n, func(level string) bool { return level == "info" })
 		})
 	}
 }
 
-// hasWarning reports whether a node's log has a warning with a message.
+// hasWarning reports whether a node has logged a warning with this message.
 func hasWarning(t *testing.T, node *devnet.Node, message string) bool {
 	t.Helper()
 	log, err := os.ReadFile(node.LogPath())
@@ -55,8 +43,7 @@ func hasWarning(t *testing.T, node *devnet.Node, message string) bool {
 	return bytes.Contains(log, []byte(`"level":"warn","msg":"`+message+`"`))
 }
 
-// TestWrongNetworkName: a node with another network name is not ready, and all nodes
-// warn.
+// TestWrongNetworkName checks that a node with another network name is not ready, and that all nodes log a warning.
 func TestWrongNetworkName(t *testing.T) {
 	wrong := devnet.NodeOptions{Args: []string{"--network-name", "devnet0"}}
 	n := startNetwork(t, devnet.Options{Nodes: 3, Validators: 6, NodeOptions: []devnet.NodeOptions{{}, {}, wrong}})
@@ -75,13 +62,13 @@ func TestWrongNetworkName(t *testing.T) {
 				want = 503
 			}
 			if status, body := get(t, strings.TrimSuffix(node.HealthURL(), "/health")+path); status != want {
-				t.Errorf("%s of %s: %d %s, want %d", path, node.Name, status, body, want)
+				t.Errorf("%s of %s = %d %s, want %d", path, node.Name, status, body, want)
 			}
 		}
 	}
 }
 
-// TestSameIdentity: two nodes with one node key warn, and so does the third.
+// TestSameIdentity checks that two nodes with the same node key log a warning, and that the third node does too.
 func TestSameIdentity(t *testing.T) {
 	n := startNetwork(t, devnet.Options{Nodes: 3, Validators: 6, NodeOptions: []devnet.NodeOptions{{}, {}, {Late: true}}})
 	if err := n.Nodes[2].Start("--node-key", filepath.Join(n.Dir, n.Nodes[1].Name+".key")); err != nil {
