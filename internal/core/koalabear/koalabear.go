@@ -1,13 +1,12 @@
-// Package koalabear implements the prime field of p = 2^31 - 2^24 + 1, over
-// which Poseidon and the XMSS signatures of Lean Ethereum are defined.
+// Package koalabear implements the prime field with p = 2^31 - 2^24 + 1. Poseidon and the
+// XMSS signatures of Lean Ethereum are defined over this field.
 //
-// An [Element] is a plain residue in [0, p): no Montgomery form. The product of
-// two elements fits a uint64 and Barrett reduction of any uint64 costs two
-// multiplications, so that decoding, encoding and comparing are free and the
-// permutation can add up several products before it reduces once ([Reduce],
-// [ReduceLazy]).
+// An [Element] is a residue in [0, p), not in Montgomery form, so encoding, decoding and
+// comparison need no conversion. The product of two elements fits into a uint64, and
+// [Reduce] reduces any uint64 with two multiplications. So a caller can add several
+// products before one reduction.
 //
-// The arithmetic runs in time independent of the values.
+// The running time of the arithmetic does not depend on the values.
 //
 // leanSpec: spec/crypto/koalabear.py
 package koalabear
@@ -45,11 +44,11 @@ func Reduce(x uint64) Element {
 	return Element(min(r, r-P)) // r-P wraps to a large value if r < P
 }
 
-// ReduceLazy returns a number congruent to x mod P and below 1.19·P; below 1.05·P
-// if x is at most P². It is Reduce without the final subtraction.
+// ReduceLazy returns a number that is congruent to x mod P. It is below 1.19·P, and below
+// 1.05·P if x is at most P². It is [Reduce] without the final subtraction.
 func ReduceLazy(x uint64) uint64 {
-	// With barrett = (2^64 - c)/P and c = 0.189·P the quotient is too small by
-	// less than 1 + 0.189·x/2^64, which bounds the remainder.
+	// With barrett = (2^64 - c)/P and c = 0.189·P, q is less than the quotient by at most
+	// 1 + 0.189·x/2^64. This bounds the remainder.
 	q, _ := bits.Mul64(x, barrett)
 	return x - q*P
 }
@@ -71,8 +70,8 @@ func Mul(a, b Element) Element {
 	return Reduce(uint64(a) * uint64(b))
 }
 
-// Parse decodes one element from its 4 bytes, little-endian. It fails with
-// [ErrLength] or [ErrNotCanonical].
+// Parse decodes an element from 4 bytes, little-endian. Errors wrap [ErrLength] or
+// [ErrNotCanonical].
 //
 // leanSpec: spec/crypto/koalabear.py, Fp.deserialize
 func Parse(b []byte) (Element, error) {
@@ -81,11 +80,11 @@ func Parse(b []byte) (Element, error) {
 	return e[0], err
 }
 
-// ParseVector fills dst from exactly 4·len(dst) bytes. It fails with [ErrLength]
-// or [ErrNotCanonical].
+// ParseVector decodes len(dst) elements from b, 4 bytes each, little-endian. Errors wrap
+// [ErrLength] or [ErrNotCanonical].
 func ParseVector(dst []Element, b []byte) error {
 	if len(b) != Size*len(dst) {
-		return fmt.Errorf("%w: have %d, want %d", ErrLength, len(b), Size*len(dst))
+		return fmt.Errorf("%w: got %d, want %d", ErrLength, len(b), Size*len(dst))
 	}
 	for i := range dst {
 		v := binary.LittleEndian.Uint32(b[Size*i:])
@@ -97,7 +96,7 @@ func ParseVector(dst []Element, b []byte) error {
 	return nil
 }
 
-// AppendVector appends the encoding of the elements, 4 bytes each, little-endian.
+// AppendVector appends the encoding of elements to b, 4 bytes each, little-endian.
 func AppendVector(b []byte, elements []Element) []byte {
 	for _, e := range elements {
 		b = binary.LittleEndian.AppendUint32(b, uint32(e))

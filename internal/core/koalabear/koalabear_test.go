@@ -41,14 +41,14 @@ func TestReduce(t *testing.T) {
 		}
 		lazy := ReduceLazy(x)
 		if lazy%P != x%P {
-			t.Fatalf("ReduceLazy(%d) = %d, not congruent", x, lazy)
+			t.Fatalf("ReduceLazy(%d) = %d, want a number congruent to %d", x, lazy, x%P)
 		}
 		limit := uint64(119 * P / 100)
 		if x <= P*P {
 			limit = 105 * P / 100
 		}
 		if lazy >= limit {
-			t.Fatalf("ReduceLazy(%d) = %d, want below %d", x, lazy, limit)
+			t.Fatalf("ReduceLazy(%d) = %d, want less than %d", x, lazy, limit)
 		}
 	}
 	for _, multiple := range []uint64{0, 1, 2, 1 << 31, 1<<33 - 1, barrett - 1, barrett} {
@@ -97,7 +97,7 @@ func FuzzParseVector(f *testing.F) {
 			return
 		}
 		if again := AppendVector(nil, elements); !bytes.Equal(again, b) {
-			t.Fatalf("%x was accepted but encodes as %x", b, again)
+			t.Fatalf("encoding = %x, want the input %x", again, b)
 		}
 	})
 }

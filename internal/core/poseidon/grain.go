@@ -5,10 +5,9 @@ import "github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 // elementBits is the bit length of the modulus.
 const elementBits = 31
 
-// roundConstants derives the round constants of a Poseidon instance, width of them
-// for every round. They are the output of the Grain LFSR that the Poseidon paper
-// prescribes (https://eprint.iacr.org/2019/458, appendix F), seeded with the
-// parameters of the instance, which leaves no freedom in choosing them.
+// roundConstants returns the round constants of a Poseidon instance, width of them for each
+// round. They are the output of the Grain LFSR, seeded with the parameters of the instance,
+// as the Poseidon paper defines it (https://eprint.iacr.org/2019/458, appendix F).
 //
 // leanSpec: spec/crypto/poseidon.py, _RAW_CONSTANTS_16 and _RAW_CONSTANTS_24
 func roundConstants(width, fullRounds, partialRounds int) []koalabear.Element {
@@ -37,11 +36,10 @@ func roundConstants(width, fullRounds, partialRounds int) []koalabear.Element {
 	return rc
 }
 
-// grain is an 80-bit linear feedback shift register in self-shrinking mode. The
-// oldest bit, b0, comes first.
+// grain is an 80-bit linear feedback shift register in self-shrinking mode.
 type grain struct {
-	bits   [80]byte
-	oldest int
+	bits   [80]byte // a ring
+	oldest int      // index of b0
 	seeded int
 }
 
@@ -53,7 +51,7 @@ func (g *grain) seed(v uint64, n int) {
 	}
 }
 
-// clock shifts the register by one bit and returns the bit shifted in.
+// clock shifts the register by one bit and returns the new bit.
 func (g *grain) clock() byte {
 	var b byte
 	for _, tap := range [...]int{62, 51, 38, 23, 13, 0} {
@@ -64,8 +62,8 @@ func (g *grain) clock() byte {
 	return b
 }
 
-// next returns n output bits as a number, most significant bit first. Of every
-// pair of register bits, the second one is output if the first one is set.
+// next returns n output bits as a number, most significant bit first. Of each pair of
+// register bits, the second one is output if the first one is set.
 func (g *grain) next(n int) (v uint64) {
 	for n > 0 {
 		first, second := g.clock(), g.clock()

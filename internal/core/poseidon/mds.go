@@ -6,11 +6,11 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
-// The MDS matrices are circulant: row i is the first row rotated right by i.
-// Multiplying by one is multiplying polynomials modulo X^t - 1, where the factor
-// is the first column. Since X^2n - 1 = (X^n - 1)(X^n + 1), a product modulo the
-// left side follows from the product modulo X^n - 1 (of the folded sums) and the
-// one modulo X^n + 1 (of the folded differences), at half the multiplications.
+// The MDS matrices are circulant: row i is the first row rotated right by i. So a product
+// with the matrix is a product with a polynomial, its first column, modulo X^t - 1. Because
+// X^2n - 1 = (X^n - 1)(X^n + 1), the product modulo X^2n - 1 follows from the product of the
+// folded sums modulo X^n - 1 and that of the folded differences modulo X^n + 1. This halves
+// the multiplications.
 
 // mdsRow16 is the first row of the matrix of width 16.
 //
@@ -27,14 +27,14 @@ var mdsRow24 = [24]koalabear.Element{
 	0x0524c7f2, 0x6be4df69, 0x0a6e572c, 0x5c7790fa, 0x17e118f6, 0x0878a07f,
 }
 
-// mds16 multiplies s, numbers below 2^32, by the MDS matrix, over the integers:
-// the entries of a row sum to 371, so that the results are below 2^41.
+// mds16 multiplies s by the MDS matrix over the integers. The entries of s must be below
+// 2^32. The entries of a row of the matrix add up to 371, so the results are below 2^41.
 //
-// Each level below works modulo X^n + 1, on the differences, and leaves the sums
-// to the next one. Going back up, a level doubles the result, so that its factors
-// are doubled once for every level after it, and all is divided by 16 at the end.
+// Each level works on the differences, modulo X^n + 1, and leaves the sums to the next
+// level. Combining two results doubles them. So the factors of a level are doubled once
+// for each level below it, and the end divides by 16.
 func mds16(s *[16]uint64) {
-	// Polynomial of the matrix: its first column.
+	// The polynomial of the matrix, folded:
 	//	X^16-1  1 3 13 22 67 2 15 63 101 1 2 17 11 1 51 1
 	//	X^8+1   -100 2 11 5 56 1 -36 62		X^8-1  102 4 15 39 78 3 66 64
 	//	X^4+1   24 1 -51 -25			X^4-1  180 7 81 103
@@ -49,7 +49,7 @@ func mds16(s *[16]uint64) {
 	d6, p6 := butterfly(s[6], s[14])
 	d7, p7 := butterfly(s[7], s[15])
 
-	// Modulo X^4 + 1, and inside that X^2 + 1, X + 1 and X - 1.
+	// The sums, modulo X^8 - 1 = (X^4 + 1)(X^2 + 1)(X + 1)(X - 1).
 	f0, f1, f2, f3 := negacyclic4(4*24, 4*1, 4*-51, 4*-25, p0-p4, p1-p5, p2-p6, p3-p7)
 	p0, p1, p2, p3 = p0+p4, p1+p5, p2+p6, p3+p7
 	g, h := p0-p2, p1-p3
@@ -60,8 +60,8 @@ func mds16(s *[16]uint64) {
 	p0, p1, p2, p3 = p0+g, p1+h, p0-g, p1-h
 	p0, p1, p2, p3, p4, p5, p6, p7 = p0+f0, p1+f1, p2+f2, p3+f3, p0-f0, p1-f1, p2-f2, p3-f3
 
-	// Modulo X^8 + 1, Karatsuba's method: with Y = X², the even powers, the odd
-	// powers, and both together are multiplied modulo Y^4 + 1.
+	// The differences, modulo X^8 + 1, by Karatsuba's method: with Y = X², three products
+	// modulo Y^4 + 1, of the even powers, the odd powers, and their sums.
 	b0, b1, b2, b3 := negacyclic4(8*-98, 8*16, 8*57, 8*26, d0+d1, d2+d3, d4+d5, d6+d7)
 	e0, e1, e2, e3 := negacyclic4(8*-100, 8*11, 8*56, 8*-36, d0, d2, d4, d6)
 	o0, o1, o2, o3 := negacyclic4(8*2, 8*5, 8*1, 8*62, d1, d3, d5, d7)
@@ -75,10 +75,9 @@ func mds16(s *[16]uint64) {
 	s[7], s[15] = unbutterfly(p7, b3-e3-o3)
 }
 
-// butterfly goes down one level, for one element.
 func butterfly(a, b uint64) (difference, sum int64) { return int64(a - b), int64(a + b) }
 
-// unbutterfly goes up the last level, for one element.
+// unbutterfly combines the results of the first level and divides them by 16.
 func unbutterfly(sum, difference int64) (a, b uint64) {
 	return uint64(sum+difference) / 16, uint64(sum-difference) / 16
 }
@@ -91,9 +90,9 @@ func negacyclic4(c0, c1, c2, c3, x0, x1, x2, x3 int64) (y0, y1, y2, y3 int64) {
 		c3*x0 + c2*x1 + c1*x2 + c0*x3
 }
 
-// factors24 are the first column of the matrix of width 24, folded by X^12 ± 1 and
-// X^6 ± 1, as matrices. Going back up doubles the result once or twice, so they
-// are divided by 4 or 2.
+// factors24 holds the first column of the matrix of width 24, folded by X^12 ± 1 and
+// X^6 ± 1, as matrices. Combining the levels doubles the results once or twice, so the
+// factors are divided by 2 or 4.
 var factors24 = newFactors24()
 
 type mds24Factors struct {
@@ -142,8 +141,8 @@ func newFactors24() *mds24Factors {
 	return &f
 }
 
-// mds24 multiplies s, elements in [0, P), by the MDS matrix. The results are
-// congruent and below 2^61.
+// mds24 multiplies s by the MDS matrix. The entries of s must be below P. The results are
+// congruent to the product and below 2^61.
 func mds24(s *[24]uint64) {
 	f := factors24
 	var p, d [12]uint64
@@ -154,7 +153,7 @@ func mds24(s *[24]uint64) {
 	for i := range 6 {
 		pp[i], pd[i] = addMod(p[i], p[i+6]), subMod(p[i], p[i+6])
 	}
-	const offset = koalabear.P << 27 // above any fold
+	const offset = koalabear.P << 27 // a multiple of P that is larger than any fold
 	for i := range 6 {
 		c, n := dot6(&f.cyclic6[i], &pp), dot6(&f.negacyclic6[i], &pd)
 		a, b := c+n, c+offset-n
@@ -164,8 +163,8 @@ func mds24(s *[24]uint64) {
 	}
 }
 
-// dot6 and dot12 return numbers below 2^58 that are congruent to the inner product
-// of c and x. All entries are below P.
+// dot6 and dot12 return a number below 2^58 that is congruent to the inner product of c and
+// x, whose entries must be below P.
 func dot6(c *[6]uint32, x *[6]uint64) uint64 {
 	var acc accumulator
 	a := uint64(c[0])*x[0] + uint64(c[1])*x[1] + uint64(c[2])*x[2] + uint64(c[3])*x[3]
@@ -182,7 +181,7 @@ func dot12(c *[12]uint32, x *[12]uint64) uint64 {
 	return acc.fold()
 }
 
-// addMod and subMod work on elements in [0, P).
+// addMod and subMod return a + b and a - b modulo P. a and b must be below P.
 func addMod(a, b uint64) uint64 {
 	return uint64(koalabear.Add(koalabear.Element(a), koalabear.Element(b)))
 }

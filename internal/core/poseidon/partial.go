@@ -6,43 +6,42 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
-// partialLayer computes all partial rounds, and the MDS products before and after
-// them, as inner products.
+// partialLayer computes all partial rounds, and the MDS products before and after them, as
+// inner products.
 //
-// Call x the state after the cubes of the last full round, and y_k the cube that
-// partial round k computes. Everything else is linear (affine, with the round
-// constants), so the number that round k cubes is a fixed combination of x and
-// y_0 … y_{k-1}, and the state after the last round is one of x and all the y.
-// That is a quarter of the multiplications of the textbook order, and it reduces
-// once per inner product, where the usual factorisation into sparse matrices
-// reduces every element in every round.
+// Let x be the state after the cubes of the last full round, and y_k the cube of partial
+// round k. All other operations are affine. So the number that round k cubes is a fixed
+// combination of x and y_0 … y_{k-1}, and the state after the last round is a fixed
+// combination of x and all y. This takes a quarter of the multiplications of the textbook
+// order, and one reduction for each inner product. The usual factorization into sparse
+// matrices reduces every element in every round.
 type partialLayer struct {
 	rounds  []partialRound
 	outputs []affine
 }
 
-// partialRound yields the number that a round cubes. The last cube is kept apart
-// from the others, so that the long inner product does not wait for it.
+// partialRound is the combination whose value a round cubes. The factor of the previous
+// round's cube is separate, so that the long inner product does not depend on that cube.
 type partialRound struct {
 	affine
-	previous uint64 // factor of the cube before
+	previous uint64 // factor of the previous round's cube
 }
 
-// affine is a combination of the variables (x, y): row·(x, y) + constant.
+// affine is the combination row·(x, y) + constant of the variables.
 type affine struct {
 	row      []factors // padded with zeros
 	constant uint64
 }
 
-// factors and variables are four consecutive entries of a row, or of (x, y). All
-// are below P, which keeps the sum of four products just below 2^64.
+// factors and variables are four consecutive entries of a row and of (x, y). All entries
+// are below P, so the sum of four products is below 2^64.
 type (
 	factors   [4]uint32
 	variables [4]uint64
 )
 
-// newPartialLayer follows the textbook rounds with symbols instead of numbers:
-// element i of the state is state[i], its factors of x, of y, and the constant.
+// newPartialLayer computes the textbook rounds with symbols instead of numbers: state[i]
+// holds the factors of x and y and the constant of element i.
 func newPartialLayer(mdsRow, constants []koalabear.Element) partialLayer {
 	width := len(mdsRow)
 	rounds := len(constants) / width
@@ -78,7 +77,8 @@ func newPartialLayer(mdsRow, constants []koalabear.Element) partialLayer {
 	return l
 }
 
-// newAffine takes the factors of all variables, and the constant at the end.
+// newAffine returns a combination from the factors of all variables, followed by the
+// constant.
 func newAffine(row []koalabear.Element) affine {
 	n := len(row) - 1
 	a := affine{row: make([]factors, (n+3)/4), constant: uint64(row[n])}
@@ -88,7 +88,7 @@ func newAffine(row []koalabear.Element) affine {
 	return a
 }
 
-// multiplyMDS multiplies the matrix m by the circulant matrix from the left.
+// multiplyMDS replaces m by the product of the circulant matrix and m.
 func multiplyMDS(m [][]koalabear.Element, mdsRow []koalabear.Element) {
 	n := len(m)
 	product := make([][]koalabear.Element, n)
@@ -104,12 +104,12 @@ func multiplyMDS(m [][]koalabear.Element, mdsRow []koalabear.Element) {
 	copy(m, product)
 }
 
-// cubes16 computes the partial rounds of width 16: from the elements of x, which the
-// variables begin with, it sets those of y, which must be zero.
+// cubes16 computes the partial rounds of width 16. The variables begin with x, and cubes16
+// sets y, which must be zero.
 //
-// All rows are as long as the last one: multiplying by zeros costs less than loops
-// of uneven length. A cube is stored a round late, when its factor is no longer
-// zero, lest a load wait for it in vain.
+// All rows have the length of the last one, because a multiplication by zero costs less
+// than a loop of variable length. Each cube is stored one round later, so that the inner
+// product of the next round, where its factor is zero, does not wait for the store.
 func (l *partialLayer) cubes16(vars *[9]variables) {
 	var y uint64
 	for k := range l.rounds {
@@ -137,8 +137,8 @@ func (l *partialLayer) cubes24(vars *[12]variables) {
 	vars[46/4][46%4] = y
 }
 
-// dot36 returns a number below 2^58 that is congruent to the inner product of a row
-// and the variables at width 16.
+// dot36 returns a number below 2^58 that is congruent to the inner product of a row and the
+// variables, for width 16.
 func dot36(row []factors, vars *[9]variables) uint64 {
 	c := (*[9]factors)(row)
 	var acc accumulator
@@ -173,7 +173,7 @@ func dot48(row []factors, vars *[12]variables) uint64 {
 	return acc.fold()
 }
 
-// accumulator is a sum of products, hi·2^64 + lo.
+// accumulator is the sum hi·2^64 + lo of products.
 type accumulator struct {
 	hi, lo uint64
 }

@@ -1,18 +1,18 @@
-// Package poseidon implements the Poseidon permutation over the KoalaBear field
-// in widths 16 and 24, with the compression function and the sponge that XMSS
-// builds from it. Nothing here allocates.
+// Package poseidon implements the Poseidon permutation over the KoalaBear field in widths
+// 16 and 24, and the compression function and the sponge that XMSS uses. It does not
+// allocate.
 //
-// A permutation is 4 full rounds, the partial rounds (20 at width 16, 23 at width
-// 24), and 4 full rounds. A round adds constants, cubes all elements (a full
-// round) or the first one (a partial round), and multiplies by a circulant MDS
-// matrix. This package computes the same function in another order:
+// A permutation consists of 4 full rounds, then partial rounds (20 for width 16, 23 for
+// width 24), then 4 full rounds. A round adds constants, cubes all elements (full round)
+// or the first one (partial round), and multiplies by a circulant MDS matrix. This package
+// computes the same function in another order:
 //
-//   - Full rounds work on lazily reduced uint64 values and split the circulant
-//     product by the factors of X^t - 1 (mds.go).
-//   - Partial rounds are linear but for one cube each, so all of them together
-//     become a few inner products with precomputed rows (partial.go).
-//   - Round constants are derived at start by the generator that the Poseidon
-//     paper defines, rather than copied (grain.go).
+//   - Full rounds work on lazily reduced uint64 values, and split the circulant product by
+//     the factors of X^t - 1 (mds.go).
+//   - A partial round is linear except for one cube. So all partial rounds together are a
+//     few inner products with precomputed rows (partial.go).
+//   - The round constants are derived at program start, with the generator of the Poseidon
+//     paper, instead of copied (grain.go).
 //
 // leanSpec: spec/crypto/poseidon.py
 package poseidon
@@ -26,7 +26,7 @@ const (
 	partialRounds24 = 23
 )
 
-// constants holds what one width needs beside its MDS matrix.
+// constants holds the parameters of one width.
 type constants struct {
 	initial  []uint32 // round constants of the first full rounds
 	partial  partialLayer
@@ -118,8 +118,8 @@ func Permute24(state *[24]koalabear.Element) {
 	}
 }
 
-// Compress16 replaces the state by Permute16(state) + state. The digest is a
-// prefix of it.
+// Compress16 replaces the state by Permute16(state) + state. The digest is a prefix of the
+// result.
 //
 // leanSpec: spec/crypto/xmss/poseidon.py, PoseidonXmss.compress
 func Compress16(state *[16]koalabear.Element) {
@@ -130,7 +130,8 @@ func Compress16(state *[16]koalabear.Element) {
 	}
 }
 
-// Compress24 replaces the state by Permute24(state) + state.
+// Compress24 replaces the state by Permute24(state) + state. The digest is a prefix of the
+// result.
 //
 // leanSpec: spec/crypto/xmss/poseidon.py, PoseidonXmss.compress
 func Compress24(state *[24]koalabear.Element) {
@@ -141,8 +142,8 @@ func Compress24(state *[24]koalabear.Element) {
 	}
 }
 
-// cubes16 adds the round constants to the state, below 2^59, and cubes it. The
-// results are below 2^32.
+// cubes16 adds the round constants to the state and cubes it. The state must be below
+// 2^59. The results are below 2^32.
 func cubes16(s *[16]uint64, constants []uint32) {
 	c := (*[16]uint32)(constants)
 	for i := range s {
@@ -150,8 +151,8 @@ func cubes16(s *[16]uint64, constants []uint32) {
 	}
 }
 
-// cubes24 adds the round constants to the state, below 2^61, and cubes it. The
-// results are below P.
+// cubes24 adds the round constants to the state and cubes it. The state must be below
+// 2^61. The results are below P.
 func cubes24(s *[24]uint64, constants []uint32) {
 	c := (*[24]uint32)(constants)
 	for i := range s {
@@ -159,13 +160,13 @@ func cubes24(s *[24]uint64, constants []uint32) {
 	}
 }
 
-// cube returns a number congruent to x³ and below 2P, for x below P².
+// cube returns a number below 2P that is congruent to x³. x must be below P².
 func cube(x uint64) uint64 {
 	x = koalabear.ReduceLazy(x)
 	return koalabear.ReduceLazy(x * koalabear.ReduceLazy(x*x))
 }
 
-// subtractOnce returns x mod P, for x below 2P.
+// subtractOnce returns x mod P. x must be below 2P.
 func subtractOnce(x uint64) uint64 {
 	return uint64(min(uint32(x), uint32(x)-koalabear.P)) // wraps to a large value if x < P
 }

@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// permuteTextbook is the permutation as leanSpec states it, round by round.
+// permuteTextbook applies the permutation as leanSpec defines it, round by round.
 func permuteTextbook(state []koalabear.Element, partialRounds int, mdsRow []koalabear.Element) {
 	t := len(state)
 	rc := roundConstants(t, fullRounds, partialRounds)
@@ -91,8 +91,8 @@ func TestPermuteMatchesTextbookAtExtremes(t *testing.T) {
 	}
 }
 
-// TestLinearLayersWithLargestInputs drives the lazily reduced sums to the edge of
-// what they are said to bear.
+// TestLinearLayersWithLargestInputs checks the products for the largest inputs that mds16
+// and mds24 accept.
 func TestLinearLayersWithLargestInputs(t *testing.T) {
 	product := func(row []koalabear.Element, x []uint64, i int) (sum uint64) {
 		for j := range x {
@@ -109,7 +109,7 @@ func TestLinearLayersWithLargestInputs(t *testing.T) {
 		mds16(&s16)
 		for i, got := range s16 {
 			if want := product(mdsRow16[:], x16[:], i); got%koalabear.P != want || got >= 1<<41 {
-				t.Fatalf("mds16 of %v: element %d is %d, want %d mod p and below 2^41", x16, i, got, want)
+				t.Fatalf("mds16 of %v: element %d = %d, want %d mod p and less than 2^41", x16, i, got, want)
 			}
 		}
 		var s24, x24 [24]uint64
@@ -120,7 +120,7 @@ func TestLinearLayersWithLargestInputs(t *testing.T) {
 		mds24(&s24)
 		for i, got := range s24 {
 			if want := product(mdsRow24[:], x24[:], i); got%koalabear.P != want || got >= 1<<61 {
-				t.Fatalf("mds24 of %v: element %d is %d, want %d mod p and below 2^61", x24, i, got, want)
+				t.Fatalf("mds24 of %v: element %d = %d, want %d mod p and less than 2^61", x24, i, got, want)
 			}
 		}
 	})
@@ -144,8 +144,8 @@ func TestCompressAddsInput(t *testing.T) {
 	})
 }
 
-// TestRoundConstants compares a few constants with leanSpec's table and bounds
-// all of them; the vectors cover the rest.
+// TestRoundConstants compares the first and the last constants with leanSpec's table. The
+// vectors cover the others.
 func TestRoundConstants(t *testing.T) {
 	tests := []struct {
 		width, partialRounds int
@@ -165,13 +165,13 @@ func TestRoundConstants(t *testing.T) {
 		}
 		for i, e := range rc {
 			if e >= koalabear.P {
-				t.Errorf("width %d: constant %d is %#x, not below the modulus", tt.width, i, e)
+				t.Errorf("width %d: constant %d = %#x, want less than the modulus", tt.width, i, e)
 			}
 		}
 	}
 }
 
-// TestVectors runs leanSpec's poseidon_permutation vectors.
+// TestVectors runs the poseidon_permutation vectors of leanSpec.
 func TestVectors(t *testing.T) {
 	root := os.Getenv("LEANSPEC_VECTORS")
 	if root == "" {
@@ -249,8 +249,8 @@ func BenchmarkInit(b *testing.B) {
 	}
 }
 
-// TestSponge feeds input in pieces and compares with the sponge of leanSpec, which
-// sees all of it at once.
+// TestSponge absorbs input in pieces and compares the digest with that of leanSpec's
+// sponge, which takes the whole input.
 func TestSponge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		input := slices.Concat(drawState(t, 24), drawState(t, 24), drawState(t, 16))

@@ -3,23 +3,23 @@ package poseidon
 import "github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 
 const (
-	// Capacity is the number of elements of a Sponge that input never touches.
+	// Capacity is the number of elements of a [Sponge] that input does not replace.
 	Capacity = 9
-	// Rate is the number of elements that one permutation absorbs or yields.
+	// Rate is the number of elements that a permutation absorbs or yields.
 	Rate = 24 - Capacity
 )
 
-// Sponge is Poseidon of width 24 in sponge mode. Absorbing replaces the rate part
-// of the state, 15 elements at a time, and zeros pad the last block.
+// Sponge is a hash function of Poseidon with width 24. Input replaces the rate part of the
+// state, 15 elements at a time. The last block is padded with zeros.
 //
 // leanSpec: spec/crypto/xmss/poseidon.py, PoseidonXmss.sponge
 type Sponge struct {
 	state [24]koalabear.Element // capacity, then rate
-	n     int                   // elements of the rate that wait for the permutation
+	n     int                   // number of elements absorbed since the last permutation
 }
 
-// NewSponge returns an empty sponge. The capacity value separates its domain from
-// those of other sponges.
+// NewSponge returns a sponge without input. Sponges with different capacity values give
+// unrelated digests.
 func NewSponge(capacity *[Capacity]koalabear.Element) Sponge {
 	var s Sponge
 	copy(s.state[:], capacity[:])
@@ -38,8 +38,8 @@ func (s *Sponge) Absorb(elements []koalabear.Element) {
 	}
 }
 
-// Squeeze ends the input and returns the first half of the rate part, a digest of
-// 8 elements. The sponge must not be used afterwards.
+// Squeeze returns the digest of the input, 8 elements. The sponge must not be used
+// afterwards.
 func (s *Sponge) Squeeze() (digest [8]koalabear.Element) {
 	if s.n > 0 {
 		clear(s.state[Capacity+s.n:])

@@ -1,14 +1,13 @@
-// Package proof makes and checks the aggregation proofs that votes and blocks
-// carry, behind one interface with several schemes.
+// Package proof makes and verifies aggregation proofs. [Scheme] is the interface,
+// [SigList] the scheme that is built in.
 //
-// A single-message proof says that a set of validators signed one message. A
-// multi-message proof, one a block, holds a component for every attestation of
-// the body, in order, and last the proposer's signature. Proofs contain neither
-// keys nor messages: the verifier derives both from what it already trusts.
+// A single-message proof proves that a set of validators signed one message. A
+// multi-message proof, of which a block has one, consists of components: one for each
+// attestation of the body, in order, then the proposer's signature. Proofs contain neither
+// keys nor messages. The verifier takes both from data that it already trusts.
 //
-// The package is as pure as the specification: a scheme is given a Verify
-// function, and whether that one checks signatures in a pool of workers or
-// remembers those that it has seen is not its concern.
+// The package starts no goroutine and caches nothing. The caller passes a [VerifyFunc],
+// which may use several processors and a cache.
 //
 // leanSpec: spec/forks/lstar/containers/aggregation.py
 package proof
@@ -19,11 +18,11 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// ErrInvalid is wrapped by every error of Split and of the Verify methods: the
-// proof does not prove what it should.
+// ErrInvalid is wrapped by every error of Split, VerifySingle and VerifyMulti: the proof is
+// malformed, or does not prove the component.
 var ErrInvalid = errors.New("invalid aggregation proof")
 
-// Signature is the contribution of one validator.
+// Signature is the signature of one validator.
 type Signature struct {
 	Validator uint64
 	Key       *xmss.PublicKey
@@ -37,8 +36,8 @@ type Child struct {
 	Proof      []byte
 }
 
-// Component is one message of a multi-message proof, with the keys that signed
-// it, in ascending order of their validators.
+// Component is a message with the keys that signed it, in ascending order of the
+// validators' indices. A key that is nil makes verification fail.
 type Component struct {
 	Keys    []*xmss.PublicKey
 	Slot    uint64
@@ -48,24 +47,24 @@ type Component struct {
 // VerifyFunc reports whether every signature is valid.
 type VerifyFunc func([]xmss.Verification) bool
 
-// Scheme is a way to prove that many signatures exist.
+// Scheme is a proof system. Its methods are safe for concurrent use.
 type Scheme interface {
-	// Name is the value of the proof scheme setting.
+	// Name returns the name of the scheme in the configuration.
 	Name() string
-	// MaxSignatures is the number of signatures that fit into one proof, all
-	// components of a multi-message proof taken together.
+	// MaxSignatures returns the number of signatures for which a proof has room, in all
+	// components together.
 	MaxSignatures() int
-	// Aggregate returns a single-message proof for the union of all validators,
-	// whose indices it returns in ascending order.
+	// Aggregate returns a single-message proof for the union of the validators of
+	// children and signatures, and the indices of these validators in ascending order.
 	Aggregate(children []Child, signatures []Signature, message [32]byte, slot uint64) (validators []uint64, proof []byte, err error)
-	// VerifySingle checks a single-message proof against exactly these signers.
-	VerifySingle(signers Component, proof []byte) error
-	// Merge returns a multi-message proof whose components are the given
+	// VerifySingle returns nil if the proof proves exactly the component.
+	VerifySingle(c Component, proof []byte) error
+	// Merge returns a multi-message proof with one component for each of the given
 	// single-message proofs, in order.
 	Merge(parts []Child) ([]byte, error)
-	// VerifyMulti checks a multi-message proof against exactly these components.
+	// VerifyMulti returns nil if the proof proves exactly the components.
 	VerifyMulti(components []Component, proof []byte) error
-	// Split returns component i of a multi-message proof, as a single-message
-	// proof. It checks the layout, not the signatures.
+	// Split returns component i of a multi-message proof as a single-message proof. It
+	// checks the layout of the proof, not the signatures.
 	Split(components []Component, i int, proof []byte) ([]byte, error)
 }

@@ -3,6 +3,7 @@ package proof
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -14,29 +15,29 @@ const (
 	multiMagic  = "LML1"
 	magicSize   = 4
 	countSize   = 4
-	// sizeLimit is the size of the proof field of the containers.
+	// sizeLimit is the limit of the proof field of the containers in bytes.
 	sizeLimit = 512 << 10
-	// maxComponents is the largest number of components of a block that can be
-	// valid: 8 attestations and the proposer.
+	// maxComponents is the maximum number of components of a valid block: 8 attestations
+	// and the proposer.
 	maxComponents = 9
 )
 
-// SigList is the scheme whose proofs are the lists of the signatures themselves.
-// It is sound and needs no prover.
+// SigList is a scheme whose proofs are lists of signatures. It is sound and needs no
+// prover. Numbers are of 4 bytes, little-endian:
 //
-//	single: "LSL1", count (4 bytes, little-endian), signatures
-//	multi:  "LML1", number of components (4), each: count (4), signatures
+//	single-message: "LSL1", number of signatures, signatures
+//	multi-message:  "LML1", number of components, for each component:
+//	                number of signatures, signatures
 //
-// Signatures stand in ascending order of their validators. There is one encoding
-// of every list: counts equal the participants, and nothing follows the last
-// signature.
+// Signatures are in ascending order of their validators. A list has exactly one encoding:
+// the numbers must match the component, and no bytes may follow the last signature.
 type SigList struct {
 	scheme *xmss.Scheme
 	verify VerifyFunc
 }
 
-// NewSigList returns the scheme for signatures of the given XMSS scheme. A nil
-// verify checks one signature after the other.
+// NewSigList returns the scheme for signatures of an XMSS scheme. verify checks the
+// signatures; nil means one after the other.
 func NewSigList(scheme *xmss.Scheme, verify VerifyFunc) *SigList {
 	if verify == nil {
 		verify = func(items []xmss.Verification) bool {
@@ -51,13 +52,14 @@ func NewSigList(scheme *xmss.Scheme, verify VerifyFunc) *SigList {
 // Name returns "siglist".
 func (s *SigList) Name() string { return "siglist" }
 
-// MaxSignatures returns how many signatures fit into 512 KiB: 206 of the
-// production scheme.
+// MaxSignatures returns the number of signatures that fit into 512 KiB, which is 206 for
+// the production scheme.
 func (s *SigList) MaxSignatures() int {
 	return (sizeLimit - magicSize - countSize - maxComponents*countSize) / s.scheme.SignatureSize()
 }
 
-// Aggregate takes the union of all lists, one signature a validator.
+// Aggregate returns the union of all lists, with one signature for each validator. It
+// checks the layout of the children, and does not verify signatures.
 func (s *SigList) Aggregate(children []Child, signatures []Signature, _ [32]byte, _ uint64) ([]uint64, []byte, error) {
 	byValidator := make(map[uint64][]byte, len(signatures))
 	for _, c := range children {
@@ -73,13 +75,9 @@ func (s *SigList) Aggregate(children []Child, signatures []Signature, _ [32]byte
 		byValidator[sig.Validator] = sig.Signature.Bytes()
 	}
 	if n := len(byValidator); n == 0 || n > s.MaxSignatures() {
-		return nil, nil, fmt.Errorf("aggregate of %d signatures: want 1 to %d", n, s.MaxSignatures())
+		return nil, nil, fmt.Errorf("aggregate of %d signatures, want 1 to %d", n, s.MaxSignatures())
 	}
-	validators := make([]uint64, 0, len(byValidator))
-	for v := range byValidator {
-		validators = append(validators, v)
-	}
-	slices.Sort(validators)
+	validators := slices.Sorted(maps.Keys(byValidator))
 	out := make([]byte, 0, magicSize+countSize+len(validators)*s.scheme.SignatureSize())
 	out = append(out, singleMagic...)
 	out = binary.LittleEndian.AppendUint32(out, uint32(len(validators)))
@@ -89,20 +87,20 @@ func (s *SigList) Aggregate(children []Child, signatures []Signature, _ [32]byte
 	return validators, out, nil
 }
 
-// VerifySingle checks every signature of the list.
-func (s *SigList) VerifySingle(signers Component, proof []byte) error {
-	list, err := s.readSingle(len(signers.Keys), proof)
+// VerifySingle verifies every signature of the list.
+func (s *SigList) VerifySingle(c Component, proof []byte) error {
+	list, err := s.readSingle(len(c.Keys), proof)
 	if err != nil {
 		return err
 	}
-	items, err := s.verifications(nil, signers, list)
+	items, err := s.verifications(nil, c, list)
 	if err != nil {
 		return err
 	}
 	return s.check(items)
 }
 
-// Merge strings the lists together.
+// Merge concatenates the lists.
 func (s *SigList) Merge(parts []Child) ([]byte, error) {
 	out := binary.LittleEndian.AppendUint32([]byte(multiMagic), uint32(len(parts)))
 	for i, part := range parts {
@@ -114,13 +112,13 @@ func (s *SigList) Merge(parts []Child) ([]byte, error) {
 		out = append(out, list...)
 	}
 	if len(parts) == 0 || len(out) > sizeLimit {
-		return nil, fmt.Errorf("merged proof of %d components has %d bytes: want at least one and at most %d bytes",
+		return nil, fmt.Errorf("merged proof of %d components and %d bytes, want at least 1 component and at most %d bytes",
 			len(parts), len(out), sizeLimit)
 	}
 	return out, nil
 }
 
-// VerifyMulti checks every signature of every component.
+// VerifyMulti verifies every signature of every component.
 func (s *SigList) VerifyMulti(components []Component, proof []byte) error {
 	lists, err := s.readMulti(components, proof)
 	if err != nil {
@@ -135,7 +133,7 @@ func (s *SigList) VerifyMulti(components []Component, proof []byte) error {
 	return s.check(items)
 }
 
-// Split takes a list out.
+// Split returns the list of a component.
 func (s *SigList) Split(components []Component, i int, proof []byte) ([]byte, error) {
 	lists, err := s.readMulti(components, proof)
 	if err != nil {
@@ -151,10 +149,10 @@ func (s *SigList) at(list []byte, i int) []byte {
 	return list[i*n : (i+1)*n]
 }
 
-// readSingle returns the signatures of a single-message proof, which must be n.
+// readSingle returns the n signatures of a single-message proof.
 func (s *SigList) readSingle(n int, proof []byte) ([]byte, error) {
 	if len(proof) < magicSize || string(proof[:magicSize]) != singleMagic {
-		return nil, fmt.Errorf("%w: does not start with %q", ErrInvalid, singleMagic)
+		return nil, fmt.Errorf("%w: does not begin with %q", ErrInvalid, singleMagic)
 	}
 	list, rest, err := s.readList(n, proof[magicSize:])
 	if err != nil {
@@ -169,7 +167,7 @@ func (s *SigList) readSingle(n int, proof []byte) ([]byte, error) {
 // readMulti returns the signatures of every component of a multi-message proof.
 func (s *SigList) readMulti(components []Component, proof []byte) ([][]byte, error) {
 	if len(proof) < magicSize+countSize || string(proof[:magicSize]) != multiMagic {
-		return nil, fmt.Errorf("%w: does not start with %q and a count", ErrInvalid, multiMagic)
+		return nil, fmt.Errorf("%w: does not begin with %q and a number", ErrInvalid, multiMagic)
 	}
 	if n := binary.LittleEndian.Uint32(proof[magicSize:]); uint64(n) != uint64(len(components)) {
 		return nil, fmt.Errorf("%w: %d components, want %d", ErrInvalid, n, len(components))
@@ -188,11 +186,10 @@ func (s *SigList) readMulti(components []Component, proof []byte) ([][]byte, err
 	return lists, nil
 }
 
-// readList returns the signatures of a counted list, which must be n, and what
-// follows it.
+// readList returns the n signatures of a list, and the bytes after it.
 func (s *SigList) readList(n int, in []byte) (list, rest []byte, err error) {
 	if len(in) < countSize {
-		return nil, nil, fmt.Errorf("%w: ends before a count", ErrInvalid)
+		return nil, nil, fmt.Errorf("%w: ends before the number of signatures", ErrInvalid)
 	}
 	count := binary.LittleEndian.Uint32(in)
 	if n > math.MaxUint32 || count != uint32(n) {
@@ -205,11 +202,11 @@ func (s *SigList) readList(n int, in []byte) (list, rest []byte, err error) {
 	return in[countSize : countSize+size], in[countSize+size:], nil
 }
 
-// verifications appends the checks of one component.
+// verifications appends the checks of a component to items.
 func (s *SigList) verifications(items []xmss.Verification, c Component, list []byte) ([]xmss.Verification, error) {
 	for i, key := range c.Keys {
 		if key == nil {
-			return nil, fmt.Errorf("%w: signer %d has no valid public key", ErrInvalid, i)
+			return nil, fmt.Errorf("%w: the registry has no valid public key of signer %d", ErrInvalid, i)
 		}
 		sig, err := s.scheme.ParseSignature(s.at(list, i))
 		if err != nil {
@@ -222,7 +219,7 @@ func (s *SigList) verifications(items []xmss.Verification, c Component, list []b
 
 func (s *SigList) check(items []xmss.Verification) error {
 	if !s.verify(items) {
-		return fmt.Errorf("%w: a signature does not verify", ErrInvalid)
+		return fmt.Errorf("%w: a signature is not valid", ErrInvalid)
 	}
 	return nil
 }

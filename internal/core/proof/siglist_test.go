@@ -40,7 +40,7 @@ func (s *signer) sign(t testing.TB, message [32]byte) Signature {
 	return Signature{s.index, &s.pub, sig}
 }
 
-// single aggregates the signatures of some signers.
+// single returns a proof of some signers, and the component that it proves.
 func single(t testing.TB, scheme Scheme, message [32]byte, who ...int) (Child, Component) {
 	t.Helper()
 	var signatures []Signature
@@ -64,13 +64,13 @@ func TestSingle(t *testing.T) {
 	message := [32]byte{1}
 	child, component := single(t, scheme, message, 2, 0)
 	if want := []uint64{10, 30}; !slices.Equal(child.Validators, want) {
-		t.Errorf("validators %v, want %v: ascending, whatever the order of the signatures", child.Validators, want)
+		t.Errorf("validators = %v, want %v: ascending, independent of the order of the signatures", child.Validators, want)
 	}
 	if err := scheme.VerifySingle(component, child.Proof); err != nil {
-		t.Errorf("an honest proof: %v", err)
+		t.Errorf("VerifySingle of a valid proof: %v", err)
 	}
 	if want := 8 + 2*xmss.Test.SignatureSize(); len(child.Proof) != want || string(child.Proof[:4]) != "LSL1" || child.Proof[4] != 2 {
-		t.Errorf("the proof has %d bytes and starts %x, want %d bytes, LSL1 and the count", len(child.Proof), child.Proof[:8], want)
+		t.Errorf("proof of %d bytes that begins with %x, want %d bytes, LSL1 and the number 2", len(child.Proof), child.Proof[:8], want)
 	}
 
 	edit := func(f func(b []byte) []byte) []byte { return f(slices.Clone(child.Proof)) }
@@ -117,17 +117,17 @@ func TestUnionOfChildren(t *testing.T) {
 	}
 	_, want := single(t, scheme, message, 0, 1, 2, 3)
 	if !slices.Equal(validators, []uint64{10, 20, 30, 40}) {
-		t.Errorf("validators %v, want the union", validators)
+		t.Errorf("validators = %v, want 10, 20, 30 and 40", validators)
 	}
 	if err := scheme.VerifySingle(want, merged); err != nil {
-		t.Errorf("the union does not verify: %v", err)
+		t.Errorf("VerifySingle of the union: %v", err)
 	}
 	if _, _, err := scheme.Aggregate(nil, nil, message, slot); err == nil {
-		t.Error("an aggregate of nobody was made")
+		t.Error("Aggregate of no signatures returned no error")
 	}
 	a.Proof = a.Proof[:len(a.Proof)-1]
 	if _, _, err := scheme.Aggregate([]Child{a}, nil, message, slot); !errors.Is(err, ErrInvalid) {
-		t.Errorf("a cut child: error %v, want ErrInvalid", err)
+		t.Errorf("truncated child: error = %v, want ErrInvalid", err)
 	}
 }
 
@@ -144,12 +144,12 @@ func TestMergeAndSplit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := scheme.VerifyMulti(components, merged); err != nil {
-		t.Errorf("an honest proof: %v", err)
+		t.Errorf("VerifyMulti of a valid proof: %v", err)
 	}
 	for i := range parts {
 		split, err := scheme.Split(components, i, merged)
 		if err != nil || !slices.Equal(split, parts[i].Proof) {
-			t.Errorf("component %d does not come out as it went in: %v", i, err)
+			t.Errorf("Split(%d) = %x, %v, want %x", i, split, err, parts[i].Proof)
 		}
 	}
 	swapped := slices.Clone(components)
@@ -159,7 +159,7 @@ func TestMergeAndSplit(t *testing.T) {
 		proof      []byte
 	}{
 		"components in another order": {swapped, merged},
-		"a component less":            {components[:2], merged},
+		"one component too many":      {components[:2], merged},
 		"trailing byte":               {components, append(slices.Clone(merged), 0)},
 		"cut":                         {components, merged[:len(merged)-1]},
 		"no count":                    {components, merged[:4]},
@@ -171,7 +171,7 @@ func TestMergeAndSplit(t *testing.T) {
 		}
 	}
 	if _, err := scheme.Merge(nil); err == nil {
-		t.Error("a proof of nothing was made")
+		t.Error("Merge of no proofs returned no error")
 	}
 }
 
@@ -182,10 +182,10 @@ func TestCapacity(t *testing.T) {
 	}{{xmss.Prod, 206}, {xmss.Test, 1236}} {
 		s := NewSigList(tt.scheme, nil)
 		if got := s.MaxSignatures(); got != tt.want {
-			t.Errorf("%s: %d signatures fit, want %d", tt.scheme, got, tt.want)
+			t.Errorf("%s: MaxSignatures = %d, want %d", tt.scheme, got, tt.want)
 		}
 		if size := 8 + maxComponents*4 + s.MaxSignatures()*tt.scheme.SignatureSize(); size > sizeLimit {
-			t.Errorf("%s: a full proof has %d bytes, the limit is %d", tt.scheme, size, sizeLimit)
+			t.Errorf("%s: size of a full proof = %d bytes, want at most %d", tt.scheme, size, sizeLimit)
 		}
 	}
 }

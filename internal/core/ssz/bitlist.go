@@ -6,12 +6,12 @@ import (
 	"math/bits"
 )
 
-// Bitlist is a list of bits. The zero value is an empty list. Methods that
-// return a Bitlist leave the receiver as it is; Set changes it in place.
+// Bitlist is a list of bits. The zero value is an empty list. [Bitlist.Set] and
+// [Bitlist.Or] change the list in place, so a copy of the struct shares its bits.
 //
 // leanSpec: spec/ssz/bitfields.py, BaseBitlist
 type Bitlist struct {
-	bits []byte // bit i is bits[i/8]>>(i%8)&1; bits from n on are zero
+	bits []byte // bit i is bits[i/8]>>(i%8)&1; padding is zero
 	n    int
 }
 
@@ -21,15 +21,15 @@ func NewBitlist(n int) Bitlist { return Bitlist{bits: make([]byte, (n+7)/8), n: 
 // Len returns the number of bits.
 func (b *Bitlist) Len() int { return b.n }
 
-// Get returns bit i, and false for any i that is not in the list.
+// Get returns bit i, or false if i is outside of the list.
 func (b *Bitlist) Get(i int) bool {
 	return i >= 0 && i < b.n && b.bits[i/8]>>(i%8)&1 == 1
 }
 
-// Set sets bit i, which must be in the list.
+// Set sets bit i to one. It panics if i is outside of the list.
 func (b *Bitlist) Set(i int) {
 	if i >= b.n {
-		panic("ssz: bit outside of the list")
+		panic("ssz: bit is outside of the list")
 	}
 	b.bits[i/8] |= 1 << (i % 8)
 }
@@ -42,7 +42,7 @@ func (b *Bitlist) Count() (ones int) {
 	return ones
 }
 
-// All yields the positions of the ones, in ascending order.
+// All yields the positions of the ones in ascending order.
 func (b *Bitlist) All(yield func(i int) bool) {
 	for i, v := range b.bits {
 		for ; v != 0; v &= v - 1 {
@@ -53,10 +53,11 @@ func (b *Bitlist) All(yield func(i int) bool) {
 	}
 }
 
-// Slice returns a copy of n bits from position from on, which must be in the list.
+// Slice returns a copy of n bits that begin at position from. It panics if they are
+// outside of the list.
 func (b *Bitlist) Slice(from, n int) Bitlist {
 	if from < 0 || n < 0 || from+n > b.n {
-		panic("ssz: bits outside of the list")
+		panic("ssz: bits are outside of the list")
 	}
 	out := NewBitlist(n)
 	shift := from % 8
@@ -73,10 +74,11 @@ func (b *Bitlist) Slice(from, n int) Bitlist {
 	return out
 }
 
-// Or sets the bits from position at on that are set in o, which must fit.
+// Or sets bit at+i for each bit i that is set in o. It panics if o, moved by at, is
+// outside of the list.
 func (b *Bitlist) Or(at int, o *Bitlist) {
 	if at < 0 || at+o.n > b.n {
-		panic("ssz: bits outside of the list")
+		panic("ssz: bits are outside of the list")
 	}
 	shift := at % 8
 	for i, v := range o.bits {
@@ -87,15 +89,16 @@ func (b *Bitlist) Or(at int, o *Bitlist) {
 	}
 }
 
-// Equal reports whether both lists have the same length and the same bits.
+// Equal reports whether the lists have the same length and bits.
 func (b *Bitlist) Equal(o *Bitlist) bool { return b.n == o.n && bytes.Equal(b.bits, o.bits) }
 
-// Clone returns a list that shares no memory with b.
+// Clone returns a copy of the list.
 func (b *Bitlist) Clone() Bitlist { return Bitlist{bits: bytes.Clone(b.bits), n: b.n} }
 
 func (b *Bitlist) encodedSize() int { return b.n/8 + 1 }
 
-func (b *Bitlist) appendSSZ(out []byte) []byte {
+// AppendSSZ appends the encoding, with the delimiter.
+func (b *Bitlist) AppendSSZ(out []byte) []byte {
 	out = append(out, b.bits...)
 	if b.n%8 == 0 {
 		return append(out, 1)
@@ -104,13 +107,10 @@ func (b *Bitlist) appendSSZ(out []byte) []byte {
 	return out
 }
 
-// AppendSSZ appends the encoding, delimiter included.
-func (b *Bitlist) AppendSSZ(out []byte) []byte { return b.appendSSZ(out) }
-
-// DecodeBitlist decodes exactly the bytes of in as a list of at most limit bits.
+// DecodeBitlist decodes a list of at most limit bits. Errors wrap [ErrInvalid].
 func DecodeBitlist(in []byte, limit uint64) (Bitlist, error) {
 	if len(in) == 0 {
-		return Bitlist{}, fmt.Errorf("%w: bitlist without a byte", ErrInvalid)
+		return Bitlist{}, fmt.Errorf("%w: bitlist of 0 bytes, want at least 1", ErrInvalid)
 	}
 	last := in[len(in)-1]
 	if last == 0 {
@@ -127,7 +127,7 @@ func DecodeBitlist(in []byte, limit uint64) (Bitlist, error) {
 	return b, nil
 }
 
-// HashTreeRoot returns the Merkle root of a bitlist with the given limit.
+// HashTreeRoot returns the hash tree root of a bitlist of at most limit bits.
 func (b *Bitlist) HashTreeRoot(limit uint64) [32]byte {
 	return MixInLength(Merkleize(Pack(b.bits), (limit+255)/256), uint64(b.n))
 }

@@ -2,12 +2,11 @@ package ssz
 
 import "fmt"
 
-// bitsPerChunk is the number of bits of a bitlist in one chunk.
+// bitsPerChunk is the number of bits in a chunk.
 const bitsPerChunk = 256
 
-// BitTree is an immutable bitlist that carries its Merkle tree with it, and
-// shares what did not change with the lists that it was derived from, as Tree
-// does. The zero value is the empty list.
+// BitTree is an immutable bitlist with its Merkle tree. It shares unchanged parts with
+// earlier versions, as [Tree] does. The zero value is the empty list.
 type BitTree struct {
 	tree Tree
 	n    uint64
@@ -19,7 +18,7 @@ func NewBitTree(b *Bitlist) BitTree { return BitTree{}.Replace(b) }
 // Len returns the number of bits.
 func (b BitTree) Len() uint64 { return b.n }
 
-// Get returns bit i, and false for any i that is not in the list.
+// Get returns bit i, or false if i is not below the length.
 func (b BitTree) Get(i uint64) bool {
 	if i >= b.n {
 		return false
@@ -28,10 +27,10 @@ func (b BitTree) Get(i uint64) bool {
 	return chunk[i%bitsPerChunk/8]>>(i%8)&1 == 1
 }
 
-// Set returns a list in which bit i, which must be in the list, is one.
+// Set returns a list in which bit i is one. It panics if i is not below the length.
 func (b BitTree) Set(i uint64) BitTree {
 	if i >= b.n {
-		panic("ssz: bit outside of the list")
+		panic("ssz: bit is outside of the list")
 	}
 	chunk := b.tree.At(i / bitsPerChunk)
 	chunk[i%bitsPerChunk/8] |= 1 << (i % 8)
@@ -39,8 +38,8 @@ func (b BitTree) Set(i uint64) BitTree {
 	return b
 }
 
-// Grow returns a list of at least n bits, of which the new ones are zero. It
-// costs nothing, whatever n is.
+// Grow returns a list with zero bits appended up to a length of n. Its cost does not
+// depend on n.
 func (b BitTree) Grow(n uint64) BitTree {
 	b.n = max(b.n, n)
 	b.tree = b.tree.Grow((b.n + bitsPerChunk - 1) / bitsPerChunk)
@@ -62,13 +61,13 @@ func (b BitTree) Drop(n uint64) BitTree {
 	return b.Replace(&rest)
 }
 
-// Replace returns a list that holds exactly the bits of o, and shares with b
-// what is the same at the same place.
+// Replace returns a list with the bits of o. It shares equal parts at the same place
+// with b.
 func (b BitTree) Replace(o *Bitlist) BitTree {
 	return BitTree{tree: b.tree.Replace(Pack(o.bits)), n: uint64(o.n)}
 }
 
-// Bitlist returns the bits as a list of its own.
+// Bitlist returns a copy of the bits.
 func (b BitTree) Bitlist() Bitlist {
 	out := NewBitlist(int(b.n))
 	for i := uint64(0); i < b.tree.n; i++ {
@@ -78,7 +77,7 @@ func (b BitTree) Bitlist() Bitlist {
 	return out
 }
 
-// HashTreeRoot returns the Merkle root of a bitlist with the given limit.
+// HashTreeRoot returns the hash tree root of a bitlist of at most limit bits.
 func (b BitTree) HashTreeRoot(limit uint64) [32]byte {
 	return MixInLength(b.tree.Root((limit+bitsPerChunk-1)/bitsPerChunk), b.n)
 }
@@ -97,7 +96,7 @@ func (t *treeBits) SizeSSZ() (int, bool) { return int(t.n/8) + 1, false }
 
 func (t *treeBits) AppendSSZ(b []byte) []byte {
 	bits := t.Bitlist()
-	return bits.appendSSZ(b)
+	return bits.AppendSSZ(b)
 }
 
 func (t *treeBits) DecodeSSZ(b []byte) error {
@@ -132,7 +131,7 @@ func (t *treeChunks) AppendSSZ(b []byte) []byte {
 
 func (t *treeChunks) DecodeSSZ(b []byte) error {
 	if len(b)%32 != 0 {
-		return fmt.Errorf("%w: list of roots has %d bytes, not a multiple of 32", ErrInvalid, len(b))
+		return fmt.Errorf("%w: list of roots of %d bytes, want a multiple of 32", ErrInvalid, len(b))
 	}
 	if n := uint64(len(b) / 32); n > t.limit {
 		return fmt.Errorf("%w: list of %d roots exceeds the limit of %d", ErrInvalid, n, t.limit)

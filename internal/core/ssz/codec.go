@@ -17,9 +17,9 @@ const (
 	hash
 )
 
-// Codec visits the fields of an Object, once for each phase of the operation:
-// first the fixed part, then, for those fields that have a variable size, the
-// dynamic part.
+// Codec is an operation on an [Object], whose fields it visits in order. Encoding and
+// decoding visit them twice: for the fixed part, and for the contents of the fields of
+// variable size.
 type Codec struct {
 	mode mode
 	err  error
@@ -42,8 +42,8 @@ type Codec struct {
 	chunks [][32]byte
 }
 
-// fail makes the decoding fail with a reason. It does nothing while encoding or
-// hashing.
+// fail sets the error of a decoding, if there is none. It does nothing for other
+// operations.
 func (c *Codec) fail(format string, args ...any) {
 	if (c.mode == decodeFixed || c.mode == decodeDynamic) && c.err == nil {
 		c.err = fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
@@ -56,7 +56,7 @@ func (c *Codec) take(n int) []byte {
 		return nil
 	}
 	if len(c.in)-c.pos < n {
-		c.fail("input of %d bytes ends before byte %d", len(c.in), c.pos+n)
+		c.fail("%d bytes, want at least %d", len(c.in), c.pos+n)
 		return nil
 	}
 	b := c.in[c.pos : c.pos+n]
@@ -64,7 +64,7 @@ func (c *Codec) take(n int) []byte {
 	return b
 }
 
-// takeOffset reads the offset of a field of variable size.
+// takeOffset reads the offset of the next field of variable size.
 func (c *Codec) takeOffset() {
 	if b := c.take(bytesPerOffset); b != nil {
 		c.offsets = append(c.offsets, binary.LittleEndian.Uint32(b))
@@ -126,7 +126,7 @@ func uintWidth[T ~uint8 | ~uint16 | ~uint32 | ~uint64]() int {
 	return 8
 }
 
-// Bool describes a boolean field; the only encodings are 0 and 1.
+// Bool describes a boolean field, which is encoded as 0 or 1.
 func Bool(c *Codec, v *bool) {
 	var b uint8
 	if *v {
@@ -135,7 +135,7 @@ func Bool(c *Codec, v *bool) {
 	Uint(c, &b)
 	if c.mode == decodeFixed {
 		if b > 1 {
-			c.fail("boolean is %d", b)
+			c.fail("boolean %d, want 0 or 1", b)
 		}
 		*v = b == 1
 	}
@@ -158,7 +158,7 @@ func Bytes32[T ~[32]byte](c *Codec, v *T) {
 	}
 }
 
-// FixedBytes describes a byte vector of len(b) bytes, decoded in place.
+// FixedBytes describes a byte vector of len(b) bytes. Decoding writes to b.
 func FixedBytes(c *Codec, b []byte) {
 	switch c.mode {
 	case size:
@@ -206,7 +206,7 @@ func Bits(c *Codec, v *Bitlist, limit uint64) {
 	case encodeFixed:
 		c.putOffset(v.encodedSize())
 	case encodeDynamic:
-		c.out = v.appendSSZ(c.out)
+		c.out = v.AppendSSZ(c.out)
 	case decodeFixed:
 		c.takeOffset()
 	case decodeDynamic:
@@ -219,7 +219,7 @@ func Bits(c *Codec, v *Bitlist, limit uint64) {
 	}
 }
 
-// Nested describes a field that is itself a container.
+// Nested describes a field that is a container.
 func Nested(c *Codec, o Object) {
 	switch c.mode {
 	case size:
@@ -255,7 +255,7 @@ func Nested(c *Codec, o Object) {
 	}
 }
 
-// Custom describes a field that implements its own encoding.
+// Custom describes a field with its own encoding.
 func Custom(c *Codec, v Value) {
 	n, fixed := v.SizeSSZ()
 	switch c.mode {
@@ -290,7 +290,7 @@ func Custom(c *Codec, v Value) {
 	}
 }
 
-// objectPointer is a pointer to T that describes T.
+// objectPointer is the constraint that *T is an Object.
 type objectPointer[T any] interface {
 	*T
 	Object
@@ -342,7 +342,7 @@ func AppendList[T any, P objectPointer[T]](b []byte, v []T) []byte {
 	return b
 }
 
-// DecodeList decodes exactly the bytes of b as a list of at most limit containers.
+// DecodeList decodes a list of at most limit containers. Errors wrap [ErrInvalid].
 func DecodeList[T any, P objectPointer[T]](b []byte, limit uint64) ([]T, error) {
 	if len(b) == 0 {
 		return nil, nil
@@ -352,7 +352,7 @@ func DecodeList[T any, P objectPointer[T]](b []byte, limit uint64) ([]T, error) 
 		return decodeVariableList[T, P](b, limit)
 	}
 	if len(b)%width != 0 {
-		return nil, fmt.Errorf("%w: list of %d bytes is not a multiple of the element size %d", ErrInvalid, len(b), width)
+		return nil, fmt.Errorf("%w: list of %d bytes, want a multiple of the element size %d", ErrInvalid, len(b), width)
 	}
 	n := len(b) / width
 	if uint64(n) > limit {
@@ -369,7 +369,7 @@ func DecodeList[T any, P objectPointer[T]](b []byte, limit uint64) ([]T, error) 
 
 func decodeVariableList[T any, P objectPointer[T]](b []byte, limit uint64) ([]T, error) {
 	if len(b) < bytesPerOffset {
-		return nil, fmt.Errorf("%w: list of %d bytes has no room for an offset", ErrInvalid, len(b))
+		return nil, fmt.Errorf("%w: list of %d bytes, want at least %d for an offset", ErrInvalid, len(b), bytesPerOffset)
 	}
 	first := binary.LittleEndian.Uint32(b)
 	if first == 0 || first%bytesPerOffset != 0 || uint64(first) > uint64(len(b)) {
@@ -397,7 +397,7 @@ func decodeVariableList[T any, P objectPointer[T]](b []byte, limit uint64) ([]T,
 	return v, nil
 }
 
-// ListRoot returns the Merkle root of a list of at most limit containers.
+// ListRoot returns the hash tree root of a list of at most limit containers.
 func ListRoot[T any, P objectPointer[T]](v []T, limit uint64) [32]byte {
 	chunks := make([][32]byte, len(v))
 	for i := range v {

@@ -6,10 +6,10 @@ import (
 	"math/bits"
 )
 
-// maxDepth bounds the depth of every tree: 2^63 chunks are more than any limit.
+// maxDepth is the maximum depth of a tree.
 const maxDepth = 63
 
-// zeroHashes[d] is the root of a perfect tree of 2^d zero chunks.
+// zeroHashes holds at index d the root of a perfect tree of 2^d zero chunks.
 var zeroHashes = func() (z [maxDepth + 1][32]byte) {
 	for d := range maxDepth {
 		z[d+1] = hashPair(&z[d], &z[d])
@@ -25,7 +25,7 @@ func hashPair(left, right *[32]byte) [32]byte {
 	return sha256.Sum256(b[:])
 }
 
-// depthOf returns the depth of the smallest perfect tree with n leaves or more.
+// depthOf returns the depth of the smallest perfect tree with at least n leaves.
 func depthOf(n uint64) int {
 	if n <= 1 {
 		return 0
@@ -33,12 +33,9 @@ func depthOf(n uint64) int {
 	return bits.Len64(n - 1)
 }
 
-// Merkleize returns the Merkle root of chunks in a tree that has room for limit
-// chunks, or, with a limit of 0, just for the chunks at hand. The memory of
-// chunks is used as work space: its contents are lost.
-//
-// A limit smaller than the number of chunks is a programming error: decoders
-// check limits before they come here.
+// Merkleize returns the Merkle root of chunks in the smallest tree with room for limit
+// chunks, or for the given chunks if limit is 0. It overwrites chunks. It panics if limit
+// is not 0 and less than the number of chunks; decoders check limits before.
 //
 // leanSpec: spec/crypto/merkleization.py, merkleize
 func Merkleize(chunks [][32]byte, limit uint64) [32]byte {
@@ -67,8 +64,7 @@ func Merkleize(chunks [][32]byte, limit uint64) [32]byte {
 	return chunks[0]
 }
 
-// MixInLength returns the root of a list from the root of its chunks and its
-// number of elements.
+// MixInLength returns the root of a list of n elements from the root of its chunks.
 //
 // leanSpec: spec/crypto/merkleization.py, mix_in_length
 func MixInLength(root [32]byte, n uint64) [32]byte {
@@ -77,7 +73,7 @@ func MixInLength(root [32]byte, n uint64) [32]byte {
 	return hashPair(&root, &length)
 }
 
-// Pack splits bytes into chunks, the last one padded with zeros.
+// Pack splits bytes into chunks and pads the last one with zeros.
 func Pack(b []byte) [][32]byte {
 	chunks := make([][32]byte, (len(b)+31)/32)
 	for i := range chunks {

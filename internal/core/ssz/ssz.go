@@ -1,20 +1,22 @@
-// Package ssz implements Simple Serialize: strict encoding and decoding of
-// containers, and their Merkle roots.
+// Package ssz implements Simple Serialize (SSZ): strict encoding and decoding of
+// containers, and their hash tree roots.
 //
-// A container describes its fields once, in DefineSSZ, and the package derives
-// the encoded size, the encoding, the decoding and the hash tree root from that
-// one description:
+// A container describes its fields once, in DefineSSZ. The package derives the encoded
+// size, the encoding, the decoding and the hash tree root from that description:
 //
 //	func (c *Checkpoint) DefineSSZ(d *ssz.Codec) {
 //		ssz.Bytes32(d, &c.Root)
 //		ssz.Uint(d, &c.Slot)
 //	}
 //
-// Decoding is strict. Offsets must start where the fixed part ends, must not
-// decrease and must stay inside the input; bitlists need their delimiter; limits
-// hold; nothing may follow the last field. Anything else is an error that wraps
-// [ErrInvalid] and names the field, and the value decoded so far is not to be
-// used. No input makes this package panic or allocate much more than its size.
+// Decoding accepts exactly one encoding of each value. The first offset must be the length
+// of the fixed part, offsets must not decrease or exceed the input, bitlists must have a
+// delimiter, limits hold, and no bytes may follow the last field. Otherwise decoding
+// returns an error that wraps [ErrInvalid], and the decoded value must not be used. No
+// input causes a panic, or an allocation much larger than the input.
+//
+// [Tree] and [BitTree] are immutable lists that share unchanged parts of their Merkle
+// trees with earlier versions.
 //
 // leanSpec: spec/ssz, spec/crypto/merkleization.py
 package ssz
@@ -24,36 +26,34 @@ import (
 	"fmt"
 )
 
-// ErrInvalid is wrapped by every decoding error: the bytes are not the encoding
-// of any value of the type.
+// ErrInvalid is wrapped by every decoding error: the bytes are not the encoding of a value
+// of the type.
 var ErrInvalid = errors.New("invalid SSZ")
 
-// bytesPerOffset is the width of the offset that stands in the fixed part for a
-// field of variable size.
+// bytesPerOffset is the length of the offset of a field of variable size.
 const bytesPerOffset = 4
 
-// Object is a container that describes its fields to a Codec, in order.
+// Object is a container. DefineSSZ describes its fields to the codec, in order.
 type Object interface {
 	DefineSSZ(c *Codec)
 }
 
-// Value is a type that implements its own encoding, for those that a field
-// description cannot express: lists that carry their Merkle tree with them, or
-// signatures whose size depends on the scheme.
+// Value is a type with its own encoding, such as a list with a stored Merkle tree, or a
+// signature whose size depends on the scheme.
 type Value interface {
-	// SizeSSZ returns the encoded size in bytes, and whether every value of the
-	// type has this size.
+	// SizeSSZ returns the encoded size in bytes, and whether every value of the type has
+	// this size.
 	SizeSSZ() (size int, fixed bool)
 	// AppendSSZ appends the encoding to b.
 	AppendSSZ(b []byte) []byte
-	// DecodeSSZ sets the receiver from exactly the bytes of b, which it must not
-	// keep. Errors wrap ErrInvalid.
+	// DecodeSSZ sets the receiver to the value that b encodes. It must not retain b.
+	// Errors wrap ErrInvalid.
 	DecodeSSZ(b []byte) error
-	// HashTreeRoot returns the Merkle root.
+	// HashTreeRoot returns the hash tree root.
 	HashTreeRoot() [32]byte
 }
 
-// Size returns the number of bytes of the encoding of o.
+// Size returns the length of the encoding of o in bytes.
 func Size(o Object) int {
 	fixed, dynamic, _ := measure(o)
 	return fixed + dynamic
@@ -76,7 +76,7 @@ func Append(b []byte, o Object) []byte {
 	return c.out
 }
 
-// Unmarshal sets o from exactly the bytes of b. The error wraps ErrInvalid.
+// Unmarshal sets o to the value that b encodes. Errors wrap [ErrInvalid].
 func Unmarshal(b []byte, o Object) error {
 	c := Codec{mode: decodeFixed, in: b}
 	o.DefineSSZ(&c)
@@ -85,17 +85,17 @@ func Unmarshal(b []byte, o Object) error {
 	}
 	if len(c.offsets) == 0 {
 		if c.pos != len(b) {
-			return fmt.Errorf("%w: %T: %d bytes, want %d", ErrInvalid, o, len(b), c.pos)
+			return fmt.Errorf("%w: %T of %d bytes, want %d", ErrInvalid, o, len(b), c.pos)
 		}
 		return nil
 	}
 	if int(c.offsets[0]) != c.pos {
-		return fmt.Errorf("%w: %T: first offset is %d, the fixed part ends at %d", ErrInvalid, o, c.offsets[0], c.pos)
+		return fmt.Errorf("%w: %T: first offset is %d, want %d", ErrInvalid, o, c.offsets[0], c.pos)
 	}
 	c.offsets = append(c.offsets, uint32(len(b)))
 	for i := range len(c.offsets) - 1 {
 		if c.offsets[i] > c.offsets[i+1] {
-			return fmt.Errorf("%w: %T: offset %d is past its end %d", ErrInvalid, o, c.offsets[i], c.offsets[i+1])
+			return fmt.Errorf("%w: %T: offset %d, want at most %d", ErrInvalid, o, c.offsets[i], c.offsets[i+1])
 		}
 	}
 	c.mode = decodeDynamic
@@ -103,7 +103,7 @@ func Unmarshal(b []byte, o Object) error {
 	return c.err
 }
 
-// HashTreeRoot returns the Merkle root of o.
+// HashTreeRoot returns the hash tree root of o.
 func HashTreeRoot(o Object) [32]byte {
 	var fields [16][32]byte
 	c := Codec{mode: hash, chunks: fields[:0]}
@@ -111,8 +111,8 @@ func HashTreeRoot(o Object) [32]byte {
 	return Merkleize(c.chunks, 0)
 }
 
-// measure returns the sizes of the fixed part (offsets included) and of the
-// dynamic part, and whether the type has a dynamic part at all.
+// measure returns the lengths of the fixed part, including offsets, and of the dynamic
+// part, and whether the type has a dynamic part.
 func measure(o Object) (fixed, dynamic int, variable bool) {
 	c := Codec{mode: size}
 	o.DefineSSZ(&c)

@@ -69,17 +69,17 @@ func TestRoundTrip(t *testing.T) {
 		s := drawSample(t, 2)
 		b := Marshal(&s)
 		if len(b) != Size(&s) {
-			t.Fatalf("Size says %d, the encoding has %d bytes", Size(&s), len(b))
+			t.Fatalf("Size = %d, want %d", Size(&s), len(b))
 		}
 		var back sample
 		if err := Unmarshal(b, &back); err != nil {
-			t.Fatalf("decoding an encoding: %v", err)
+			t.Fatalf("Unmarshal(%x): %v", b, err)
 		}
 		if again := Marshal(&back); !bytes.Equal(b, again) {
-			t.Fatalf("encoded again\n got %x\nwant %x", again, b)
+			t.Fatalf("encoding of the decoded value\n got %x\nwant %x", again, b)
 		}
-		if HashTreeRoot(&back) != HashTreeRoot(&s) {
-			t.Fatal("the root changed over a round trip")
+		if got, want := HashTreeRoot(&back), HashTreeRoot(&s); got != want {
+			t.Fatalf("root of the decoded value = %x, want %x", got, want)
 		}
 	})
 }
@@ -103,17 +103,17 @@ func TestRejects(t *testing.T) {
 		"nested over the limit":    Marshal(&sample{Nested: make([]sample, 4)}),
 	} {
 		if err := Unmarshal(in, &sample{}); !errors.Is(err, ErrInvalid) {
-			t.Errorf("%s: error %v, want ErrInvalid", name, err)
+			t.Errorf("%s: error = %v, want ErrInvalid", name, err)
 		}
 	}
 	for name, in := range map[string][]byte{"no byte": {}, "no delimiter": {0xff, 0}, "too long": {0, 0, 2}} {
 		if _, err := DecodeBitlist(in, 16); !errors.Is(err, ErrInvalid) {
-			t.Errorf("bitlist with %s: error %v, want ErrInvalid", name, err)
+			t.Errorf("bitlist with %s: error = %v, want ErrInvalid", name, err)
 		}
 	}
 }
 
-// plainRoot is merkleization without any shortcut.
+// plainRoot computes the Merkle root of all 2^depth chunks.
 func plainRoot(chunks [][32]byte, depth int) [32]byte {
 	if depth == 0 {
 		if len(chunks) == 0 {
@@ -140,16 +140,16 @@ func TestMerkleize(t *testing.T) {
 		chunks := drawChunks(t, rapid.IntRange(0, 1<<depth).Draw(t, "n"))
 		want := plainRoot(chunks, depth)
 		if got := (Tree{}).Replace(chunks).Root(1 << depth); got != want {
-			t.Fatalf("tree of %d chunks: root %x, want %x", len(chunks), got, want)
+			t.Fatalf("root of a tree of %d chunks = %x, want %x", len(chunks), got, want)
 		}
 		if got := Merkleize(chunks, 1<<depth); got != want {
-			t.Fatalf("root of %d chunks: %x, want %x", len(chunks), got, want)
+			t.Fatalf("root of %d chunks = %x, want %x", len(chunks), got, want)
 		}
 	})
 }
 
-// TestTree changes a tree at random and compares every version, also those that
-// have been changed since, with the plain list of its chunks.
+// TestTree changes trees at random and compares every version at the end with the list of
+// its chunks.
 func TestTree(t *testing.T) {
 	const limit = 1 << 6
 	rapid.Check(t, func(t *rapid.T) {
@@ -182,21 +182,21 @@ func TestTree(t *testing.T) {
 		}
 		for i, v := range versions {
 			if v.tree.Len() != uint64(len(v.chunks)) {
-				t.Fatalf("version %d: %d chunks, want %d", i, v.tree.Len(), len(v.chunks))
+				t.Fatalf("version %d: length = %d, want %d", i, v.tree.Len(), len(v.chunks))
 			}
 			for j, want := range v.chunks {
 				if got := v.tree.At(uint64(j)); got != want {
-					t.Fatalf("version %d: chunk %d is %x, want %x", i, j, got, want)
+					t.Fatalf("version %d: chunk %d = %x, want %x", i, j, got, want)
 				}
 			}
 			if got, want := v.tree.Root(limit), plainRoot(v.chunks, 6); got != want {
-				t.Fatalf("version %d: root %x, want %x", i, got, want)
+				t.Fatalf("version %d: root = %x, want %x", i, got, want)
 			}
 		}
 	})
 }
 
-// TestTreeShares counts the nodes that a change adds.
+// TestTreeShares counts the nodes that a change of one chunk adds.
 func TestTreeShares(t *testing.T) {
 	chunks := make([][32]byte, 1<<12)
 	for i := range chunks {
@@ -221,7 +221,7 @@ func TestTreeShares(t *testing.T) {
 	chunks[77][5] = 1
 	for name, changed := range map[string]Tree{"Set": tree.Set(77, chunks[77]), "Replace": tree.Replace(chunks)} {
 		if got, want := count(changed.root), 13; got != want {
-			t.Errorf("%s of one chunk of 4096 makes %d nodes, want the path of %d", name, got, want)
+			t.Errorf("%s of one chunk of 4096 adds %d nodes, want %d", name, got, want)
 		}
 	}
 }
@@ -232,17 +232,17 @@ func FuzzUnmarshal(f *testing.F) {
 		var s sample
 		if err := Unmarshal(in, &s); err != nil {
 			if !errors.Is(err, ErrInvalid) {
-				t.Fatalf("error %v does not wrap ErrInvalid", err)
+				t.Fatalf("error = %v, want ErrInvalid", err)
 			}
 			return
 		}
 		if out := Marshal(&s); !bytes.Equal(in, out) {
-			t.Fatalf("two encodings of one value:\n%x\n%x", in, out)
+			t.Fatalf("encoding = %x, want the input %x", out, in)
 		}
 	})
 }
 
-// TestBitRanges compares copies of ranges with copying bit by bit.
+// TestBitRanges compares Slice and Or with loops over single bits.
 func TestBitRanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		draw := func(n int, name string) Bitlist {
@@ -264,7 +264,7 @@ func TestBitRanges(t *testing.T) {
 			}
 		}
 		if !got.Equal(&want) {
-			t.Fatalf("bits %d to %d of %v: got %v, want %v", from, from+n, b, got, want)
+			t.Fatalf("Slice(%d, %d) of %v = %v, want %v", from, n, b, got, want)
 		}
 		more, wantAll := draw(n, "more"), b.Clone()
 		for i := range more.All {
@@ -272,7 +272,7 @@ func TestBitRanges(t *testing.T) {
 		}
 		all := b.Clone()
 		if all.Or(from, &more); !all.Equal(&wantAll) {
-			t.Fatalf("%v with %v at %d: got %v, want %v", b, more, from, all, wantAll)
+			t.Fatalf("Or(%d, %v) of %v = %v, want %v", from, more, b, all, wantAll)
 		}
 	})
 }

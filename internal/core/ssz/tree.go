@@ -1,20 +1,18 @@
 package ssz
 
-// Tree is an immutable Merkle tree of chunks, packed from the left. A tree that
-// is derived from another one shares every subtree that did not change, so a
-// change costs as many hashes and as much memory as the path to it is long, and
-// any number of versions can be read from any number of goroutines.
+// Tree is an immutable list of chunks with its Merkle tree. A method that changes a tree
+// returns a new one, which shares all unchanged subtrees with the old one. So a change of
+// a chunk costs as many hashes and nodes as the tree is high, and goroutines may read all
+// versions concurrently.
 //
-// The zero value is the empty tree. Chunks that were never set are zero and
-// take no memory.
+// The zero value is the empty tree. Zero chunks take no memory.
 type Tree struct {
 	root   *treeNode // nil: all chunks are zero
 	height int       // the root covers 2^height chunks
 	n      uint64
 }
 
-// treeNode is an inner node, or, where both children are nil and the height is
-// 0, a chunk. A nil node is a subtree of zeros.
+// treeNode is an inner node, or a chunk at height 0. A nil node is a subtree of zeros.
 type treeNode struct {
 	hash        [32]byte
 	left, right *treeNode
@@ -23,7 +21,7 @@ type treeNode struct {
 // Len returns the number of chunks.
 func (t Tree) Len() uint64 { return t.n }
 
-// At returns chunk i, and a zero chunk for any i that is not in the tree.
+// At returns chunk i, or a zero chunk if i is not below the length.
 func (t Tree) At(i uint64) [32]byte {
 	if i >= t.n {
 		return [32]byte{}
@@ -42,8 +40,8 @@ func (t Tree) At(i uint64) [32]byte {
 	return node.hash
 }
 
-// Grow returns a tree of n chunks, of which the new ones are zero. It costs
-// nothing, whatever n is.
+// Grow returns a tree with zero chunks appended up to a length of n. It makes at most one
+// node for each new level of the tree.
 func (t Tree) Grow(n uint64) Tree {
 	t.n = max(t.n, n)
 	for h := depthOf(t.n); t.height < h; t.height++ {
@@ -54,22 +52,23 @@ func (t Tree) Grow(n uint64) Tree {
 	return t
 }
 
-// Set returns a tree in which chunk i, which must be in the tree, has a new value.
+// Set returns a tree in which chunk i has a new value. It panics if i is not below the
+// length.
 func (t Tree) Set(i uint64, chunk [32]byte) Tree {
 	if i >= t.n {
-		panic("ssz: chunk outside of the tree")
+		panic("ssz: chunk is outside of the tree")
 	}
 	t.root = t.root.set(t.height, i, chunk)
 	return t
 }
 
-// Append returns a tree with one more chunk.
+// Append returns a tree with a chunk appended.
 func (t Tree) Append(chunk [32]byte) Tree {
 	return t.Grow(t.n+1).Set(t.n, chunk)
 }
 
-// Replace returns a tree that holds exactly the given chunks, and shares with t
-// every subtree that is the same at the same place.
+// Replace returns a tree of the given chunks. It shares equal subtrees at the same place
+// with t.
 func (t Tree) Replace(chunks [][32]byte) Tree {
 	n := uint64(len(chunks))
 	height := depthOf(n)
@@ -82,7 +81,7 @@ func (t Tree) Replace(chunks [][32]byte) Tree {
 	return Tree{root: t.root.replace(height, chunks), height: height, n: n}
 }
 
-// Root returns the Merkle root in a tree that has room for limit chunks.
+// Root returns the Merkle root for a list with room for limit chunks.
 func (t Tree) Root(limit uint64) [32]byte {
 	if t.root == nil {
 		return zeroHashes[depthOf(limit)]

@@ -1,4 +1,4 @@
-// Package prooftest has a proof scheme for tests that are not about proofs.
+// Package prooftest has a proof scheme without cryptography, for tests of other packages.
 package prooftest
 
 import (
@@ -10,19 +10,21 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/proof"
 )
 
-// Proofs that Trusting does not believe.
+// Proofs that [Trusting] rejects.
 const (
-	// Forged is a proof of which each component alone is valid.
+	// Forged is an invalid proof from which Split returns valid components.
 	Forged = "forged"
-	// Unsigned is a proof of which no component is valid.
+	// Unsigned is an invalid proof that cannot be split.
 	Unsigned = "unsigned"
 )
 
 var errForged = errors.New(Forged)
 
-// Trusting is a proof scheme that believes every proof but Forged and Unsigned. Its
-// aggregates say nothing but differ where the participants do.
-type Trusting struct{ Max int } // signatures in a proof
+// Trusting is a proof scheme that accepts every proof except [Forged] and [Unsigned]. Its
+// aggregates of different validators or messages are different.
+type Trusting struct {
+	Max int // value of MaxSignatures
+}
 
 // Name returns the name of the scheme.
 func (Trusting) Name() string { return "trusting" }
@@ -30,7 +32,7 @@ func (Trusting) Name() string { return "trusting" }
 // MaxSignatures returns Max.
 func (t Trusting) MaxSignatures() int { return t.Max }
 
-// Aggregate names all validators of the children and the signatures.
+// Aggregate returns the union of all validators, and a hash of it and the message.
 func (Trusting) Aggregate(children []proof.Child, signatures []proof.Signature, message [32]byte, _ uint64) ([]uint64, []byte, error) {
 	var all []uint64
 	for _, c := range children {
@@ -47,13 +49,13 @@ func (Trusting) Aggregate(children []proof.Child, signatures []proof.Signature, 
 	return all, h.Sum(nil), nil
 }
 
-// VerifySingle believes all but Forged and Unsigned.
+// VerifySingle rejects Forged and Unsigned.
 func (Trusting) VerifySingle(_ proof.Component, p []byte) error { return check(p) }
 
-// VerifyMulti believes all but Forged and Unsigned.
+// VerifyMulti rejects Forged and Unsigned.
 func (Trusting) VerifyMulti(_ []proof.Component, p []byte) error { return check(p) }
 
-// Merge returns a byte.
+// Merge returns the same proof for all parts.
 func (Trusting) Merge([]proof.Child) ([]byte, error) { return []byte{1}, nil }
 
 // Split returns the message of the component, or an error for Unsigned.
