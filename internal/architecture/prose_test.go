@@ -19,7 +19,7 @@ import (
 // check them.
 var notYetPlain = []string{
 	".ci", ".", "cmd", "conformance", "deploy", "docs", "e2e", "internal/architecture", "internal/bounded", "internal/config",
-	"internal/core", "internal/devnet", "internal/enr", "internal/logging",
+	"internal/devnet", "internal/enr", "internal/logging",
 	"internal/node", "internal/porttest",
 }
 
