@@ -281,12 +281,13 @@ func parseScheme(name string) (*xmss.Scheme, error) {
 // explain rewrites an error of writing files: existing files and unusable folders are mistakes in the input, an interrupt
 // is not.
 func explain(err error) error {
+	var existing *config.Error
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("interrupted, nothing was written: %w", context.Canceled)
-	case errors.Is(err, fs.ErrExist):
+	case errors.As(err, &existing) && existing.Err == fs.ErrExist: // found before anything was written
 		return badInput(fmt.Errorf("%w; --force replaces it", err))
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
 		return badInput(err)
 	default:
 		return err

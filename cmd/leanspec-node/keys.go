@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -254,26 +253,14 @@ func (c *keysExportCmd) Run(console *console) error {
 // writeNew creates a file, writes it and syncs it. It fails if the file exists.
 func writeNew(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return &config.Error{File: path, Problem: "already exists", Err: err}
-	}
 	if err == nil {
 		_, err = f.Write(data)
 		err = errors.Join(err, f.Sync(), f.Close())
 	}
 	if err != nil {
-		return &config.Error{File: path, Problem: pathProblem(err), Err: err}
+		return config.OSError(path, err)
 	}
 	return nil
-}
-
-// pathProblem returns the text of a file system error without the path.
-func pathProblem(err error) string {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		return pathError.Err.Error()
-	}
-	return err.Error()
 }
 
 // keysImportCmd merges the records of a file into the signing records of a node. It never lowers a record.

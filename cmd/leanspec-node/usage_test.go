@@ -107,7 +107,7 @@ func TestLeanEnv(t *testing.T) {
 	mustRun(t, newTestConsole(0), "keys status --genesis net/config.yaml --validator-keys net")
 	t.Setenv("LEAN_ENV", "prod")
 	checkFailure(t, t.Context(), 2, "net/hash-sig-keys/validator-keys-manifest.yaml: key_scheme: "+
-		"SIGTopLevelTargetSumLifetime8Dim4Base8: keys that live for 2^8 slots, but this node runs the prod scheme, whose keys live for 2^32",
+		"SIGTopLevelTargetSumLifetime8Dim4Base8: keys for 2^8 slots, but this node runs the prod scheme, whose keys are for 2^32 slots; set --scheme to test",
 		strings.Fields("keys status --genesis net/config.yaml --validator-keys net")...)
 	mustRun(t, newTestConsole(0), "keys status --scheme test --genesis net/config.yaml --validator-keys net")
 }

@@ -7,14 +7,14 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
-// assignment is a validators.yaml: which node runs which validators.
+// assignment is a validators.yaml, which assigns validators to nodes:
 //
 //	lean_spec_0:
 //	  - 0
 //	  - 2
 //	lean_spec_1: [1]
 //
-// A top-level "validators:" around the whole is accepted too, as lean-quickstart's scripts do.
+// Like lean-quickstart's scripts, it may have a single top-level key "validators" around all nodes.
 type assignment struct {
 	file  string
 	nodes []assignedNode // in the order of the file
@@ -22,11 +22,11 @@ type assignment struct {
 
 type assignedNode struct {
 	name       string
-	field      string // place in the file
+	field      string // place of the entry
 	validators []uint64
 }
 
-// of returns the entry of a node, nil if it has none.
+// of returns the entry of a node, or nil.
 func (a *assignment) of(node string) *assignedNode {
 	for i := range a.nodes {
 		if a.nodes[i].name == node {
@@ -36,7 +36,7 @@ func (a *assignment) of(node string) *assignedNode {
 	return nil
 }
 
-// unknown is the failure for a node that the file does not list.
+// unknown returns the error for a node that the file does not list.
 func (a *assignment) unknown(node string) *Error {
 	const shown = 16
 	listed := "no nodes"
@@ -54,8 +54,8 @@ func (a *assignment) unknown(node string) *Error {
 		Problem: fmt.Sprintf("not in %s, which lists %s; a node without validators needs no %s", a.file, listed, setting.ValidatorKeys)}
 }
 
-// check makes sure that the validators of a node are its own: each listed once, known to the registry, and run
-// by no other node. Two nodes with one key would sign two messages for a slot, which gives the key away.
+// check returns an error unless each validator of a node is listed once, is in the registry, and is assigned to no other node.
+// Two nodes with the same key would sign two messages for one slot, which reveals the key.
 func (a *assignment) check(node *assignedNode, registrySize int) error {
 	mine := make(map[uint64]bool, len(node.validators))
 	for _, index := range node.validators {
@@ -109,7 +109,7 @@ func parseAssignment(path string, data []byte) (*assignment, error) {
 	return assigned, nil
 }
 
-// parseNodes parses a file that is a mapping from node names. An empty file has no nodes.
+// parseNodes parses a mapping from node names. An empty file has no nodes.
 func parseNodes(path string, data []byte) ([]yamlField, error) {
 	root, err := parseYAML(path, data)
 	if err != nil || root.isNull() {

@@ -60,6 +60,8 @@ func OSError(file string, err error) *Error {
 		problem = "no folder can be made here"
 	case errors.Is(err, fs.ErrNotExist):
 		problem = "file not found"
+	case errors.Is(err, fs.ErrExist):
+		problem = "already exists"
 	case errors.Is(err, fs.ErrPermission):
 		problem = "permission denied"
 	case errors.As(err, &pathError):

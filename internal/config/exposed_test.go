@@ -37,3 +37,19 @@ func TestFindExposed(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// TestExposedToGroup covers the files of a Kubernetes secret with an fsGroup, which a test cannot create without root.
+func TestExposedToGroup(t *testing.T) {
+	for _, test := range []struct {
+		mode    fs.FileMode
+		grouped bool
+		want    bool
+	}{
+		{0o440, true, false}, {0o640, true, false}, {0o444, true, true}, {0o404, true, true},
+		{0o440, false, true}, {0o404, false, true}, {0o600, false, false}, {0o711, false, false},
+	} {
+		if got := exposed(test.mode, test.grouped); got != test.want {
+			t.Errorf("exposed(%04o, %t) = %t, want %t", test.mode, test.grouped, got, test.want)
+		}
+	}
+}

@@ -5,44 +5,44 @@ import (
 	"slices"
 )
 
-// LatestGenesisTime is the last second of the year 9999, in Unix seconds. A later time is a mistake, most often milliseconds
-// in place of seconds.
+// LatestGenesisTime is the last second of the year 9999, in Unix seconds. A later time is a mistake: most often it is in
+// milliseconds.
 const LatestGenesisTime = 253402300799
 
-// maxUnknownKeys bounds the keys that are listed as unknown.
+// maxUnknownKeys limits the number of unknown keys that are listed.
 const maxUnknownKeys = 8
 
-// Genesis is what all nodes of a network agree upon: when slot 0 begins, and who the validators are.
+// Genesis is the data that all nodes of a network must share: the start of slot 0 and the validators.
 //
 // leanSpec: node/genesis.py, GenesisConfig.
 type Genesis struct {
-	// Path is the file from which the genesis was read, as given.
+	// Path is the path of the file, as given.
 	Path string
-	// GenesisTime is when slot 0 begins, in Unix seconds.
+	// GenesisTime is the start of slot 0 in Unix seconds.
 	GenesisTime uint64
-	// Validators are the validators at slot 0. The index of a validator is its place in this list.
+	// Validators are the validators at slot 0, in the order of their indices.
 	Validators []GenesisValidator
-	// AttestationCommitteeCount is the number of attestation subnets, 1 unless the file says otherwise.
+	// AttestationCommitteeCount is the number of attestation subnets. The default is 1.
 	AttestationCommitteeCount uint64
-	// UnknownKeys are the top-level keys of the file that neither this node nor another client reads, each with the
-	// nearest key that this node reads. Such a key may be a misspelt one, which has no effect.
+	// UnknownKeys are the top-level keys that neither this node nor another client reads, each with the nearest key that this
+	// node reads. They have no effect and may be misspelt.
 	UnknownKeys []string
 }
 
-// The keys of the file: those that this node reads, and those that only other clients read. Keys of other clients that
-// change the rules of the chain, such as the length of a slot, are not among them.
+// The top-level keys that this node reads, and those that only other clients read. The latter do not include keys that change the
+// rules of the chain, such as the length of a slot, so that they are reported as unknown.
 var (
 	genesisKeys      = []string{"GENESIS_TIME", "ATTESTATION_COMMITTEE_COUNT", "GENESIS_VALIDATORS"}
 	otherGenesisKeys = []string{"ACTIVE_EPOCH", "VALIDATOR_COUNT", "LOG_INV_RATE"}
 )
 
-// GenesisValidator is a validator's two XMSS public keys, SSZ encoded.
+// GenesisValidator has the two XMSS public keys of a validator, SSZ encoded.
 type GenesisValidator struct {
 	AttestationPublicKey [PublicKeySize]byte
 	ProposalPublicKey    [PublicKeySize]byte
 }
 
-// PublicKey is the validator's key for a role.
+// PublicKey returns the validator's key for a role.
 func (v *GenesisValidator) PublicKey(role Role) [PublicKeySize]byte {
 	if role == Proposal {
 		return v.ProposalPublicKey
@@ -56,11 +56,11 @@ func (v *GenesisValidator) PublicKey(role Role) [PublicKeySize]byte {
 //	GENESIS_VALIDATORS:
 //	  - attestation_public_key: "0x4b3c…"   # or attestation_pubkey
 //	    proposal_public_key: "0x8df3…"      # or proposal_pubkey
-//	ATTESTATION_COMMITTEE_COUNT: 1          # may be left out
+//	ATTESTATION_COMMITTEE_COUNT: 1          # optional
 //
-// Keys are 104 hex digits with or without 0x, quoted or not. Other top-level keys
-// are ignored, and listed as UnknownKeys unless other clients are known to read them. A key that appears twice in the registry, in whatever Roles, is refused: signatures of one role
-// or validator would then be valid for another.
+// Keys are 104 hex digits with or without 0x, quoted or not. Other top-level keys are ignored, and listed as UnknownKeys unless
+// another client reads them. A key that appears twice in the registry, in any roles, is an error: a signature of one role or
+// validator would be valid for another.
 //
 // Errors are of type [*Error].
 //
@@ -74,14 +74,7 @@ func LoadGenesis(path string) (*Genesis, error) {
 }
 
 func parseGenesis(path string, data []byte) (*Genesis, error) {
-	root, err := parseYAML(path, data)
-	if err != nil {
-		return nil, err
-	}
-	if root.isNull() {
-		return nil, fileError(path, "empty file")
-	}
-	fields, err := root.mapping()
+	root, fields, err := parseMapping(path, data)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +119,7 @@ func parseGenesis(path string, data []byte) (*Genesis, error) {
 	return genesis, nil
 }
 
-// missingKey is a failure for a key that is not there. It may be there under a name that is much like it.
+// missingKey returns the error for a missing key. It names a similar key of the file, if there is one.
 func missingKey(root yamlNode, fields []yamlField, key string) *Error {
 	failure := root.missing(key)
 	for _, field := range fields {
@@ -177,8 +170,8 @@ func parseGenesisValidators(node yamlNode) ([]GenesisValidator, error) {
 	return validators, nil
 }
 
-// parseGenesisValidator finds the two keys of an entry, in either dialect. Like leanSpec it refuses keys that
-// it does not know: here a field left unread would be a validator that differs from what was meant.
+// parseGenesisValidator finds the two keys of an entry, in either dialect. Like leanSpec, it returns an error for unknown fields:
+// ignoring one could give a validator that differs from the intended one.
 func parseGenesisValidator(item yamlNode) (keys [len(Roles)]yamlNode, err error) {
 	fields, err := item.mapping()
 	if err != nil {

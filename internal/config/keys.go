@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,37 +11,35 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// ValidatorKeys are the secret keys of one validator that this node runs.
+// ValidatorKeys are the secret keys of a validator that this node runs.
 //
 // leanSpec: node/validator/registry.py, ValidatorEntry.
 type ValidatorKeys struct {
-	// Index is the validator's place in the registry.
+	// Index is the index of the validator in the registry.
 	Index uint64
-	// Attestation and Proposal are its keys, and their public keys are those of the genesis.
+	// Attestation and Proposal are the keys. Their public keys are those of the genesis.
 	Attestation, Proposal *xmss.SecretKey
-	// AttestationPath and ProposalPath are the files from which they were read.
+	// AttestationPath and ProposalPath are the files of the keys.
 	AttestationPath, ProposalPath string
 }
 
-// LoadValidatorKeys reads the keys of the validators that a node runs from the folder dir, in the order in
-// which they are assigned to it. A node that the files list without validators gets none. A node that they do
-// not list is an error, which has the names that they list: it is most often a name that is misspelt.
+// LoadValidatorKeys reads the keys of a node's validators from the folder dir, in the order of their assignment. It returns no
+// keys for a node that the files list without validators, and an error with the listed names for a node that they do not list,
+// because most often its name is misspelt. Errors are of type [*Error].
 //
-// Two layouts are read, in this order:
+// The folder has one of two layouts, or both:
 //
-//  1. leanSpec's: validators.yaml gives the validators of a node, and hash-sig-keys/validator-keys-manifest.yaml
-//     the files of their keys. It is used where both files are there.
-//  2. annotated_validators.yaml, which gives both, where either of the two is not there.
+//  1. leanSpec's: validators.yaml assigns validators to nodes, and hash-sig-keys/validator-keys-manifest.yaml names their key
+//     files. It is used if both files exist.
+//  2. annotated_validators.yaml, which does both. It is used otherwise.
 //
-// Where both layouts are there they must assign the same validators to the node: if they differ, another node
-// may run the same keys by the other file, and a one-time key that signs twice is given away.
+// If both layouts exist, they must assign the same validators to the node. If they differed, another node could run the same keys
+// according to the other file, and two signatures for one slot reveal a key.
 //
-// Secret keys are files in hash-sig-keys unless named by an absolute path. Each is checked against the genesis.
+// Key files are relative to hash-sig-keys unless their path is absolute. Each key is compared with the genesis.
 //
-// leanSpec: node/validator/registry.py, ValidatorRegistry.from_keys_directory. It skips an assigned validator
-// that the manifest does not have; here that is an error, as the validator would be silently absent.
-//
-// Errors are of type [*Error].
+// leanSpec: node/validator/registry.py, ValidatorRegistry.from_keys_directory. leanSpec skips an assigned validator that is
+// missing in the manifest. Here it is an error, because its duties would be missed silently.
 func LoadValidatorKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) ([]ValidatorKeys, error) {
 	node, entries, err := findKeys(dir, nodeID, genesis, scheme)
 	if err != nil || node == nil {
@@ -57,23 +56,22 @@ func LoadValidatorKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme
 	return keys, nil
 }
 
-// NodeNames returns the names of the nodes to which the files in dir assign validators, in the order of the
-// files. The files are those of [LoadValidatorKeys]. Errors are of type [*Error].
+// NodeNames returns the names of the nodes that the files in dir list, in the order of the files. The files are those of
+// [LoadValidatorKeys]. Errors are of type [*Error].
 func NodeNames(dir string) ([]string, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err
 	}
 	var (
-		names []string
-		none  error // the first file, where it is not there
+		names   []string
+		found   bool
+		missing error // of the first file
 	)
 	for _, name := range []string{AssignmentFile, AnnotatedFile} {
 		path := filepath.Join(dir, name)
 		data, err := ReadText(path, maxYAMLSize)
 		if errors.Is(err, fs.ErrNotExist) {
-			if none == nil {
-				none = err
-			}
+			missing = cmp.Or(missing, err)
 			continue
 		}
 		if err != nil {
@@ -83,21 +81,21 @@ func NodeNames(dir string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		none = nil
+		found = true
 		for _, node := range nodes {
 			if !slices.Contains(names, node.key) {
 				names = append(names, node.key)
 			}
 		}
 	}
-	if names == nil && none != nil {
-		return nil, none
+	if !found {
+		return nil, missing
 	}
 	return names, nil
 }
 
-// findKeys reads the files that say which validators the node runs and where their keys are. It returns no
-// node where it runs none, and otherwise an entry for each of the node's validators.
+// findKeys reads the assignment of the node and the places of its keys. It returns nil for a node without validators, and
+// otherwise an entry for each of its validators.
 func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assignedNode, map[uint64]keyEntry, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, nil, err
@@ -197,7 +195,7 @@ func findAnnotated(annotated *annotation, nodeID string, genesis *Genesis) (*ass
 	return node, entries, nil
 }
 
-// sameValidators makes sure that two files assign the same validators to a node, in whatever order.
+// sameValidators returns an error unless two files assign the same validators to a node, in any order.
 func sameValidators(nodeID string, assigned, annotated *assignment) error {
 	of := func(a *assignment) []uint64 {
 		if node := a.of(nodeID); node != nil {
@@ -206,7 +204,7 @@ func sameValidators(nodeID string, assigned, annotated *assignment) error {
 		return nil
 	}
 	mine, theirs := of(assigned), of(annotated)
-	// A validator that is listed twice is reported as such, later.
+	// assignment.check reports a validator that is listed twice.
 	if slices.Equal(slices.Compact(mine), slices.Compact(theirs)) {
 		return nil
 	}
@@ -215,7 +213,7 @@ func sameValidators(nodeID string, assigned, annotated *assignment) error {
 		Problem: fmt.Sprintf("assigns validators %s, but %s assigns %s", indexList(theirs), assigned.file, indexList(mine))}
 }
 
-// indexList shows validator indices, the first few if there are many.
+// indexList formats validator indices, at most the first 8.
 func indexList(indices []uint64) string {
 	const shown = 8
 	if len(indices) > shown {
@@ -224,7 +222,7 @@ func indexList(indices []uint64) string {
 	return fmt.Sprintf("%v", indices)
 }
 
-// loadKeys reads the two secret keys of a validator and checks them against the genesis.
+// loadKeys reads the two secret keys of a validator and compares them with the genesis.
 func loadKeys(dir string, entry keyEntry, genesis *Genesis, scheme *xmss.Scheme) (ValidatorKeys, error) {
 	var (
 		keys  [len(Roles)]*xmss.SecretKey
@@ -238,7 +236,7 @@ func loadKeys(dir string, entry keyEntry, genesis *Genesis, scheme *xmss.Scheme)
 		paths[role] = path
 	}
 	if paths[Attestation] == paths[Proposal] {
-		return ValidatorKeys{}, fileError(paths[Proposal], "named for both keys of validator %d; it has two", entry.index)
+		return ValidatorKeys{}, fileError(paths[Proposal], "named for both keys of validator %d, want two files", entry.index)
 	}
 	for _, role := range Roles {
 		key, err := loadSecretKey(paths[role], scheme)
@@ -247,7 +245,7 @@ func loadKeys(dir string, entry keyEntry, genesis *Genesis, scheme *xmss.Scheme)
 		}
 		public := key.PublicKey().Bytes()
 		if role == Proposal && public == keys[Attestation].PublicKey().Bytes() {
-			return ValidatorKeys{}, fileError(paths[role], "the same key as in %s; validator %d has two", paths[Attestation], entry.index)
+			return ValidatorKeys{}, fileError(paths[role], "the same key as in %s, want two keys for validator %d", paths[Attestation], entry.index)
 		}
 		if public != genesis.Validators[entry.index].PublicKey(role) {
 			return ValidatorKeys{}, fileError(paths[role], "not the %s key of validator %d in %s%s", role, entry.index, genesis.Path, genesis.whose(public))
@@ -273,13 +271,20 @@ func loadSecretKey(path string, scheme *xmss.Scheme) (*xmss.SecretKey, error) {
 		return nil, fileError(path, "empty file")
 	}
 	key, err := scheme.ParseSecretKey(data)
-	if err != nil {
-		return nil, &Error{File: path, Problem: fmt.Sprintf("not a secret key of the %s scheme: %s", scheme, xmssReason(err)), Err: err}
+	if err == nil {
+		return key, nil
 	}
-	return key, nil
+	failure := &Error{File: path, Problem: fmt.Sprintf("not a secret key of the %s scheme: %s", scheme, xmssReason(err)), Err: err}
+	for _, other := range Schemes() {
+		if _, err := other.ParseSecretKey(data); err == nil {
+			failure.Problem = fmt.Sprintf("a secret key of the %s scheme, but this node runs the %s scheme", other, scheme)
+			failure.proposeScheme(other)
+		}
+	}
+	return nil, failure
 }
 
-// whose tells whose key a public key is, for the end of an error about a key that is not where it belongs.
+// whose describes the owner of a public key, for the end of an error about a misplaced key.
 func (g *Genesis) whose(public [PublicKeySize]byte) string {
 	for i := range g.Validators {
 		for _, role := range Roles {
@@ -291,8 +296,8 @@ func (g *Genesis) whose(public [PublicKeySize]byte) string {
 	return ""
 }
 
-// CheckWindows makes sure that every key can sign for the current slot. A key signs for a window of slots that
-// is fixed when it is made. The error, of type [*Error], names the file and the window.
+// CheckWindows returns an error unless every key can sign for the current slot. Each key has a fixed window of slots. The error
+// is of type [*Error] and names the file and the window.
 func CheckWindows(keys []ValidatorKeys, currentSlot uint64) error {
 	for i := range keys {
 		for _, key := range []struct {

@@ -254,8 +254,8 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 		"entry without file":         {manifestEdit("proposal_private_key_file", "private_key_file"), netManifest + `: validators[0].proposal_private_key_file: missing`},
 		"entry with two dialects":    {manifestEdit("- index: 0", "- index: 0\n    attester_key_privkey_file: x"), netManifest + `: validators[0].attester_key_privkey_file: the same as validators[0].attestation_private_key_file: want one of them`},
 		"entry with no file name":    {manifestEdit(": validator_0_attester_key_sk.ssz", `: ""`), netManifest + `: validators[0].attestation_private_key_file: "": want the name of a file`},
-		"another scheme":             {manifestEdit(xmss.Test.KeyScheme(), "SIGTopLevelTargetSumLifetime32Dim64Base8"), netManifest + `: key_scheme: SIGTopLevelTargetSumLifetime32Dim64Base8: keys that live for 2^32 slots, but this node runs the test scheme, whose keys live for 2^8`},
-		"another scheme, other name": {manifestEdit(xmss.Test.KeyScheme(), "SchemeAbortingTargetSumLifetime32Dim46Base8"), netManifest + `: key_scheme: SchemeAbortingTargetSumLifetime32Dim46Base8: keys that live for 2^32 slots, but this node runs the test scheme, whose keys live for 2^8`},
+		"another scheme":             {manifestEdit(xmss.Test.KeyScheme(), "SIGTopLevelTargetSumLifetime32Dim64Base8"), netManifest + `: key_scheme: SIGTopLevelTargetSumLifetime32Dim64Base8: keys for 2^32 slots, but this node runs the test scheme, whose keys are for 2^8 slots; set the scheme to prod`},
+		"another scheme, other name": {manifestEdit(xmss.Test.KeyScheme(), "SchemeAbortingTargetSumLifetime32Dim46Base8"), netManifest + `: key_scheme: SchemeAbortingTargetSumLifetime32Dim46Base8: keys for 2^32 slots, but this node runs the test scheme, whose keys are for 2^8 slots; set the scheme to prod`},
 		"scheme is a list":           {manifestEdit(xmss.Test.KeyScheme(), "[]"), netManifest + `: key_scheme: a list: want a plain value on one line`},
 		"manifest of another genesis": {manifestOnly(func(t *testing.T, g *Genesis) {
 			edit(t, netManifest, key(g, 0, Proposal), FakeHex(9))
@@ -276,8 +276,8 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 		}), a0 + ": a folder, want a file"},
-		"one file for both": {manifestEdit(": validator_0_proposer_key_sk.ssz", ": ./validator_0_attester_key_sk.ssz"), a0 + ": named for both keys of validator 0; it has two"},
-		"same key in both":  {manifestOnly(func(t *testing.T, _ *Genesis) { copyFile(t, a0, p0) }), p0 + ": the same key as in " + a0 + "; validator 0 has two"},
+		"one file for both": {manifestEdit(": validator_0_proposer_key_sk.ssz", ": ./validator_0_attester_key_sk.ssz"), a0 + ": named for both keys of validator 0, want two files"},
+		"same key in both":  {manifestOnly(func(t *testing.T, _ *Genesis) { copyFile(t, a0, p0) }), p0 + ": the same key as in " + a0 + ", want two keys for validator 0"},
 		"key of another":    {manifestOnly(func(t *testing.T, _ *Genesis) { copyFile(t, a1, a0) }), a0 + ": not the attestation key of validator 0 in net/config.yaml; it is the attestation key of validator 1"},
 		"keys swapped": {manifestOnly(func(t *testing.T, _ *Genesis) {
 			copyFile(t, a0, "spare")
@@ -363,7 +363,18 @@ func TestLoadValidatorKeysCorruptKey(t *testing.T) {
 		}
 	}
 	put(t, file, string(good))
-	remove(t, "net/config.yaml") // not read again
+	// The genesis is not read again. Without a manifest, only the key files show the scheme.
+	remove(t, "net/config.yaml")
+	if err := os.Rename(netManifest, "spare"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Prod)
+	if want := file + ": a secret key of the test scheme, but this node runs the prod scheme; set the scheme to test"; err == nil || err.Error() != want {
+		t.Errorf("the keys of another scheme: got %v, want %s", err, want)
+	}
+	if err := os.Rename("spare", netManifest); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := LoadValidatorKeys("net", "lean_spec_0", genesis, xmss.Prod); err == nil || !strings.HasPrefix(err.Error(), netManifest+": key_scheme: ") {
 		t.Errorf("the keys of another scheme: got %v, want an error about key_scheme", err)
 	}

@@ -5,26 +5,26 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/leanEthereum/leanspec-node/internal/setting"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// keyEntry says where the two secret keys of a validator are, and which public keys they should have.
+// keyEntry has the places of a validator's two secret keys, and the public keys that they must have.
 type keyEntry struct {
 	index uint64
 	field string // place in the file
 	keys  [len(Roles)]keyReference
 }
 
-// keyReference is one key of an entry. The zero value is a key that the file does not name.
+// keyReference is one key of an entry. The zero value stands for a key that the file does not name.
 type keyReference struct {
-	file      string              // of the secret key, relative to the folder of keys
-	fileField string              // place of that name
-	public    [PublicKeySize]byte // as the file has it
+	file      string              // path of the secret key, relative to the folder of keys
+	fileField string              // place of that path
+	public    [PublicKeySize]byte // public key in the file
 	publicAt  yamlNode            // place of the public key
 }
 
-// The names that the dialects give to the fields of an entry, leanSpec's first, then those of lean-quickstart's
-// key generator, then those of gean's.
+// The names of the fields of an entry: of leanSpec, of lean-quickstart's key generator, and of gean.
 var (
 	publicKeyFields = [len(Roles)][]string{
 		Attestation: {"attestation_public_key_hex", "attester_key_pubkey_hex", "attestation_pubkey_hex"},
@@ -41,7 +41,7 @@ var (
 // leanSpec: node/validator/registry.py, ValidatorManifest.
 type manifest struct {
 	file    string
-	scheme  yamlNode // key_scheme; nothing where the file has none
+	scheme  yamlNode // key_scheme; may be missing
 	entries map[uint64]keyEntry
 }
 
@@ -55,16 +55,9 @@ type manifest struct {
 //	    proposal_public_key_hex: "0x8df3…"            # or proposer_key_pubkey_hex
 //	    proposal_private_key_file: validator_1.ssz    # or proposer_key_privkey_file
 //
-// The other fields describe the keys, which describe themselves, and are not read.
+// It ignores the other fields, which repeat what the key files contain.
 func parseManifest(path string, data []byte) (*manifest, error) {
-	root, err := parseYAML(path, data)
-	if err != nil {
-		return nil, err
-	}
-	if root.isNull() {
-		return nil, fileError(path, "empty file")
-	}
-	fields, err := root.mapping()
+	root, fields, err := parseMapping(path, data)
 	if err != nil {
 		return nil, err
 	}
@@ -101,9 +94,8 @@ func parseManifest(path string, data []byte) (*manifest, error) {
 	return m, nil
 }
 
-// checkScheme makes sure that the manifest is not one of another scheme. Key generators name one scheme in
-// different ways, so what counts is the lifetime in the name, which tells the schemes apart: Lifetime32 for
-// the production scheme. A name without it says nothing.
+// checkScheme returns an error if the manifest is of another scheme. Key generators have different names for the same scheme, so
+// it compares only the lifetime in the name, such as Lifetime32 for the production scheme. It accepts a name without a lifetime.
 func (m *manifest) checkScheme(scheme *xmss.Scheme) error {
 	if m.scheme.ast == nil {
 		return nil
@@ -121,10 +113,20 @@ func (m *manifest) checkScheme(scheme *xmss.Scheme) error {
 	if err != nil || logLifetime == scheme.LogLifetime() {
 		return nil
 	}
-	failure := m.scheme.errorf("keys that live for 2^%d slots, but this node runs the %s scheme, whose keys live for 2^%d",
-		logLifetime, scheme, scheme.LogLifetime())
-	failure.Value = oneLine(name) // the whole name: its end is what matters
+	failure := m.scheme.errorf("keys for 2^%d slots, but this node runs the %s scheme, whose keys are for 2^%d slots", logLifetime, scheme, scheme.LogLifetime())
+	failure.Value = oneLine(name) // not shortened, because the lifetime is near the end
+	for _, other := range Schemes() {
+		if other.LogLifetime() == logLifetime {
+			failure.proposeScheme(other)
+		}
+	}
 	return failure
+}
+
+// proposeScheme adds to an error that a node with the keys of a scheme must run that scheme.
+func (e *Error) proposeScheme(scheme *xmss.Scheme) {
+	e.Problem += fmt.Sprintf("; set the %s to %s", setting.Scheme, scheme)
+	e.Fix = setting.Scheme
 }
 
 // parseKeyEntry reads an entry that names both keys of a validator.
@@ -162,7 +164,7 @@ func parseKeyReference(public, file yamlNode) (ref keyReference, err error) {
 	return ref, err
 }
 
-// annotation is an annotated_validators.yaml: which node runs which validators, with which keys.
+// annotation is an annotated_validators.yaml, which assigns validators with their keys to nodes:
 //
 //	lean_spec_0:
 //	  - index: 0
@@ -172,14 +174,13 @@ func parseKeyReference(public, file yamlNode) (ref keyReference, err error) {
 //	    pubkey_hex: 8df3…
 //	    privkey_file: validator_0_proposer_key_sk.ssz
 //
-// A validator has two entries, one for each key, or one entry that names both keys as a manifest does.
+// A validator has two entries, one for each key, or one entry with both keys in the form of the manifest.
 type annotation struct {
 	assignment
 	rows map[string][]annotationRow // by node name
 }
 
-// annotationRow is one entry as it stands in the file. Of a file with all nodes' validators only the rows of
-// one node are looked into further.
+// annotationRow is an entry whose keys are not parsed yet. Only those of one node are needed.
 type annotationRow struct {
 	index uint64
 	item  yamlNode
@@ -218,8 +219,8 @@ func parseAnnotation(path string, data []byte) (*annotation, error) {
 	return a, nil
 }
 
-// entries returns the keys of a node's validators. Which key an entry with a single key is for follows from its
-// public key, which is in the genesis; its file name is only a convention.
+// entries returns the keys of a node's validators. The role of an entry with a single key follows from its public key in the
+// genesis, because file names are only a convention.
 func (a *annotation) entries(node string, genesis *Genesis) (map[uint64]keyEntry, error) {
 	entries := make(map[uint64]keyEntry)
 	for _, row := range a.rows[node] {
@@ -255,7 +256,7 @@ func (a *annotation) entries(node string, genesis *Genesis) (map[uint64]keyEntry
 	return entries, nil
 }
 
-// parseAnnotationRow returns the keys that an entry names: one of them, or both.
+// parseAnnotationRow returns the keys that an entry names, one or both.
 func parseAnnotationRow(row annotationRow, genesis *Genesis) (keys [len(Roles)]keyReference, err error) {
 	fields, err := row.item.fields()
 	if err != nil {
@@ -304,7 +305,7 @@ func (n yamlNode) fields() (yamlFields, error) {
 	return yamlFields{n, values}, nil
 }
 
-// index is the validator index of an entry.
+// index returns the validator index of an entry.
 func (f yamlFields) index() (uint64, error) {
 	value, given := f.values["index"]
 	if !given {
@@ -313,7 +314,7 @@ func (f yamlFields) index() (uint64, error) {
 	return value.integer()
 }
 
-// oneOf is the field that has one of several names.
+// oneOf returns the field that has one of several names.
 func (f yamlFields) oneOf(names []string) (yamlNode, error) {
 	var found yamlNode
 	for _, name := range names {

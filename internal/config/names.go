@@ -6,9 +6,8 @@ import (
 	"unicode"
 )
 
-// Nearest returns the known name that differs least from name: by the number of letters to insert, remove or
-// replace, where case and characters that cannot be seen do not count. Of names that differ equally it returns the
-// first, and "" if there are none.
+// Nearest returns the known name with the smallest edit distance from name, ignoring case and invisible characters. It returns
+// the first of several such names, and "" if known is empty.
 func Nearest(name string, known []string) string {
 	nearest, least := "", 0
 	for i, candidate := range known {
@@ -19,17 +18,17 @@ func Nearest(name string, known []string) string {
 	return nearest
 }
 
-// similar reports whether a name may be a known one that is misspelt.
+// similar reports whether a name may be a misspelt known name.
 func similar(name, known string) bool {
 	return 3*editDistance(letters(name), letters(known)) <= len(known)
 }
 
-// DescribeUnknown shows a name that is not known beside the nearest one that is.
+// DescribeUnknown returns an unknown name together with the nearest known name.
 func DescribeUnknown(name string, known []string) string {
 	return fmt.Sprintf("%s (nearest known name: %s)", shownName(name), Nearest(name, known))
 }
 
-// shownName shows a name in ASCII: characters that cannot be seen, or that look like a letter of ASCII, are escaped.
+// shownName returns a name in ASCII. It escapes other characters, which may be invisible or look like a letter.
 func shownName(name string) string {
 	more := ""
 	if len(name) > longestName {
@@ -39,10 +38,10 @@ func shownName(name string) string {
 	return quoted[1:len(quoted)-1] + more
 }
 
-// longestName bounds the names that are compared and shown, in bytes. All known names are shorter.
+// longestName limits the part of a name that is compared and shown, in bytes. All known names are shorter.
 const longestName = 64
 
-// letters returns the characters of a name that count for a comparison.
+// letters returns the visible characters of a name in lower case.
 func letters(name string) []rune {
 	if len(name) > longestName {
 		name = name[:longestName]
@@ -56,9 +55,9 @@ func letters(name string) []rune {
 	return seen
 }
 
-// editDistance is the Levenshtein distance.
+// editDistance returns the Levenshtein distance.
 func editDistance(a, b []rune) int {
-	row := make([]int, len(b)+1) // distances of a[:i] from each b[:j]
+	row := make([]int, len(b)+1) // distance of a[:i] from each b[:j]
 	for j := range row {
 		row[j] = j
 	}

@@ -17,11 +17,10 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// yamlNode is a value in a YAML file together with its place, so that every check can say what it looked at.
+// yamlNode is a value in a YAML file together with its place, so that an error can name both.
 //
-// The files are read from their syntax tree, not decoded into Go values: it still has the text of a scalar as
-// it was written. A public key written as 0x… without quotes is a number to YAML, and the digits are all
-// that matters.
+// The files are read from their syntax tree instead of being decoded into Go values, because the tree has the text of a scalar as
+// it is in the file. YAML would decode a public key of the form 0x…, without quotes, as a number.
 type yamlNode struct {
 	file  string
 	field string   // place in the file; empty at the top
@@ -34,16 +33,15 @@ type yamlField struct {
 	value yamlNode
 }
 
-// Bounds on the syntax, far above what the files need. The parser is recursive, and Go cannot recover from
-// a stack that overflows.
+// Limits on the syntax, far above what the files need. The parser is recursive, and a stack overflow ends a Go program.
 const (
 	maxFlowDepth    = 32  // brackets inside brackets
 	maxIndent       = 128 // spaces at the start of a line
 	maxEntryMarkers = 8   // "- - -" on a line
 )
 
-// parseYAML parses a file that holds at most one YAML document. It takes the plain part of YAML that these
-// files use: mappings, lists and scalars, without tags, anchors, aliases or keys that are not scalars.
+// parseYAML parses at most one YAML document. It accepts only the part of YAML that these files use: mappings, lists and scalars,
+// without tags, anchors, aliases or keys that are not scalars.
 func parseYAML(file string, data []byte) (yamlNode, error) {
 	root := yamlNode{file: file}
 	if !utf8.Valid(data) {
@@ -53,14 +51,14 @@ func parseYAML(file string, data []byte) (yamlNode, error) {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
 		if len(line)-len(strings.TrimLeft(line, " ")) > maxIndent {
-			return root, fileError(file, "not a YAML file that can be read: line %d: indented by more than %d", i+1, maxIndent)
+			return root, fileError(file, "unsupported YAML: line %d: indented by more than %d", i+1, maxIndent)
 		}
 	}
 	tokens := lexer.Tokenize(text)
 	if err := checkTokens(file, tokens); err != nil {
 		return root, err
 	}
-	// Duplicate keys are refused below, in words that name the key.
+	// mapping reports duplicate keys, by name.
 	tree, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		return root, syntaxError(file, lines, err)
@@ -77,7 +75,19 @@ func parseYAML(file string, data []byte) (yamlNode, error) {
 	return root, nil
 }
 
-// checkTokens refuses the syntax that these files do not use, before the parser builds anything of it.
+// parseMapping parses a file that must be a mapping, and returns its entries too.
+func parseMapping(file string, data []byte) (root yamlNode, fields []yamlField, err error) {
+	if root, err = parseYAML(file, data); err != nil {
+		return root, nil, err
+	}
+	if root.isNull() {
+		return root, nil, fileError(file, "empty file")
+	}
+	fields, err = root.mapping()
+	return root, fields, err
+}
+
+// checkTokens returns an error for syntax that these files do not use, before the parser builds a tree.
 func checkTokens(file string, tokens token.Tokens) error {
 	depth, markers, markersLine := 0, 0, 0
 	for _, t := range tokens {
@@ -86,7 +96,7 @@ func checkTokens(file string, tokens token.Tokens) error {
 			at = t.Position.Line
 		}
 		refuse := func(what string) error {
-			return fileError(file, "not a YAML file that can be read: line %d: %s", at, what)
+			return fileError(file, "unsupported YAML: line %d: %s", at, what)
 		}
 		switch t.Type {
 		case token.TagType:
@@ -115,8 +125,8 @@ func checkTokens(file string, tokens token.Tokens) error {
 	return nil
 }
 
-// syntaxError says in one line where the parser failed, and what to look for there. The parser's own words are about
-// its grammar, with a drawing of the place.
+// syntaxError describes in one line where the parser failed and what to look for there. The parser's own message is about its
+// grammar, and has several lines.
 func syntaxError(file string, lines []string, err error) error {
 	var described yaml.Error
 	if !errors.As(err, &described) {
@@ -144,7 +154,7 @@ func syntaxError(file string, lines []string, err error) error {
 	return fileError(file, "not a YAML file: %snot a key with a value here; look at the indentation and the colons", place)
 }
 
-// line is the number of the line on which a node starts, 0 if unknown.
+// line returns the number of the line on which a node starts, 0 if unknown.
 func line(node ast.Node) int {
 	if t := node.GetToken(); t != nil && t.Position != nil {
 		return t.Position.Line
@@ -152,18 +162,18 @@ func line(node ast.Node) int {
 	return 0
 }
 
-// errorf is a failure at this node that shows the value found.
+// errorf returns an error at this node that shows its value.
 func (n yamlNode) errorf(format string, args ...any) *Error {
 	return &Error{File: n.file, Field: n.field, Value: n.shown(), Problem: fmt.Sprintf(format, args...)}
 }
 
-// missing is a failure for a field of this node that is not there.
+// missing returns the error for a missing field of this node.
 func (n yamlNode) missing(key string) *Error {
 	return &Error{File: n.file, Field: n.child(key).field, Problem: "missing"}
 }
 
-// shown is the value of a scalar for an error, and the kind of anything else. A file that is nothing but a scalar is no
-// YAML file of ours, and may be a key file: it is not shown.
+// shown returns the value of a scalar for an error, and the kind of any other node. It does not show a file that consists of one
+// scalar, because that may be a key file.
 func (n yamlNode) shown() string {
 	if _, scalar := n.ast.(ast.ScalarNode); scalar && n.field == "" && !n.isNull() {
 		return "a single value"
@@ -187,7 +197,7 @@ func (n yamlNode) shown() string {
 	return ""
 }
 
-// child is the place of a key in a mapping. Keys that would make a place hard to read are quoted.
+// child returns the place of a key in a mapping. It quotes a key that would make the place hard to read.
 func (n yamlNode) child(key string) yamlNode {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-'
@@ -201,7 +211,7 @@ func (n yamlNode) child(key string) yamlNode {
 	return yamlNode{file: n.file, field: key}
 }
 
-// isNull reports whether there is no value: an empty file, or a key with nothing after it.
+// isNull reports whether there is no value, as in an empty file or for a key without a value.
 func (n yamlNode) isNull() bool {
 	if n.ast == nil {
 		return true
@@ -219,8 +229,8 @@ func (n yamlNode) isMapping() bool {
 	return false
 }
 
-// mapping returns the entries of a mapping in the order of the file. A key that is given twice is an error:
-// readers differ on which one counts.
+// mapping returns the entries of a mapping in the order of the file. A duplicate key is an error, because programs differ in which
+// one they use.
 func (n yamlNode) mapping() ([]yamlField, error) {
 	var entries []*ast.MappingValueNode
 	switch v := n.ast.(type) {
@@ -262,7 +272,7 @@ func (n yamlNode) list() ([]yamlNode, error) {
 	return items, nil
 }
 
-// text returns a scalar as it is written in the file, whatever type YAML would give it.
+// text returns a scalar as it is in the file, regardless of its YAML type.
 func (n yamlNode) text() (string, error) {
 	switch v := n.ast.(type) {
 	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
@@ -273,7 +283,7 @@ func (n yamlNode) text() (string, error) {
 	return "", n.errorf("want a plain value on one line")
 }
 
-// fileName returns a scalar that names a file.
+// fileName returns a scalar that is the name of a file.
 func (n yamlNode) fileName() (string, error) {
 	name, err := n.text()
 	if err != nil {
@@ -285,8 +295,8 @@ func (n yamlNode) fileName() (string, error) {
 	return name, nil
 }
 
-// integer returns a whole number in decimal digits. Quoted text and YAML's other notations (0x10, 0o17, 017,
-// 1_000) are refused: readers differ on them.
+// integer returns a whole number in decimal digits. Quoted text and YAML's other notations (0x10, 0o17, 017, 1_000) are errors,
+// because programs read them differently.
 func (n yamlNode) integer() (uint64, error) {
 	const wanted = "want a whole number, 0 or more"
 	if _, ok := n.ast.(*ast.IntegerNode); !ok {
@@ -296,7 +306,7 @@ func (n yamlNode) integer() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The text must be what Go would write for the number: that leaves no second notation.
+	// Only the notation that Go would write is accepted.
 	value, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || strconv.FormatUint(value, 10) != text {
 		return 0, n.errorf(wanted)
@@ -322,11 +332,11 @@ func (n yamlNode) publicKey() ([PublicKeySize]byte, error) {
 	return key, nil
 }
 
-// xmssReason is an error of package xmss for the end of a line that has said already what it is about.
+// xmssReason returns the text of an error of package xmss without its prefix.
 func xmssReason(err error) string { return strings.TrimPrefix(err.Error(), "xmss: ") }
 
-// decodeHex decodes exactly size bytes, with or without 0x in front. The problem, if there is one, does not
-// repeat any of the text: it may be a secret.
+// decodeHex decodes exactly size bytes, with or without 0x in front. The problem does not contain any of the text, which may be a
+// secret.
 func decodeHex(text string, size int) (raw []byte, problem string) {
 	digits := strings.TrimPrefix(text, "0x")
 	raw, err := hex.DecodeString(digits)
@@ -341,7 +351,7 @@ func decodeHex(text string, size int) (raw []byte, problem string) {
 	return raw, ""
 }
 
-// listOrNothing returns the entries of a list, none where there is no value.
+// listOrNothing returns the entries of a list, and none if there is no value.
 func (n yamlNode) listOrNothing() ([]yamlNode, error) {
 	if n.isNull() {
 		return nil, nil

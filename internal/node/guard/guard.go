@@ -164,7 +164,7 @@ func (g *Guard) takeLocks(o *Options) error {
 			o.Log.Warn("key file cannot be locked", "file", path, logging.Err(err),
 				logging.Advice("Make sure that no other node uses this key. Two nodes that sign with one key reveal it."))
 		case err != nil:
-			return fileError(path, err)
+			return config.OSError(path, err)
 		}
 		if lock != nil {
 			g.locks = append(g.locks, lock)
@@ -235,7 +235,7 @@ func (f *KeyFile) read(fsys FS, dataDir string) (copies []recordCopy, merged Rec
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return nil, merged, fileError(c.path, err)
+			return nil, merged, config.OSError(c.path, err)
 		default:
 			c.found = true
 			if c.content, err = decodeFile(f.PublicKey, data); err != nil {
@@ -321,7 +321,7 @@ func (k *Key) load(l *loading) error {
 		case c.inData:
 			return dataError(c.path, err)
 		case !notWritable(err):
-			return fileError(c.path, err)
+			return config.OSError(c.path, err)
 		case l.DataDir == "":
 			return &config.Error{File: dir, Err: err, Fix: setting.DataDir, Problem: "not writable, but signatures must be recorded: " +
 				"set the data folder to a path that outlives the node"}
@@ -378,21 +378,11 @@ func notWritable(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
 
-// fileError adds the path to an error, and removes a second mention of it.
-func fileError(path string, err error) error {
-	problem := err
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		problem = pathError.Err
-	}
-	return &config.Error{File: path, Problem: problem.Error(), Err: err}
-}
-
 // dataError returns the error for a path in the data folder, with advice if it is not
 // writable.
 func dataError(path string, err error) error {
 	if !notWritable(err) {
-		return fileError(path, err)
+		return config.OSError(path, err)
 	}
 	return &config.Error{File: path, Err: err, Fix: setting.DataDir, Problem: "not writable, but signatures must be recorded in the data folder: " +
 		"make it writable for the node, or set another data folder"}
