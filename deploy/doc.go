@@ -1,4 +1,3 @@
-// Package deploy holds what operators run beside the node: the alert rules of
-// Prometheus, the dashboards of Grafana, and tests that keep both true to the
-// metrics that the node exports.
+// Package deploy contains what operators run beside the node: the alert rules of Prometheus, the dashboards of Grafana, and the
+// files for Docker Compose and Kubernetes. Its tests compare them with the metrics, the flags and the image of the node.
 package deploy

@@ -46,7 +46,7 @@ type panel struct {
 		}
 	}
 	Targets []struct{ Expr, RefID, Format string }
-	Panels  []panel // of a row that is closed
+	Panels  []panel // of a collapsed row
 }
 
 func readDashboard(t *testing.T, path string) dashboard {
@@ -58,7 +58,7 @@ func readDashboard(t *testing.T, path string) dashboard {
 	return d
 }
 
-// panels returns those of closed rows too.
+// panels returns all panels, including those of collapsed rows.
 func (d dashboard) panels() []panel {
 	var all []panel
 	for _, p := range d.Panels {
@@ -67,28 +67,29 @@ func (d dashboard) panels() []panel {
 	return all
 }
 
-// TestDashboards holds the dashboards to what Grafana needs and to what we want of them.
+// TestDashboards checks that the dashboards are valid for Grafana and complete.
 func TestDashboards(t *testing.T) {
 	uids := make(map[string]string)
 	variable := regexp.MustCompile(`\$\{?([a-z_A-Z]+)`)
 	for _, path := range glob(t, "grafana/dashboards/*.json") {
 		text, d := readText(t, path), readDashboard(t, path)
 		if text != indented(t, path, text) {
-			t.Errorf("%s: not indented by two spaces, as jq . does it", path)
+			t.Errorf("%s: want the format of jq, indented by two spaces", path)
 		}
 		if before := uids[d.UID]; before != "" || d.UID == "" {
-			t.Errorf("%s: uid %q is empty or that of %q", path, d.UID, before)
+			t.Errorf("%s: uid = %q, want a unique one (%q has the same)", path, d.UID, before)
 		}
 		uids[d.UID] = path
 		if d.Title == "" || d.Description == "" || d.SchemaVersion < 39 || !slices.Contains(d.Tags, "leanspec-node") {
-			t.Errorf("%s: wants title, description, the tag leanspec-node, and schema version 39", path)
+			t.Errorf("%s: title %q, description %q, tags %v, schema version %d; want a title, a description, the tag leanspec-node and at least 39",
+				path, d.Title, d.Description, d.Tags, d.SchemaVersion)
 		}
 		if len(d.Annotations.List) == 0 || !strings.Contains(d.Annotations.List[0].Expr, "ALERTS{") {
-			t.Errorf("%s: no annotations of alerts", path)
+			t.Errorf("%s: annotations = %v, want alerts first", path, d.Annotations.List)
 		}
 		if !slices.ContainsFunc(d.Links, func(l struct{ Type, URL, Title string }) bool { return l.URL+"/" == runbooks }) ||
 			!slices.ContainsFunc(d.Links, func(l struct{ Type, URL, Title string }) bool { return l.Type == "dashboards" }) {
-			t.Errorf("%s: no link to the runbooks, or to the other dashboard", path)
+			t.Errorf("%s: links = %v, want one to the runbooks and one to the dashboards", path, d.Links)
 		}
 
 		defined := []string{"__rate_interval", "__field", "__data", "__url_time_range", "__all"}
@@ -97,12 +98,12 @@ func TestDashboards(t *testing.T) {
 		}
 		for _, want := range []string{"datasource", "job", "network", "instance"} {
 			if !slices.Contains(defined, want) {
-				t.Errorf("%s: no variable %s", path, want)
+				t.Errorf("%s: variables = %v, want %s", path, defined, want)
 			}
 		}
 		for _, use := range variable.FindAllStringSubmatch(text, -1) {
 			if !slices.Contains(defined, use[1]) {
-				t.Errorf("%s: uses $%s, which is not defined", path, use[1])
+				t.Errorf("%s: undefined variable $%s, want one of %v", path, use[1], defined)
 			}
 		}
 
@@ -110,7 +111,7 @@ func TestDashboards(t *testing.T) {
 		ids := make(map[int]bool)
 		for _, p := range d.panels() {
 			if p.ID == 0 || ids[p.ID] || p.Title == "" {
-				t.Errorf("%s: panel %d %q has no title, or no id of its own", path, p.ID, p.Title)
+				t.Errorf("%s: panel %d %q, want a title and a unique id", path, p.ID, p.Title)
 			}
 			ids[p.ID] = true
 			if p.Type == "row" {
@@ -121,20 +122,20 @@ func TestDashboards(t *testing.T) {
 	}
 }
 
-// checkLayout holds panels to the grid of 24 columns, none upon another. A closed row has panels of its own, which move
-// what is below when it opens.
+// checkLayout checks that panels fit into the grid of 24 columns and do not overlap. The panels of a collapsed row have their
+// own grid.
 func checkLayout(t *testing.T, path string, panels []panel) {
 	t.Helper()
 	taken := make(map[[2]int]string)
 	for _, p := range panels {
 		g := p.GridPos
 		if g.W < 1 || g.H < 1 || g.X < 0 || g.X+g.W > 24 {
-			t.Errorf("%s: %s does not fit: %+v", path, p.Title, g)
+			t.Errorf("%s: position of %s = %+v, want it within 24 columns", path, p.Title, g)
 		}
 		for x := g.X; x < g.X+g.W; x++ {
 			for y := g.Y; y < g.Y+g.H; y++ {
 				if other := taken[[2]int{x, y}]; other != "" {
-					t.Errorf("%s: %s lies upon %s", path, p.Title, other)
+					t.Errorf("%s: %s overlaps %s", path, p.Title, other)
 				}
 				taken[[2]int{x, y}] = p.Title
 			}
@@ -143,39 +144,40 @@ func checkLayout(t *testing.T, path string, panels []panel) {
 	}
 }
 
+// checkPanel checks a panel other than a row.
 func checkPanel(t *testing.T, path string, p panel) {
 	t.Helper()
 	if !slices.Contains([]string{"timeseries", "stat", "heatmap", "table", "state-timeline"}, p.Type) {
-		t.Errorf("%s: %s is a %s, which Grafana may not have", path, p.Title, p.Type)
+		t.Errorf("%s: type of %s = %s, want one that is built into Grafana", path, p.Title, p.Type)
 	}
 	if !strings.Contains(p.Description, "Good: ") {
-		t.Errorf("%s: the description of %s does not say what good looks like", path, p.Title)
+		t.Errorf("%s: description of %s = %q, want \"Good: \" in it", path, p.Title, p.Description)
 	}
 	if (p.Datasource != datasource{"prometheus", "${datasource}"}) {
-		t.Errorf("%s: %s asks %+v, want ${datasource}", path, p.Title, p.Datasource)
+		t.Errorf("%s: data source of %s = %+v, want ${datasource}", path, p.Title, p.Datasource)
 	}
 	if p.Type != "heatmap" && (p.FieldConfig.Defaults.Unit == "" || len(p.FieldConfig.Defaults.Thresholds.Steps) == 0) {
-		t.Errorf("%s: %s has no unit or no thresholds", path, p.Title)
+		t.Errorf("%s: defaults of %s = %+v, want a unit and thresholds", path, p.Title, p.FieldConfig.Defaults)
 	}
 	if len(p.Targets) == 0 {
-		t.Errorf("%s: %s asks for nothing", path, p.Title)
+		t.Errorf("%s: targets of %s = 0, want more", path, p.Title)
 	}
 	refs := make(map[string]bool)
 	for _, target := range p.Targets {
 		if target.Expr == "" || target.RefID == "" || refs[target.RefID] {
-			t.Errorf("%s: %s has a target without expr, or without a refId of its own", path, p.Title)
+			t.Errorf("%s: target of %s = %+v, want an expr and a unique refId", path, p.Title, target)
 		}
 		refs[target.RefID] = true
 		if strings.Contains(target.Expr, "_bucket") && p.Type == "heatmap" && target.Format != "heatmap" {
-			t.Errorf("%s: %s is a heat map of format %q", path, p.Title, target.Format)
+			t.Errorf("%s: format of %s = %q, want heatmap", path, p.Title, target.Format)
 		}
 		if regexp.MustCompile(`\b(rate|increase)\(`).MatchString(target.Expr) && !strings.Contains(target.Expr, "[$__rate_interval]") {
-			t.Errorf("%s: %s has a range of its own, which breaks with other scrape intervals", path, p.Title)
+			t.Errorf("%s: expression of %s = %s, want the range [$__rate_interval], which fits all scrape intervals", path, p.Title, target.Expr)
 		}
 	}
 }
 
-// TestProvisioning holds the places that the container knows.
+// TestProvisioning checks the data source and the folder of the dashboards in the container.
 func TestProvisioning(t *testing.T) {
 	var sources struct {
 		APIVersion  int `yaml:"apiVersion"`
@@ -187,7 +189,7 @@ func TestProvisioning(t *testing.T) {
 	}
 	readYAML(t, "grafana/provisioning/datasources/prometheus.yaml", &sources)
 	if s := sources.Datasources; len(s) != 1 || s[0].UID != "prometheus" || s[0].Type != "prometheus" || s[0].URL != "http://prometheus:9090" {
-		t.Errorf("data sources are %+v", s)
+		t.Errorf("data sources = %+v, want prometheus at http://prometheus:9090", s)
 	}
 	var providers struct {
 		APIVersion int `yaml:"apiVersion"`
@@ -200,6 +202,6 @@ func TestProvisioning(t *testing.T) {
 	}
 	readYAML(t, "grafana/provisioning/dashboards/leanspec-node.yaml", &providers)
 	if p := providers.Providers; len(p) != 1 || p[0].Options["path"] != "/var/lib/grafana/dashboards" {
-		t.Errorf("providers are %+v", p)
+		t.Errorf("providers = %+v, want one with the path /var/lib/grafana/dashboards", p)
 	}
 }

@@ -15,8 +15,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/metrics"
 )
 
-// exported returns the names of all series that a node exports, as they are
-// written in a query: a histogram has three.
+// exported returns the names of all series that a node exports, including those of histograms with their suffixes.
 func exported(t *testing.T) map[string]bool {
 	t.Helper()
 	descs := make(chan *prometheus.Desc)
@@ -25,14 +24,14 @@ func exported(t *testing.T) map[string]bool {
 		close(descs)
 	}()
 	names := map[string]bool{
-		"up": true, "ALERTS": true, // Prometheus' own
-		"process_cpu_seconds_total": true, "process_resident_memory_bytes": true, "process_open_fds": true, // of Linux only
+		"up": true, "ALERTS": true, // made by Prometheus
+		"process_cpu_seconds_total": true, "process_resident_memory_bytes": true, "process_open_fds": true, // only on Linux
 	}
 	fqName := regexp.MustCompile(`^Desc\{fqName: "([^"]+)"`)
 	for desc := range descs {
 		match := fqName.FindStringSubmatch(desc.String())
 		if match == nil {
-			t.Fatalf("no name in %s", desc)
+			t.Fatalf("description = %s, want a name in it", desc)
 		}
 		for _, suffix := range []string{"", "_bucket", "_sum", "_count"} {
 			names[match[1]+suffix] = true
@@ -41,17 +40,16 @@ func exported(t *testing.T) map[string]bool {
 	return names
 }
 
-// metricName finds what can only be the name of a metric.
+// metricName matches names of metrics.
 var metricName = regexp.MustCompile(`\b(?:leanspec|lean|process|go)_[a-z0-9_]+|\bup\b|\bALERTS\b`)
 
-// namesIn returns the metrics that a text names. In a query, names are not looked for in label values and
-// not among labels.
+// namesIn returns the names of metrics in a text, but not those in quotation marks, which are label values.
 func namesIn(text string) []string {
 	text = regexp.MustCompile(`"[^"]*"`).ReplaceAllString(text, `""`)
 	return metricName.FindAllString(text, -1)
 }
 
-// query is an expression, and where it is from.
+// query is an expression and its source.
 type query struct{ where, expr string }
 
 // queries returns every expression of the rules, dashboards and runbooks.
@@ -86,63 +84,64 @@ func queries(t *testing.T) []query {
 	return all
 }
 
-// TestMetricsExist: no query asks for what the node does not export.
+// TestMetricsExist checks that the node exports all metrics that the queries and the runbooks name.
 func TestMetricsExist(t *testing.T) {
 	names := exported(t)
 	for _, q := range queries(t) {
 		named := namesIn(q.expr)
-		if len(named) == 0 && q.expr != "" { // empty: the choice of the data source
-			t.Errorf("%s: found no metric in %q", q.where, q.expr)
+		if len(named) == 0 && q.expr != "" { // the variable of the data source has no expression
+			t.Errorf("%s: metrics in %q = 0, want more", q.where, q.expr)
 		}
 		for _, name := range named {
 			if !names[name] {
-				t.Errorf("%s: the node exports no %s", q.where, name)
+				t.Errorf("%s: unknown metric %s, want one that the node exports", q.where, name)
 			}
 		}
 	}
-	// The prose of the runbooks.
+	// The text of the runbooks names metrics in backticks.
 	code := regexp.MustCompile("`[^`\n]+`")
 	for _, path := range glob(t, "../docs/runbooks/*.md") {
 		for _, span := range code.FindAllString(readText(t, path), -1) {
 			for _, name := range namesIn(span) {
 				if !names[name] && !strings.HasPrefix(name, "lean_spec_") { // names of nodes
-					t.Errorf("%s: the node exports no %s", path, name)
+					t.Errorf("%s: unknown metric %s, want one that the node exports", path, name)
 				}
 			}
 		}
 	}
 }
 
-// TestNoData holds prometheus/tests/no-data.yml to the dashboards: what is said to have no data in a
-// healthy network is asked for somewhere.
+// TestNoData checks that the entries of prometheus/tests/no-data.yml are complete, and that a rule, dashboard or runbook has their
+// expressions.
 func TestNoData(t *testing.T) {
 	var list []struct{ Expr, Reason, Nodes string }
 	readYAML(t, "prometheus/tests/no-data.yml", &list)
-	asked := make(map[string]bool)
+	used := make(map[string]bool)
 	for _, q := range queries(t) {
-		asked[strings.Join(strings.Fields(q.expr), " ")] = true
+		used[strings.Join(strings.Fields(q.expr), " ")] = true
 	}
 	if len(list) == 0 {
-		t.Error("prometheus/tests/no-data.yml lists nothing")
+		t.Error("entries of prometheus/tests/no-data.yml = 0, want more")
 	}
 	for _, entry := range list {
 		if entry.Reason == "" {
-			t.Errorf("%s: no reason", entry.Expr)
+			t.Errorf("%s: reason is empty, want a text", entry.Expr)
 		}
 		if entry.Nodes != "" && entry.Nodes != "some" {
-			t.Errorf("%s: nodes is %q, want some, or nothing for all", entry.Expr, entry.Nodes)
+			t.Errorf("%s: nodes = %q, want \"some\" or \"\"", entry.Expr, entry.Nodes)
 		}
-		if !asked[strings.Join(strings.Fields(entry.Expr), " ")] {
-			t.Errorf("nothing asks for %s", entry.Expr)
+		if !used[strings.Join(strings.Fields(entry.Expr), " ")] {
+			t.Errorf("%s: not used, want it in a rule, dashboard or runbook", entry.Expr)
 		}
 	}
 }
 
+// glob returns the files that match a pattern, at least one.
 func glob(t *testing.T, pattern string) []string {
 	t.Helper()
 	paths, err := filepath.Glob(pattern)
 	if err != nil || len(paths) == 0 {
-		t.Fatalf("%s: found nothing (%v)", pattern, err)
+		t.Fatalf("files that match %s = 0 (error %v), want more", pattern, err)
 	}
 	return paths
 }
@@ -156,7 +155,7 @@ func readText(t *testing.T, path string) string {
 	return string(b)
 }
 
-// readYAML reads a file that has no fields but those of v.
+// readYAML decodes a file into v. Unknown fields fail the test.
 func readYAML(t *testing.T, path string, v any) {
 	t.Helper()
 	if err := yaml.UnmarshalWithOptions([]byte(readText(t, path)), v, yaml.Strict()); err != nil {
@@ -164,7 +163,7 @@ func readYAML(t *testing.T, path string, v any) {
 	}
 }
 
-// indented returns JSON with its fields in order and an indent of two spaces.
+// indented returns JSON with an indent of two spaces. It keeps the order of the fields.
 func indented(t *testing.T, path, text string) string {
 	t.Helper()
 	var b bytes.Buffer

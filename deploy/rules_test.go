@@ -39,40 +39,40 @@ func rules(t *testing.T) []rule {
 	return all
 }
 
-// TestAlertsAreComplete: whoever is woken is told what it is, how bad, and what to do.
+// TestAlertsAreComplete checks that every alert has a severity, a summary, a description with its value, and a runbook.
 func TestAlertsAreComplete(t *testing.T) {
 	index := readText(t, "../docs/runbooks/README.md")
 	pages := []string{"README.md"}
 	for _, r := range rules(t) {
 		if s := r.Labels["severity"]; s != "critical" && s != "warning" {
-			t.Errorf("%s: severity is %q, want critical or warning", r.Alert, s)
+			t.Errorf("%s: severity = %q, want critical or warning", r.Alert, s)
 		}
 		if r.Annotations["summary"] == "" {
-			t.Errorf("%s: no summary", r.Alert)
+			t.Errorf("%s: summary is empty, want a text", r.Alert)
 		}
 		if !strings.Contains(r.Annotations["description"], "$value") && r.Alert != "LeanNodeDown" && r.Alert != "LeanNoPeers" && r.Alert != "LeanNoAggregates" {
-			t.Errorf("%s: its description has no value", r.Alert)
+			t.Errorf("%s: description = %q, want $value in it", r.Alert, r.Annotations["description"])
 		}
 		page := r.Alert + ".md"
 		if got := r.Annotations["runbook_url"]; got != runbooks+page {
-			t.Errorf("%s: runbook_url is %q, want %s", r.Alert, got, runbooks+page)
+			t.Errorf("%s: runbook_url = %q, want %s", r.Alert, got, runbooks+page)
 		}
 		if _, err := os.Stat("../docs/runbooks/" + page); err != nil {
 			t.Errorf("%s: %v", r.Alert, err)
 		}
 		if !strings.Contains(index, "("+page+") | ") {
-			t.Errorf("%s: not in the table of the index of the runbooks", r.Alert)
+			t.Errorf("%s: want a row in docs/runbooks/README.md", r.Alert)
 		}
 		pages = append(pages, page)
 	}
 	for _, path := range glob(t, "../docs/runbooks/*.md") {
 		if !slices.Contains(pages, path[strings.LastIndexByte(path, '/')+1:]) {
-			t.Errorf("%s: a page for no alert", path)
+			t.Errorf("%s: want an alert of this name", path)
 		}
 	}
 }
 
-// TestAlertsAreTested: every alert has a case in which it fires, one for each severity, and one in which it is silent.
+// TestAlertsAreTested checks that every alert has a test in which it fires, for each severity, and one in which it does not.
 func TestAlertsAreTested(t *testing.T) {
 	type alertTest struct {
 		Alertname string
@@ -109,27 +109,28 @@ func TestAlertsAreTested(t *testing.T) {
 	}
 	for _, r := range rules(t) {
 		if severity := r.Labels["severity"]; !fires[r.Alert+" "+severity] {
-			t.Errorf("%s: no test in which it fires with severity %s", r.Alert, severity)
+			t.Errorf("%s: want a test in which it fires with severity %s", r.Alert, severity)
 		}
 		if !silent[r.Alert] {
-			t.Errorf("%s: no test in which it is silent", r.Alert)
+			t.Errorf("%s: want a test in which it does not fire", r.Alert)
 		}
 	}
 }
 
+// needPromtool skips a test if promtool is not installed. In CI it fails the test.
 func needPromtool(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("promtool"); err == nil {
 		return
 	}
-	const problem = "no promtool, which Debian's package prometheus has"
+	const problem = "promtool is not installed. It is in Debian's package prometheus."
 	if os.Getenv("CI") != "" {
 		t.Fatal(problem)
 	}
 	t.Skip(problem)
 }
 
-// TestPromtool has Prometheus' own tool check the rules and run their tests.
+// TestPromtool checks the rules and runs their tests with promtool.
 func TestPromtool(t *testing.T) {
 	needPromtool(t)
 	tests := slices.DeleteFunc(glob(t, "prometheus/tests/*.yml"), func(path string) bool { return strings.HasSuffix(path, "no-data.yml") })
@@ -143,19 +144,19 @@ func TestPromtool(t *testing.T) {
 	}
 }
 
-// TestExpressionsParse has promtool parse the queries of dashboards and runbooks, as the rules of a file.
+// TestExpressionsParse checks with promtool that all queries are valid. promtool reads them as rules of a file.
 func TestExpressionsParse(t *testing.T) {
 	needPromtool(t)
 	var file strings.Builder
 	file.WriteString("groups: [{name: queries, rules: [\n")
-	asked := 0
+	count := 0
 	for _, q := range queries(t) {
 		if strings.HasPrefix(q.expr, "label_values(") || q.expr == "" {
 			continue
 		}
-		asked++
+		count++
 		expr := strings.ReplaceAll(q.expr, "$__rate_interval", "1m")
-		fmt.Fprintf(&file, "  {record: 'query:%d', expr: '%s'},\n", asked, strings.ReplaceAll(expr, "'", "''"))
+		fmt.Fprintf(&file, "  {record: 'query:%d', expr: '%s'},\n", count, strings.ReplaceAll(expr, "'", "''"))
 	}
 	file.WriteString("]}]\n")
 	path := t.TempDir() + "/queries.yml"
@@ -165,7 +166,7 @@ func TestExpressionsParse(t *testing.T) {
 	if out, err := exec.Command("promtool", "check", "rules", path).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if asked < 100 {
-		t.Errorf("found %d queries, which are too few to be all", asked)
+	if count < 100 {
+		t.Errorf("%d queries found, want at least 100", count)
 	}
 }

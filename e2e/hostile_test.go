@@ -432,7 +432,7 @@ func badGossip(t *testing.T, v *victim) {
 			wire.CompressBlock(make([]byte, wire.MaxPayloadSize)),                           // has the largest size, but only zeros
 		}
 		v.gossip(t, h, topic(kind), payloads...)
-		v.log.wantFault(t, h.ID(), "gossip: bytes that are no "+string(kind), len(payloads))
+		v.log.wantFault(t, h.ID(), "gossip: undecodable "+string(kind), len(payloads))
 		_ = h.Close()
 	}
 
@@ -471,7 +471,7 @@ func gossipOfOtherNetwork(t *testing.T, v *victim) {
 func (v *victim) awaitAllRead(t *testing.T, h *peerHost) {
 	t.Helper()
 	v.gossip(t, h, topic(wire.TopicAttestation), wire.CompressBlock(randomBytes(200)))
-	v.log.wantFault(t, h.ID(), "gossip: bytes that are no attestation", 1)
+	v.log.wantFault(t, h.ID(), "gossip: undecodable attestation", 1)
 }
 
 // forgedGossip publishes well-formed messages with wrong signatures, validators or checkpoints.

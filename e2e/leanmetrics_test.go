@@ -23,8 +23,8 @@ type leanMetric struct {
 // labels are the names of the labels of a metric, and regular expressions for the values that metrics.md allows.
 type labels map[string]string
 
-// mover tells on which of the nodes with validators a metric is not zero after some slots of a healthy network. It applies to the
-// sum of all series; for histograms, to the sum of their counts.
+// mover names the nodes with validators on which a metric is not zero after some slots of a healthy network. It applies to the sum
+// of all series; for histograms, to the sum of their counts.
 type mover string
 
 const (

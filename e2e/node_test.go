@@ -287,7 +287,7 @@ func TestBadInput(t *testing.T) {
 		"subnets, no role":     {append(valid, "--aggregate-subnet-ids", "0"), []string{"--aggregate-subnet-ids", "--is-aggregator"}},
 		"subnets not a list":   {append(valid, "--validator-keys", dir, "--is-aggregator", "--aggregate-subnet-ids", "0,x"), []string{"--aggregate-subnet-ids", "0,x"}},
 		"keys missing":         {append(valid, "--validator-keys", filepath.Join(dir, "none")), []string{"none", "no such folder"}},
-		"aggregator, no duty":  {append(valid, "--validator-keys", dir, "--is-aggregator", "--node-id", "nobody"), []string{"--node-id", "nobody", "lean_spec_0"}},
+		"aggregator, no duty":  {append(valid, "--validator-keys", dir, "--is-aggregator", "--node-id", "stranger"), []string{"--node-id", "stranger", "lean_spec_0"}},
 		"keys of other scheme": {append(valid, "--validator-keys", dir, "--scheme", "prod"), []string{"manifest", "scheme"}},
 		"too many validators":  {[]string{"genesis", "--nodes", "1", "--validators", "5000", "--out", filepath.Join(dir, "x")}, []string{"--validators", "5000"}},
 		"genesis over genesis": {[]string{"genesis", "--nodes", "1", "--validators", "1", "--scheme", "test", "--out", dir}, []string{dir}},

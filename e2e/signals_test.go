@@ -66,7 +66,7 @@ func awaitHead(t *testing.T, done <-chan error, port string, slot float64) {
 			t.Fatalf("the process exited before its head was at slot %v: %v", slot, err)
 		case <-deadline:
 			t.Fatalf("no head at slot %v within 60 s", slot)
-		case <-time.After(200 * time.Millisecond): // no event tells that the port is open
+		case <-time.After(200 * time.Millisecond): // no event reports that the port is open
 		}
 		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err != nil {

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	case "node":
 		main()
 	case "die":
-		fmt.Fprintln(os.Stderr, `{"time":"2026-01-02T03:04:05.678Z","level":"error","msg":"no more","component":"chain"}`)
+		fmt.Fprintln(os.Stderr, `{"time":"2026-01-02T03:04:05.678Z","level":"error","msg":"state lost","component":"chain"}`)
 		os.Exit(3)
 	default:
 		os.Exit(m.Run())
@@ -199,11 +199,11 @@ func TestDevnetDeath(t *testing.T) {
 	_, got, _ = strings.Cut(got, "\n\n")
 	got = regexp.MustCompile(`\S*leanspec-devnet-\d+`).ReplaceAllString(got, "DIR")
 	const want = `lean_spec_0 died: exit status 3. The end of DIR/lean_spec_0/log.jsonl:
-  03:04:05.678 error chain: no more
+  03:04:05.678 error chain: state lost
 
 Stopped.
 lean_spec_0 logged errors (1 line):
-  03:04:05.678 error chain: no more
+  03:04:05.678 error chain: state lost
 Files and logs are in DIR.
 `
 	if got != want {

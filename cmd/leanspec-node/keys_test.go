@@ -114,7 +114,7 @@ func TestKeysStatus(t *testing.T) {
 	if entries, _ := os.ReadDir("net/hash-sig-keys"); strings.Count(fmt.Sprint(entries), ".guard") != 4 {
 		t.Errorf("files = %v, want four records", entries)
 	}
-	checkFailure(t, t.Context(), 2, `--node-id: "nobody": not in net/validators.yaml, which lists lean_spec_0, lean_spec_1; a node without validators needs no --validator-keys`, strings.Fields("keys status --node-id nobody"+keysFlags)...)
+	checkFailure(t, t.Context(), 2, `--node-id: "stranger": not in net/validators.yaml, which lists lean_spec_0, lean_spec_1; a node without validators needs no --validator-keys`, strings.Fields("keys status --node-id stranger"+keysFlags)...)
 }
 
 // TestKeysFromEnvironment checks that the commands find the keys and records of the node that runs in the same

@@ -10,12 +10,12 @@ import (
 )
 
 var (
-	serversOfHTTP = regexp.MustCompile(`http\.Server\{|http\.(Serve|ListenAndServe)(TLS)?\(|net/http/pprof`)
-	urlInLog      = regexp.MustCompile(`"url", *`)
+	httpServer = regexp.MustCompile(`http\.Server\{|http\.(Serve|ListenAndServe)(TLS)?\(|net/http/pprof`)
+	urlInLog   = regexp.MustCompile(`"url", *`)
 )
 
-// TestHTTP holds that every HTTP server is api.Serve's, which has the limits
-// and timeouts, and that no URL is logged that was not redacted.
+// TestHTTP checks that only api.Serve, which sets limits and timeouts, makes HTTP servers, and that the node redacts all URLs that
+// it logs.
 func TestHTTP(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", "{{$dir := .Dir}}{{range .GoFiles}}{{$dir}}/{{.}}\n{{end}}", module+"...").Output()
 	if err != nil {
@@ -28,18 +28,18 @@ func TestHTTP(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := filepath.Base(filepath.Dir(file)) + "/" + filepath.Base(file)
-		if serversOfHTTP.Match(source) {
+		if httpServer.Match(source) {
 			if servers++; name != "api/server.go" {
-				t.Errorf("%s serves HTTP, want that it calls api.Serve", file)
+				t.Errorf("%s makes an HTTP server, want a call of api.Serve", file)
 			}
 		}
 		for _, at := range urlInLog.FindAllIndex(source, -1) {
 			if urls++; !strings.HasPrefix(string(source[at[1]:]), "logging.RedactURL(") {
-				t.Errorf("%s logs a URL as it is, want logging.RedactURL", file)
+				t.Errorf("%s logs a URL, want logging.RedactURL", file)
 			}
 		}
 	}
 	if servers == 0 || urls == 0 {
-		t.Errorf("%d servers and %d logged URLs were found, want some: has what this test looks for another form?", servers, urls)
+		t.Errorf("%d servers and %d logged URLs found, want more than 0; check the patterns of this test", servers, urls)
 	}
 }

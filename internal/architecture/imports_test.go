@@ -1,5 +1,4 @@
-// Package architecture holds the rules of docs/architecture.md that a test can
-// hold.
+// Package architecture tests the rules of docs/architecture.md against the source.
 package architecture
 
 import (
@@ -15,7 +14,7 @@ import (
 
 const module = "github.com/leanEthereum/leanspec-node/"
 
-// deps returns the packages that the given ones import, directly or not.
+// deps returns the result of a go list template for each package. .Imports lists direct imports, .Deps also indirect ones.
 func deps(t *testing.T, format string, patterns ...string) map[string][]string {
 	t.Helper()
 	args := append([]string{"list", "-f", "{{.ImportPath}}:{{join " + format + " \" \"}}"}, patterns...)
@@ -31,12 +30,12 @@ func deps(t *testing.T, format string, patterns ...string) map[string][]string {
 		all[name] = strings.Fields(imports)
 	}
 	if len(all) == 0 {
-		t.Fatal("go list found no package")
+		t.Fatal("packages of go list = 0, want more")
 	}
 	return all
 }
 
-// TestCoreIsPure holds the core apart from the world.
+// TestCoreIsPure checks that the core depends on no clock, socket, log or metric.
 func TestCoreIsPure(t *testing.T) {
 	forbidden := []string{
 		"log", "log/slog", "net", "net/http", "os/signal", module + "internal/node", module + "internal/events",
@@ -47,20 +46,19 @@ func TestCoreIsPure(t *testing.T) {
 		for _, dep := range imports {
 			for _, f := range forbidden {
 				if dep == f || strings.HasPrefix(dep, f+"/") {
-					t.Errorf("%s depends on %s: the core has no clock, socket, log or metric", name, dep)
+					t.Errorf("%s depends on %s, want a core without clock, socket, log and metric", name, dep)
 				}
 			}
 		}
 	}
 }
 
-// TestCoreHasNoClock looks for the functions that read the time or draw
-// randomness, which packages that the core needs may import.
+// TestCoreHasNoClock checks that the core does not import packages for time, randomness and files. Packages that it needs may.
 func TestCoreHasNoClock(t *testing.T) {
 	for name, imports := range deps(t, ".Imports", "./internal/core/...") {
 		for _, dep := range imports {
 			if dep == "time" || dep == "math/rand" || dep == "math/rand/v2" || dep == "crypto/rand" || dep == "os" {
-				t.Errorf("%s imports %s: time, randomness and files come into the core as inputs", name, dep)
+				t.Errorf("%s imports %s, want time, randomness and files as inputs", name, dep)
 			}
 		}
 	}
@@ -69,15 +67,14 @@ func TestCoreHasNoClock(t *testing.T) {
 // room is a row of the table in docs/architecture.md.
 type room struct {
 	folder string
-	any    bool     // may import anything of this module
-	allows []string // otherwise: these packages and those below them
+	any    bool     // it may import any package of this module
+	allows []string // otherwise, the packages that it may import, with those below them
 }
 
 var inBackticks = regexp.MustCompile("`([^`]+)`")
 
-// rooms reads the table under the heading "The rooms". A row names one folder. Its last
-// column is "anything", "nothing", or names of packages, each the end of the path of
-// one folder: `chain` is internal/node/chain.
+// rooms reads the table under the heading "The rooms". A row names one folder. Its last column is "anything", "nothing", or
+// names of packages. A name is the end of the path of a folder: `chain` is internal/node/chain.
 func rooms(t *testing.T, packages []string) (rows []room) {
 	t.Helper()
 	const file = "../../docs/architecture.md"
@@ -98,7 +95,7 @@ func rooms(t *testing.T, packages []string) (rows []room) {
 		}
 		r := room{folder: folder[1], any: strings.TrimSpace(cells[2]) == "anything"}
 		for _, name := range inBackticks.FindAllStringSubmatch(cells[2], -1) {
-			// Of several folders with the name the highest one: `core` and all below it.
+			// If several folders match, the shortest path counts: `core` includes all packages below it.
 			full := ""
 			for _, p := range packages {
 				for folder := strings.TrimPrefix(p, module); folder != "."; folder = path.Dir(folder) {
@@ -118,31 +115,31 @@ func rooms(t *testing.T, packages []string) (rows []room) {
 		rows = append(rows, r)
 	}
 	if len(rows) < 10 {
-		t.Fatalf("%s: %d rooms in the table, want 10 at least", file, len(rows))
+		t.Fatalf("%s: %d rooms in the table, want at least 10", file, len(rows))
 	}
 	return rows
 }
 
+// within reports whether a folder is parent or below it.
 func within(folder, parent string) bool {
 	return folder == parent || strings.HasPrefix(folder, parent+"/")
 }
 
-// TestRooms holds each package to what docs/architecture.md lets it import of this
-// module. A package below a room, such as a fake for tests, may import anything, but
-// every package has a room.
+// TestRooms checks that each package imports only the packages of this module that docs/architecture.md allows, and that every
+// package is in a room. A package below a room, such as a fake for tests, may import any package.
 func TestRooms(t *testing.T) {
 	all := deps(t, ".Imports", "./...")
 	packages := slices.Sorted(maps.Keys(all))
 	rows := rooms(t, packages)
 	for _, r := range rows {
-		if _, there := all[module+r.folder]; !there {
-			t.Errorf("docs/architecture.md has a room %s, which is not a package", r.folder)
+		if _, found := all[module+r.folder]; !found {
+			t.Errorf("room %s in docs/architecture.md is not a package", r.folder)
 		}
 	}
 	for _, name := range packages {
 		folder := strings.TrimPrefix(name, module)
 		if !slices.ContainsFunc(rows, func(r room) bool { return within(folder, r.folder) }) {
-			t.Errorf("%s has no room in docs/architecture.md", folder)
+			t.Errorf("%s: want a room in docs/architecture.md", folder)
 		}
 		i := slices.IndexFunc(rows, func(r room) bool { return r.folder == folder && !r.any })
 		if i < 0 {
@@ -151,7 +148,7 @@ func TestRooms(t *testing.T) {
 		for _, dep := range all[name] {
 			own, isOwn := strings.CutPrefix(dep, module)
 			if isOwn && !slices.ContainsFunc(rows[i].allows, func(a string) bool { return within(own, a) }) {
-				t.Errorf("%s imports %s, which docs/architecture.md does not let it", folder, own)
+				t.Errorf("%s imports %s, want only %v, as docs/architecture.md says", folder, own, rows[i].allows)
 			}
 		}
 	}

@@ -21,11 +21,10 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
-// ours is the package whose calls are looked at.
-const ours = module + "internal/logging."
+// loggingPrefix is the prefix of the functions of internal/logging.
+const loggingPrefix = module + "internal/logging."
 
-// helpers are functions of internal/logging that make a field: what they are
-// for must have their name and form wherever it is logged.
+// helpers are the functions of internal/logging that make the fields with these keys. Other code must use them.
 var helpers = map[string]string{
 	"slot": "logging.Slot", "epoch": "logging.Slot", "peer_id": "logging.Peer", "peer": "logging.Peer",
 	"root": "logging.Root", "validator": "logging.Validator", "reason": "logging.Reason",
@@ -33,27 +32,25 @@ var helpers = map[string]string{
 	"advice": "logging.Advice", "component": "logging.Component",
 }
 
-// foreign pass on what libraries log, in the libraries' words.
+// foreign are files that pass on log lines of libraries.
 var foreign = []string{"internal/node/storage/failure.go", "internal/node/p2p/host.go", "internal/logging/stdlog.go"}
 
-// aboutNoSlot are lines with a slot in a field that are not about one: they have
-// no slot of their own.
+// aboutNoSlot are messages with a field *_slot that are not about a slot.
 var aboutNoSlot = []string{"key runs out"}
 
 // logCall is one line of the source that writes to the log.
 type logCall struct {
 	at        string // file:line
-	level     string // debug, info, warn, error, or nothing where it is a variable
+	level     string // debug, info, warn, error, or "" if it is a variable
 	message   string
-	constant  bool // the message is
+	constant  bool // whether the message is constant
 	keys      []string
-	helpers   []string // of internal/logging that are used in it
-	loose     []string // fields that have a helper and do not use it
-	peerValue bool     // a value of libp2p's type for peers is logged
+	helpers   []string // functions of internal/logging in it
+	loose     []string // fields that do not use their helper
+	peerValue bool     // whether it logs a peer.ID of libp2p
 }
 
-// logCalls finds everything that the program logs, and the components that it
-// names.
+// logCalls finds all log lines of the program, and its components with the places at which they are named.
 func logCalls(t *testing.T) (calls []logCall, components map[string]string) {
 	t.Helper()
 	components = make(map[string]string)
@@ -103,19 +100,20 @@ func logCalls(t *testing.T) (calls []logCall, components map[string]string) {
 		calls = append(calls, s.calls...)
 	}
 	if len(calls) < 40 {
-		t.Fatalf("%d lines that log were found, want all of them", len(calls))
+		t.Fatalf("%d log lines found, want at least 40", len(calls))
 	}
 	return calls, components
 }
 
+// scanner collects the log lines of a package.
 type scanner struct {
 	info       *types.Info
 	where      func(ast.Node) string
 	calls      []logCall
-	components map[string]string // by name, where it is used
+	components map[string]string // place of use, by name
 }
 
-// callee returns the function that is called, by its full name.
+// callee returns the full name of the called function.
 func (s *scanner) callee(call *ast.CallExpr) string {
 	var id *ast.Ident
 	switch f := ast.Unparen(call.Fun).(type) {
@@ -140,6 +138,7 @@ func (s *scanner) text(e ast.Expr) (string, bool) {
 	return "", false
 }
 
+// visit records the log line that a node of the syntax tree writes, if any.
 func (s *scanner) visit(n ast.Node) bool {
 	if list, ok := n.(*ast.CompositeLit); ok && s.info.Types[list].Type.String() == "[]any" {
 		s.list(list)
@@ -150,7 +149,7 @@ func (s *scanner) visit(n ast.Node) bool {
 		return true
 	}
 	name := s.callee(call)
-	if name == ours+"Component" {
+	if name == loggingPrefix+"Component" {
 		if component, ok := s.text(call.Args[1]); ok {
 			s.components[component] = s.where(call)
 		}
@@ -166,7 +165,7 @@ func (s *scanner) visit(n ast.Node) bool {
 		c.level = strings.ToLower(strings.TrimSuffix(method, "Context"))
 		s.line(&c, call.Args[1], call.Args[2:])
 	case isMethod && (method == "Log" || method == "LogAttrs"):
-		if strings.HasPrefix(c.at, "internal/logging/events.go") { // the function write, whose callers count
+		if strings.HasPrefix(c.at, "internal/logging/events.go") { // the function write; its callers are recorded
 			return true
 		}
 		c.level = s.level(call.Args[1])
@@ -174,7 +173,7 @@ func (s *scanner) visit(n ast.Node) bool {
 	case isMethod && method == "With" && !strings.HasPrefix(c.at, "internal/logging/log.go"):
 		s.fields(&c, call.Args)
 		c.message, c.constant = "With", true
-	case name == ours+"write":
+	case name == loggingPrefix+"write":
 		c.level = s.level(call.Args[1])
 		s.line(&c, call.Args[2], call.Args[3:])
 	default:
@@ -184,7 +183,7 @@ func (s *scanner) visit(n ast.Node) bool {
 	return true
 }
 
-// list notes fields that are in a slice, which some call passes on.
+// list records the fields in a slice, which another call logs.
 func (s *scanner) list(l *ast.CompositeLit) {
 	c := logCall{at: s.where(l), message: "a list", constant: true}
 	s.fields(&c, l.Elts)
@@ -193,7 +192,7 @@ func (s *scanner) list(l *ast.CompositeLit) {
 	}
 }
 
-// level returns the name of a level that is one of slog's.
+// level returns the name of a constant level.
 func (s *scanner) level(e ast.Expr) string {
 	if v := s.info.Types[e].Value; v != nil {
 		return map[string]string{"-4": "debug", "0": "info", "4": "warn", "8": "error"}[v.ExactString()]
@@ -201,15 +200,16 @@ func (s *scanner) level(e ast.Expr) string {
 	return ""
 }
 
+// line records the message and the fields of a line.
 func (s *scanner) line(c *logCall, message ast.Expr, args []ast.Expr) {
 	c.message, c.constant = s.text(message)
-	if !c.constant && strings.HasPrefix(c.at, "internal/logging/") { // one of two constants there
+	if !c.constant && strings.HasPrefix(c.at, "internal/logging/") { // the message is one of two constants
 		c.constant = true
 	}
 	s.fields(c, args)
 }
 
-// fields notes the keys of a line: those of key, value pairs, and those of attributes.
+// fields records the keys of a line, from key-value pairs and from attributes.
 func (s *scanner) fields(c *logCall, args []ast.Expr) {
 	for i := 0; i < len(args); i++ {
 		if s.info.Types[args[i]].Type.String() == "string" || s.isText(args[i]) {
@@ -230,9 +230,9 @@ func (s *scanner) fields(c *logCall, args []ast.Expr) {
 				return true
 			}
 			name := s.callee(call)
-			if helper, ok := strings.CutPrefix(name, ours); ok {
+			if helper, ok := strings.CutPrefix(name, loggingPrefix); ok {
 				c.helpers = append(c.helpers, helper)
-				switch helper { // that take a key
+				switch helper { // helpers that take a key
 				case "namedRoot", "namedDuration", "slotField", "optional":
 					if key, ok := s.text(call.Args[0]); ok {
 						c.key(key)
@@ -253,10 +253,11 @@ func (s *scanner) fields(c *logCall, args []ast.Expr) {
 	}
 }
 
+// key records a key.
 func (c *logCall) key(key string) {
 	c.keys = append(c.keys, key)
 	if helper, ok := helpers[key]; ok {
-		c.loose = append(c.loose, fmt.Sprintf("%q is for %s", key, helper))
+		c.loose = append(c.loose, fmt.Sprintf("%q, want %s", key, helper))
 	}
 }
 
@@ -271,7 +272,7 @@ func (s *scanner) isPeer(e ast.Expr) bool {
 
 var snakeCase = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
 
-// TestLogLines holds what docs/logging.md promises of every line.
+// TestLogLines checks what docs/logging.md promises for every line.
 func TestLogLines(t *testing.T) {
 	calls, components := logCalls(t)
 	for _, c := range calls {
@@ -280,39 +281,39 @@ func TestLogLines(t *testing.T) {
 			continue
 		}
 		if !c.constant && !slices.Contains(foreign, file) {
-			t.Errorf("%s: the message is not constant: what changes belongs into fields, or repeats are not known as such", c.at)
+			t.Errorf("%s: the message is a variable, want a constant, because repeated lines are recognized by their message", c.at)
 		}
 		for _, loose := range c.loose {
 			t.Errorf("%s: field %s", c.at, loose)
 		}
 		if c.peerValue {
-			t.Errorf("%s: a peer is logged, but not by logging.Peer", c.at)
+			t.Errorf("%s: logs a peer.ID, want logging.Peer", c.at)
 		}
 		for _, key := range c.keys {
 			if !snakeCase.MatchString(key) {
-				t.Errorf("%s: field %q, want it in snake_case", c.at, key)
+				t.Errorf("%s: field %q, want snake_case", c.at, key)
 			}
 			if strings.HasSuffix(key, "_slot") && !slices.Contains(c.helpers, "Slot") && !slices.Contains(aboutNoSlot, c.message) {
-				t.Errorf("%s: a line with %q is about a slot: want logging.Slot in it, which has slot and epoch", c.at, key)
+				t.Errorf("%s: line with %q, want logging.Slot in it, which adds slot and epoch", c.at, key)
 			}
 		}
 		if c.level == "error" && !slices.Contains(c.helpers, "Advice") {
-			t.Errorf("%s: an error without logging.Advice: what is the operator to do?", c.at)
+			t.Errorf("%s: error without advice, want logging.Advice", c.at)
 		}
 	}
 	for name, at := range components {
 		if !slices.Contains(logging.Components(), name) {
-			t.Errorf("%s: component %q is not in the list of internal/logging, so nobody can give it a level", at, name)
+			t.Errorf("%s: component %q, want one of logging.Components, which can have levels", at, name)
 		}
 	}
 	for _, name := range logging.Components() {
-		if _, used := components[name]; !used && name != "quic" { // which writes to package log
-			t.Errorf("component %q has a level and no lines", name)
+		if _, used := components[name]; !used && name != "quic" { // quic writes to package log
+			t.Errorf("component %q of logging.Components writes no lines", name)
 		}
 	}
 }
 
-// TestLogDocs wants docs/logging.md to name every field and every component.
+// TestLogDocs checks that docs/logging.md names every field and every component.
 func TestLogDocs(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/logging.md")
 	if err != nil {
@@ -335,7 +336,7 @@ func TestLogDocs(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if !strings.Contains(string(doc), "`"+name+"`") {
-			t.Errorf("docs/logging.md does not have `%s` (%s)", name, names[name])
+			t.Errorf("docs/logging.md: want `%s` (%s)", name, names[name])
 		}
 	}
 }

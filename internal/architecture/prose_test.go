@@ -18,7 +18,7 @@ import (
 // notYetPlain lists the folders whose prose is not rewritten yet. TestProse does not
 // check them.
 var notYetPlain = []string{
-	".ci", ".", "cmd", "conformance", "deploy", "docs", "e2e", "internal/architecture", "internal/bounded", "internal/config",
+	".ci", ".", "conformance", "docs", "internal/bounded", "internal/config",
 	"internal/devnet", "internal/enr", "internal/logging",
 	"internal/node", "internal/porttest",
 }

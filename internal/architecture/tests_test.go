@@ -12,16 +12,16 @@ import (
 	"testing"
 )
 
-// skips are the functions that may skip a test under CI, with the reason.
+// skips are the functions that may skip a test in CI, with the reason.
 var skips = map[string]string{
 	"conformance/table_test.go skip":                   "a vector that does not apply; .ci/run lists them",
-	"internal/devnet/devnet_test.go TestNoOrphans":     "only Linux has a signal at the death of a parent",
+	"internal/devnet/devnet_test.go TestNoOrphans":     "only Linux can kill a process when its parent dies",
 	"internal/node/guard/guard_test.go TestNeverTwice": "rapid leaves out an action",
 	"xmss/vectors_test.go TestSSZVectors":              "a vector of a type that another package has; .ci/run lists them",
 }
 
-// TestTestsCanFail: a test reads metrics with metricstest, for which an unknown name is not 0, and under CI it does not
-// skip because something is missing.
+// TestTestsCanFail checks that tests read metrics with metricstest, which rejects unknown names, and that they do not skip in CI
+// because something is missing.
 func TestTestsCanFail(t *testing.T) {
 	files, used := 0, make(map[string]bool)
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
@@ -61,7 +61,7 @@ func TestTestsCanFail(t *testing.T) {
 				switch at := set.Position(n.Pos()); selector.Sel.Name {
 				case "Gather":
 					if !strings.HasPrefix(name, "internal/metrics/") {
-						t.Errorf("%s:%d: read metrics with metricstest, which fails on unknown names", name, at.Line)
+						t.Errorf("%s:%d: calls Gather, want metricstest, which rejects unknown names", name, at.Line)
 					}
 				case "Skip", "Skipf", "SkipNow":
 					short := slices.ContainsFunc(stack, func(n ast.Node) bool {
@@ -70,7 +70,7 @@ func TestTestsCanFail(t *testing.T) {
 					})
 					key := name + " " + f.Name.Name
 					if used[key] = true; !short && !strings.Contains(text(f), `Getenv("CI")`) && skips[key] == "" {
-						t.Errorf("%s:%d: %s skips without asking for testing.Short() or CI", name, at.Line, f.Name.Name)
+						t.Errorf("%s:%d: %s skips in CI, want a check of testing.Short() or CI", name, at.Line, f.Name.Name)
 					}
 				}
 				return true
@@ -82,11 +82,11 @@ func TestTestsCanFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	if files < 100 {
-		t.Errorf("found %d test files, want all of them", files)
+		t.Errorf("%d test files found, want at least 100", files)
 	}
 	for key := range skips {
 		if !used[key] {
-			t.Errorf("%s does not skip", key)
+			t.Errorf("%s does not skip, want it removed from the list", key)
 		}
 	}
 }

@@ -198,7 +198,7 @@ func (n *Network) validator(kind wire.TopicKind) pubsub.ValidatorEx {
 		n.bus.Report(events.GossipJudged{Kind: string(kind), Verdict: verdict.String(), Undecodable: err != nil})
 		switch {
 		case err != nil:
-			n.weighedFault(from, relayedFault, "gossip: bytes that are no "+string(kind), err)
+			n.weighedFault(from, relayedFault, "gossip: undecodable "+string(kind), err)
 			return pubsub.ValidationReject
 		case verdict == Accept:
 			return pubsub.ValidationAccept
