@@ -19,19 +19,19 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// TestCheckpointAnchor starts from a node of a real chain: what such a start can
-// serve, on disk and in memory.
+// TestCheckpointAnchor starts from a checkpoint of a running node, on disk and in memory,
+// and checks whether the block of the checkpoint can be served.
 func TestCheckpointAnchor(t *testing.T) {
-	w := newWorld(t, xmss.Test, 4, 64)
-	w.allVotes = true
-	source := w.start(t, w.keys, true)
+	c := newCluster(t, xmss.Test, 4, 64)
+	c.allVotes = true
+	source := c.start(t, c.keys, true)
 	for slot := range lstar.Slot(10) {
-		w.slot(t, slot)
+		c.slot(t, slot)
 	}
 	finalized := source.chain.Snapshot().LatestFinalized
 	want := source.sync.BlockByRoot(finalized.Root)
 	if finalized.Slot == 0 || want == nil || len(want.Proof.Proof) == 0 {
-		t.Fatalf("the source has finalized slot %d with block %v, want one with a proof", finalized.Slot, want)
+		t.Fatalf("finalized slot of the source = %d, block = %v, want a later slot and a block with a proof", finalized.Slot, want)
 	}
 	whole := api.New(api.Config{Backend: backend{source.chain, source.sync}, Metrics: http.NotFoundHandler()}).API
 	without := func(block http.HandlerFunc) http.Handler {
@@ -52,36 +52,36 @@ func TestCheckpointAnchor(t *testing.T) {
 
 	for name, tt := range map[string]struct {
 		handler http.Handler
-		proof   bool // comes with the block
+		proof   bool // the checkpoint has a valid proof
 	}{
-		"our API":        {whole, true},
+		"a node's API":   {whole, true},
 		"no block":       {without(http.NotFound), false},
 		"an empty proof": {serve(&lstar.SignedBlock{Block: want.Block}), false},
-		"a bad proof":    {serve(&lstar.SignedBlock{Block: want.Block, Proof: lstar.MultiMessageAggregate{Proof: []byte("bad")}}), false},
+		"invalid proof":  {serve(&lstar.SignedBlock{Block: want.Block, Proof: lstar.MultiMessageAggregate{Proof: []byte("bad")}}), false},
 	} {
 		for _, dir := range []string{"", filepath.Join(t.TempDir(), "data")} {
 			t.Run(name+", in "+map[bool]string{true: "memory", false: "a folder"}[dir == ""], func(t *testing.T) {
 				server := httptest.NewServer(tt.handler)
 				defer server.Close()
 				cfg := Config{
-					Genesis: w.genesis, Scheme: w.scheme, NetworkName: "test", DataDir: dir, Time: now.Time,
+					Genesis: c.genesis, Scheme: c.scheme, NetworkName: "test", DataDir: dir, Time: now.Time,
 					CheckpointSyncURL: server.URL + "/lean/v0/states/finalized",
 				}
 				check := func(what string, served bool) (kept chainStorage, end func()) {
 					t.Helper()
 					store, kept, db, err := openChain(context.Background(), &cfg, crypto, now, log)
 					if err != nil {
-						t.Fatalf("%s: %v", what, err)
+						t.Fatalf("%s: openChain = %v, want no error", what, err)
 					}
 					if store.Head() != finalized {
-						t.Errorf("%s: head %s, want %s", what, store.Head(), finalized)
+						t.Errorf("%s: head = %s, want %s", what, store.Head(), finalized)
 					}
 					b, err := kept.Block(finalized.Root)
 					if err != nil || served != (b != nil) || b != nil && !bytes.Equal(ssz.Marshal(b), ssz.Marshal(want)) {
-						t.Errorf("%s: block %v, error %v, want the source's: %v", what, b, err, served)
+						t.Errorf("%s: Block = %v, %v, want the block of the source = %v", what, b, err, served)
 					}
 					if at, missing := kept.MissingAnchor(); missing == served || missing && at != finalized {
-						t.Errorf("%s: missing anchor %s, %v, want %v", what, at, missing, !served)
+						t.Errorf("%s: MissingAnchor = %s, %v, want %v", what, at, missing, !served)
 					}
 					return kept, func() {
 						if db != nil {
@@ -91,10 +91,10 @@ func TestCheckpointAnchor(t *testing.T) {
 						}
 					}
 				}
-				kept, end := check("new", tt.proof)
+				kept, end := check("new folder", tt.proof)
 				if dir != "" {
 					end()
-					kept, end = check("started again", tt.proof)
+					kept, end = check("restart", tt.proof)
 				}
 				defer func() { end() }()
 				if tt.proof {
@@ -104,11 +104,11 @@ func TestCheckpointAnchor(t *testing.T) {
 					t.Fatal(err)
 				}
 				if b, err := kept.Block(finalized.Root); err != nil || b == nil {
-					t.Errorf("after the block was added: %v, error %v", b, err)
+					t.Errorf("Block after AddAnchor = %v, %v, want the block", b, err)
 				}
 				if dir != "" {
 					end()
-					_, end = check("started with the block", true)
+					_, end = check("restart with the block", true)
 				}
 			})
 		}

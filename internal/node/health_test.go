@@ -20,23 +20,23 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// hungDisk is a storage that can be made to hang.
+// hungDisk is a storage whose Save blocks while hang is set.
 type hungDisk struct {
 	next    chain.Storage
 	hang    atomic.Bool
-	hanging chan struct{} // gets an element when a Save hangs
-	goOn    chan struct{} // which ends with this
+	hanging chan struct{} // receives an element when a Save blocks
+	release chan struct{} // when it is closed, Save returns
 }
 
 func (d *hungDisk) Save(c *lstar.Changes) error {
 	if d.hang.Load() {
 		d.hanging <- struct{}{}
-		<-d.goOn
+		<-d.release
 	}
 	return d.next.Save(c)
 }
 
-// lines is a log that can be read while it is written. It signals every line on new.
+// lines is a log that is safe for concurrent use. It sends an element to new at each line.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -62,7 +62,7 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
-// await waits for a text in the log.
+// await waits until the log contains text, and fails after 30 s.
 func (l *lines) await(t *testing.T, text string) {
 	t.Helper()
 	timeout := time.After(30 * time.Second)
@@ -73,12 +73,12 @@ func (l *lines) await(t *testing.T, text string) {
 		select {
 		case <-l.new:
 		case <-timeout:
-			t.Fatalf("no %q in the log:\n%s", text, l.String())
+			t.Fatalf("no %q in the log after 30 s:\n%s", text, l.String())
 		}
 	}
 }
 
-// probe asks a route of the RPC port, which must answer at once.
+// probe requests a route of the RPC port, and fails without an answer after 10 s.
 func probe(t *testing.T, n *Node, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -91,28 +91,28 @@ func probe(t *testing.T, n *Node, path string) (int, string) {
 	case <-answered:
 		return w.Code, w.Body.String()
 	case <-time.After(10 * time.Second):
-		t.Fatalf("no answer to %s", path)
+		t.Fatalf("%s: no answer after 10 s", path)
 		return 0, ""
 	}
 }
 
-// TestStuckOwner hangs the disk below the chain, and wants to be told while it
-// lasts, and that it is over.
+// TestStuckOwner blocks the disk of the chain, and checks that /livez and the log report
+// the stuck event loop, and its end.
 func TestStuckOwner(t *testing.T) {
-	w := newWorld(t, xmss.Test, 2, 16)
+	c := newCluster(t, xmss.Test, 2, 16)
 	nodeKey, err := config.GenerateNodeKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ahead atomic.Int64 // of the real time, of the pulses' clock
+	var ahead atomic.Int64 // of the clock of the pulses, before the real time, in nanoseconds
 	start := time.Now()
 	log := &lines{new: make(chan struct{}, 1)}
 	logger, _ := logging.New(logging.Options{Writer: log})
-	disk := &hungDisk{hanging: make(chan struct{}), goOn: make(chan struct{})}
+	disk := &hungDisk{hanging: make(chan struct{}), release: make(chan struct{})}
 	n, err := New(t.Context(), Config{
-		Version: "test", NodeID: "0", Genesis: w.genesis, Keys: w.keys, Scheme: w.scheme, IsAggregator: true,
+		Version: "test", NodeID: "0", Genesis: c.genesis, Keys: c.keys, Scheme: c.scheme, IsAggregator: true,
 		NodeKey: nodeKey, Listen: "/ip4/127.0.0.1/udp/0/quic-v1", NetworkName: "test", Committees: 1,
-		Log: logger, Time: w.clock, StartTime: start,
+		Log: logger, Time: c.clock, StartTime: start,
 		now: func() time.Time { return start.Add(time.Duration(ahead.Load())) },
 		storage: func(s chain.Storage) chain.Storage {
 			disk.next = s
@@ -122,14 +122,14 @@ func TestStuckOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.nodes = append(w.nodes, n)
+	c.nodes = append(c.nodes, n)
 
-	// Before Run the node is live, as it may well be about to start, and not ready.
+	// Before Run the node is live but not ready.
 	if code, body := probe(t, n, "/livez"); code != 200 {
-		t.Errorf("/livez before Run: %d %s, want 200", code, body)
+		t.Errorf("/livez before Run = %d %s, want 200", code, body)
 	}
 	if code, body := probe(t, n, "/readyz"); code != 503 || !strings.Contains(body, "[-]network failed: not started\n") || !strings.Contains(body, "[-]synced failed: not_ready: ") {
-		t.Errorf("/readyz before Run: %d\n%s\nwant 503 for the network and synced", code, body)
+		t.Errorf("/readyz before Run = %d\n%s\nwant 503 for network and synced", code, body)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -149,91 +149,90 @@ func TestStuckOwner(t *testing.T) {
 				return body
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("%s: %d\n%s\nwant %d", path, code, body, want)
+				t.Fatalf("%s = %d\n%s\nwant %d", path, code, body, want)
 			}
-			time.Sleep(5 * time.Millisecond) // nothing tells of a beat
+			time.Sleep(5 * time.Millisecond) // there is no event for a beat
 		}
 	}
 	awaitProbe("/readyz", 200)
 
-	// A node that waits for genesis for long is live: nothing happens, but the owner
-	// turns.
+	// A node that waits for genesis is live, because the event loops run without events.
 	for range 3 {
 		ahead.Add(int64(stuckAfter + time.Second))
 		awaitProbe("/livez", 200)
 	}
 
 	for slot := range lstar.Slot(2) {
-		w.slot(t, slot)
+		c.slot(t, slot)
 	}
 	disk.hang.Store(true)
-	w.clock.Advance(n.clock.StartOf(lstar.Slot(2).Interval()).Sub(w.clock.Now()))
+	c.clock.Advance(n.clock.StartOf(lstar.Slot(2).Interval()).Sub(c.clock.Now()))
 	select {
 	case <-disk.hanging:
 	case <-time.After(30 * time.Second):
-		t.Fatal("nothing is saved in slot 2")
+		t.Fatal("no Save in slot 2 after 30 s")
 	}
 	if code, body := probe(t, n, "/livez?verbose"); code != 200 {
-		t.Errorf("/livez at once: %d %s, want 200", code, body)
+		t.Errorf("/livez before the limit = %d %s, want 200", code, body)
 	}
 	ahead.Add(int64(stuckAfter + time.Second))
 	code, body := probe(t, n, "/livez")
 	if code != 503 || !strings.Contains(body, "[-]chain failed: event loop has not run for 13s (limit 12s)\n") || !strings.HasSuffix(body, "livez check failed\n") {
-		t.Errorf("/livez while the disk hangs: %d\n%s\nwant 503 for the chain", code, body)
+		t.Errorf("/livez while the disk hangs = %d\n%s\nwant 503 for the chain", code, body)
 	}
 	if code, body := probe(t, n, "/livez?exclude=chain"); code != 200 {
-		t.Errorf("/livez without the chain: %d %s, want 200: sync goes on, and duties may take longer", code, body)
+		t.Errorf("/livez without the chain = %d %s, want 200, because sync is not stuck and duties have a longer limit", code, body)
 	}
 	if code, body := probe(t, n, "/readyz"); code != 503 || !strings.Contains(body, "[-]chain failed: ") {
-		t.Errorf("/readyz while the disk hangs: %d\n%s\nwant 503 for the chain", code, body)
+		t.Errorf("/readyz while the disk hangs = %d\n%s\nwant 503 for the chain", code, body)
 	}
-	log.await(t, "a part of the node is stuck")
+	log.await(t, "event loop stuck")
 
 	disk.hang.Store(false)
-	close(disk.goOn)
+	close(disk.release)
 	if body := awaitProbe("/livez", 200); body != "ok" {
-		t.Errorf("/livez afterwards: %q, want ok", body)
+		t.Errorf("/livez after the disk is released = %q, want ok", body)
 	}
-	log.await(t, "the node goes on")
+	log.await(t, "event loop runs again")
 }
 
-// TestWatchdog: a line when a loop is stuck, and one when it is not, but none about
-// the time in which the whole process was stopped.
+// TestWatchdog checks that the watchdog logs one line when a loop is stuck and one when no
+// loop is stuck any more, and none after the whole process was suspended.
 func TestWatchdog(t *testing.T) {
 	stuck := errors.New("stuck")
 	for name, test := range map[string]struct {
-		looks []error         // what it sees
-		after []time.Duration // since the look before; a second where there is none
-		lines string          // first letters
+		live  []error         // results of live
+		after []time.Duration // since the check before; one second if missing
+		lines string          // first letters of the levels
 	}{
-		"all is well":            {[]error{nil, nil, nil}, nil, ""},
-		"stuck for good":         {[]error{nil, stuck, stuck, stuck}, nil, "E"},
-		"stuck for a while":      {[]error{nil, stuck, errors.New("for longer"), nil, nil}, nil, "EI"},
-		"twice":                  {[]error{stuck, nil, stuck, nil}, nil, "EIEI"},
-		"stopped":                {[]error{nil, stuck, stuck, nil, nil}, []time.Duration{time.Second, time.Minute}, ""},
-		"stopped and stuck":      {[]error{nil, stuck, stuck, stuck, stuck, nil}, []time.Duration{time.Second, time.Minute}, "EI"},
-		"stopped while stuck":    {[]error{stuck, stuck, nil, nil, nil}, []time.Duration{time.Second, time.Minute}, "EI"},
-		"a machine that is busy": {[]error{nil, stuck, nil}, []time.Duration{2 * time.Second, 2 * time.Second, 2 * time.Second}, "EI"},
+		"never stuck":           {[]error{nil, nil, nil}, nil, ""},
+		"stuck permanently":     {[]error{nil, stuck, stuck, stuck}, nil, "E"},
+		"stuck for a while":     {[]error{nil, stuck, errors.New("for longer"), nil, nil}, nil, "EI"},
+		"twice":                 {[]error{stuck, nil, stuck, nil}, nil, "EIEI"},
+		"suspended":             {[]error{nil, stuck, stuck, nil, nil}, []time.Duration{time.Second, time.Minute}, ""},
+		"suspended and stuck":   {[]error{nil, stuck, stuck, stuck, stuck, nil}, []time.Duration{time.Second, time.Minute}, "EI"},
+		"suspended while stuck": {[]error{stuck, stuck, nil, nil, nil}, []time.Duration{time.Second, time.Minute}, "EI"},
+		"late checks":           {[]error{nil, stuck, nil}, []time.Duration{2 * time.Second, 2 * time.Second, 2 * time.Second}, "EI"},
 	} {
 		var out bytes.Buffer
 		logger, _ := logging.New(logging.Options{Writer: &out})
 		at := time.Unix(1, 0)
 		var now error
 		w := watchdog{log: logger, live: func() error { return now }, last: at}
-		for i, see := range test.looks {
+		for i, result := range test.live {
 			step := time.Second
 			if i < len(test.after) {
 				step = test.after[i]
 			}
-			at, now = at.Add(step), see
-			w.look(at)
+			at, now = at.Add(step), result
+			w.check(at)
 		}
 		var lines string
 		for line := range strings.Lines(out.String()) {
 			lines += strings.Fields(line)[1][:1]
 		}
 		if lines != test.lines {
-			t.Errorf("%s: lines %q\n%s\nwant %q", name, lines, out.String(), test.lines)
+			t.Errorf("%s: lines = %q\n%s\nwant %q", name, lines, out.String(), test.lines)
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
-// LoadOrMakeKey reads the identity of the node from a file. If the file does not exist, it makes a new random identity and writes
-// the file, durably and with mode 0600. Errors are of type [*config.Error].
+// LoadOrMakeKey reads the node key from a file. If the file does not exist, it makes a new
+// random key and writes it durably, with mode 0600. Errors are of type [*config.Error].
 func LoadOrMakeKey(path string) (*config.NodeKey, error) {
 	key, err := config.LoadNodeKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -23,7 +23,8 @@ func LoadOrMakeKey(path string) (*config.NodeKey, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, config.OSError(dir, err)
 	}
-	// A link of a complete file never leaves half a key at path, and never replaces a key that another process makes meanwhile.
+	// A link to a complete file leaves no partial key at path, and does not replace a key that
+	// another process makes at the same time.
 	file, err := os.CreateTemp(dir, ".node.key-*") // mode 0600
 	if err != nil {
 		return nil, config.OSError(path, err)
@@ -39,13 +40,14 @@ func LoadOrMakeKey(path string) (*config.NodeKey, error) {
 	case err != nil:
 		return nil, config.OSError(path, err)
 	}
-	// The node is about to publish its peer id, so the file and its folder must survive a power cut.
+	// The node will publish its peer id, so the file and its folder must survive a power cut.
 	if err := errors.Join(syncFolder(dir), syncFolder(filepath.Dir(dir))); err != nil {
 		return nil, config.OSError(path, err)
 	}
 	return key, nil
 }
 
+// syncFolder makes the entries of a folder durable.
 func syncFolder(path string) error {
 	folder, err := os.Open(path)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 )
 
+// TestLoadOrMakeKey checks that the first call makes a key, and later calls read it.
 func TestLoadOrMakeKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data", "node.key")
 	made, err := LoadOrMakeKey(path)
@@ -14,19 +15,19 @@ func TestLoadOrMakeKey(t *testing.T) {
 	}
 	again, err := LoadOrMakeKey(path)
 	if err != nil || again.PeerID() != made.PeerID() {
-		t.Errorf("second time: %v %v, want the key of the first, %v", again, err, made)
+		t.Errorf("second LoadOrMakeKey = %v, %v, want the first key, %v", again, err, made)
 	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v %v: want a file of mode 0600", info, err)
+		t.Errorf("Stat = %v, %v, want a file with mode 0600", info, err)
 	}
 	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
-		t.Errorf("%d files in the folder, want the key alone", len(entries))
+		t.Errorf("files in the folder = %d, want 1", len(entries))
 	}
 	if err := os.WriteFile(path, []byte("no key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := LoadOrMakeKey(path); err == nil {
-		t.Error("a broken key was accepted, or replaced")
+		t.Error("LoadOrMakeKey of an invalid file succeeded, want an error")
 	}
 }

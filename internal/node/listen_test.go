@@ -14,8 +14,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// A metrics port that was asked for and is in use is an error. Where nobody asked for it, the node takes the next free
-// one and says which.
+// TestMetricsPortInUse checks that a metrics port in use is an error, and that with
+// AnyMetricsPort the node uses the next free port and logs it.
 func TestMetricsPortInUse(t *testing.T) {
 	ln, err := net.Listen("tcp", ":0")
 	if err != nil {
@@ -23,7 +23,7 @@ func TestMetricsPortInUse(t *testing.T) {
 	}
 	defer ln.Close()
 	port := ln.Addr().(*net.TCPAddr).Port
-	w := newWorld(t, xmss.Test, 1, 16)
+	c := newCluster(t, xmss.Test, 1, 16)
 	nodeKey, err := config.GenerateNodeKey()
 	if err != nil {
 		t.Fatal(err)
@@ -31,17 +31,17 @@ func TestMetricsPortInUse(t *testing.T) {
 	lines := new(bytes.Buffer)
 	log, _ := logging.New(logging.Options{Level: slog.LevelInfo, Writer: lines, Format: logging.FormatJSON})
 	cfg := Config{
-		Version: "test", NodeID: "0", Genesis: w.genesis, Scheme: w.scheme, NodeKey: nodeKey, NetworkName: "test", Committees: 1,
-		Log: log, Time: w.clock, StartTime: time.Now(),
+		Version: "test", NodeID: "0", Genesis: c.genesis, Scheme: c.scheme, NodeKey: nodeKey, NetworkName: "test", Committees: 1,
+		Log: log, Time: c.clock, StartTime: time.Now(),
 		MetricsPort: port,
 	}
 	n, err := New(t.Context(), cfg)
 	if err == nil {
 		n.Close()
-		t.Fatal("a port in use that was asked for is accepted")
+		t.Fatal("New with a metrics port in use succeeded, want an error")
 	}
 	if want := "metrics port: " + strconv.Itoa(port) + ": already in use by "; !strings.HasPrefix(err.Error(), want) {
-		t.Errorf("got %v, want %s…", err, want)
+		t.Errorf("New = %v, want %s…", err, want)
 	}
 
 	cfg.AnyMetricsPort = true
@@ -54,6 +54,6 @@ func TestMetricsPortInUse(t *testing.T) {
 		t.Errorf("metrics port = %d, want one after %d, which is in use", used, port)
 	}
 	if want := `"port_used":` + strconv.Itoa(used); strings.Count(lines.String(), "default metrics port in use") != 1 || !strings.Contains(lines.String(), want) {
-		t.Errorf("the log is\n%s\nwant one warning with %s", lines, want)
+		t.Errorf("log =\n%s\nwant one warning with %s", lines, want)
 	}
 }

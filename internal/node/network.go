@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"log/slog"
+	"slices"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/events"
@@ -13,10 +14,10 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
 )
 
-// publishQueue bounds the aggregates that wait to be published.
+// publishQueue bounds the queue of aggregates to publish.
 const publishQueue = 64
 
-// publisher sends to the network what this node makes.
+// publisher publishes the node's own blocks, votes and aggregates.
 type publisher struct {
 	network    *p2p.Network
 	sync       *syncer.Service
@@ -26,18 +27,19 @@ type publisher struct {
 	ctx        context.Context // of Run
 }
 
-// PublishBlock keeps an own block, to serve it, and sends it.
+// PublishBlock publishes an own block, and keeps it to serve it to peers.
 func (p *publisher) PublishBlock(b *lstar.SignedBlock) {
 	p.sync.OnOwnBlock(b)
 	p.report(p.network.PublishBlock(p.ctx, b), "block", b.Block.Slot)
 }
 
-// PublishAttestation sends an own vote.
+// PublishAttestation publishes an own vote.
 func (p *publisher) PublishAttestation(a *lstar.SignedAttestation) {
 	p.report(p.network.PublishAttestation(p.ctx, a), "attestation", a.Data.Slot)
 }
 
-// publishAggregates takes aggregates from the chain, which must not wait.
+// publishAggregates queues own aggregates. It does not block, and drops those that do not
+// fit into the queue.
 func (p *publisher) publishAggregates(made []*lstar.SignedAggregatedAttestation) {
 	for _, a := range made {
 		select {
@@ -48,13 +50,14 @@ func (p *publisher) publishAggregates(made []*lstar.SignedAggregatedAttestation)
 	}
 }
 
+// queues returns the queue of aggregates, for metrics.
 func (p *publisher) queues() []events.Queue {
 	return []events.Queue{{
 		Name: events.QueuePublishAggregates, Capacity: publishQueue, Length: func() int { return len(p.aggregates) },
 	}}
 }
 
-// run sends aggregates until ctx is done.
+// run publishes the queued aggregates until ctx ends.
 func (p *publisher) run(ctx context.Context) error {
 	for {
 		select {
@@ -66,16 +69,17 @@ func (p *publisher) run(ctx context.Context) error {
 	}
 }
 
+// report logs an error of a publication, unless the node stops.
 func (p *publisher) report(err error, kind string, slot lstar.Slot) {
 	if err != nil && p.ctx.Err() == nil {
 		p.log.Warn("publishing failed", "kind", kind, logging.Slot(slot), logging.Err(err),
-			logging.Advice("peers did not get it from this node; if it goes on, restart the node"))
+			logging.Advice("Peers did not receive it from this node. If this repeats, restart the node."))
 	}
 }
 
-// anchor returns the state that the node starts from, genesis or what another node
-// has finalized, and the block that it comes from. The block may lack its proof, or
-// be nil.
+// anchor returns the state that the node starts from, and the block that the state is the
+// result of. It is genesis, or the finalized state of another node if a checkpoint sync
+// URL is set. The block of a checkpoint may be nil or without a proof.
 //
 // leanSpec: node/anchor.py, Anchor
 func anchor(ctx context.Context, cfg *Config, crypto lstar.Crypto, log *slog.Logger) (*lstar.State, *lstar.SignedBlock, error) {
@@ -92,15 +96,15 @@ func anchor(ctx context.Context, cfg *Config, crypto lstar.Crypto, log *slog.Log
 	}
 	if block != nil && len(block.Proof.Proof) > 0 {
 		if err := lstar.VerifyBlockProof(crypto, block, validators); err != nil {
-			// Peers would hold a bad proof against this node.
-			log.Info("the checkpoint's block came with a proof that is not valid", logging.Slot(block.Block.Slot), logging.Err(err))
+			// Peers would lower the score of a node that serves an invalid proof.
+			log.Info("checkpoint block has an invalid proof", logging.Slot(block.Block.Slot), logging.Err(err))
 			block = &lstar.SignedBlock{Block: block.Block}
 		}
 	}
 	return state, block, nil
 }
 
-// backend is what the API shows of the node.
+// backend implements api.Backend.
 type backend struct {
 	*chain.Chain
 	sync *syncer.Service
@@ -108,31 +112,23 @@ type backend struct {
 
 func (b backend) SignedBlock(root lstar.Root) *lstar.SignedBlock { return b.sync.BlockByRoot(root) }
 
-// subnets returns the attestation subnets to take part in: those of the own
-// validators, and those that an aggregator was given.
+// subnets returns the attestation subnets to join, in ascending order: those of the node's
+// validators and, for an aggregator, the configured ones.
 //
 // leanSpec: cli/run.py, _build_event_source
 func subnets(cfg *Config) []uint64 {
-	seen := make(map[uint64]bool)
 	var ids []uint64
-	add := func(id uint64) {
-		if !seen[id] {
-			seen[id] = true
-			ids = append(ids, id)
-		}
-	}
 	for _, k := range cfg.Keys {
-		add(lstar.ValidatorIndex(k.Index).SubnetID(cfg.Committees))
+		ids = append(ids, lstar.ValidatorIndex(k.Index).SubnetID(cfg.Committees))
 	}
 	if cfg.IsAggregator {
-		for _, id := range cfg.AggregateSubnetIDs {
-			add(id)
-		}
+		ids = append(ids, cfg.AggregateSubnetIDs...)
 	}
-	return ids
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
-// identity is what the API says about the node in the network.
+// identity returns the node's identity in the network, for the API.
 func (n *Node) identity() api.Identity {
 	id := api.Identity{PeerID: n.network.PeerID().String(), ENR: n.network.ENR()}
 	for _, a := range n.network.ListenAddrs() {

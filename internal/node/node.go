@@ -1,4 +1,4 @@
-// Package node wires the services of the node together and runs them under one
+// Package node creates the services of the node, connects them and runs them under one
 // context.
 package node
 
@@ -37,45 +37,46 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// Config is a node, resolved and validated.
+// Config is the resolved and validated configuration of a node.
 type Config struct {
-	Version      string
-	NodeID       string
-	Genesis      *config.Genesis
-	Keys         []config.ValidatorKeys
-	Scheme       *xmss.Scheme
-	IsAggregator bool
-	// Network.
+	Version            string
+	NodeID             string
+	Genesis            *config.Genesis
+	Keys               []config.ValidatorKeys
+	Scheme             *xmss.Scheme
+	IsAggregator       bool
 	NodeKey            *config.NodeKey
-	Listen             string // multiaddr, or empty to only dial
+	Listen             string // multiaddr; if empty, the node only dials
 	Bootnodes          []string
 	NetworkName        string
 	Committees         uint64
 	AggregateSubnetIDs []uint64
-	// PeerNames are the names that peers have in metrics, where they are known.
+	// PeerNames are the names of known peers in metrics.
 	PeerNames map[peer.ID]string
-	// CheckpointSyncURL is where to get the state to start from, genesis if empty.
+	// CheckpointSyncURL is the URL of the state to start from. If it is empty, the node
+	// starts from genesis.
 	CheckpointSyncURL string
-	// DataDir is the folder for what the node keeps; empty keeps it in memory.
+	// DataDir is the data folder. If it is empty, the chain is kept in memory.
 	DataDir string
-	// Ports of the three HTTP servers; 0 turns one off. The RPC port has /health,
-	// /livez and /readyz.
+	// Ports of the three HTTP servers; 0 disables one. The RPC port serves /health, /livez
+	// and /readyz.
 	APIPort, MetricsPort, RPCPort int
-	// AnyMetricsPort lets the node take a later port where MetricsPort is in use: nobody has asked for that one.
+	// AnyMetricsPort lets the node use the next free port if MetricsPort is in use. It is
+	// set if the operator did not choose the port.
 	AnyMetricsPort bool
 
 	Log       *slog.Logger
-	LogLevels *logging.Control // of Log; nil turns the route to change them off
+	LogLevels *logging.Control // of Log; nil disables the route that changes them
 	Time      clock.Time
 	StartTime time.Time // of the process
 
-	// For tests: the time of the pulses of the loops, and what stands before the
-	// storage of the chain.
+	// For tests: the time for the pulses of the event loops, and a wrapper for the storage
+	// of the chain.
 	now     func() time.Time
 	storage func(chain.Storage) chain.Storage
 }
 
-// Node is ready to run.
+// Node is a node with open ports.
 type Node struct {
 	cfg       Config
 	clock     clock.Clock
@@ -93,14 +94,15 @@ type Node struct {
 	servers   []server
 }
 
+// server is an HTTP server with its open port.
 type server struct {
 	name    string
 	ln      net.Listener
 	handler http.Handler
 }
 
-// New builds a node and opens its ports. The error, a port in use for example, is
-// one that the operator can act upon. Close a node that is not run.
+// New creates a node and opens its ports. The caller must call Run or Close. Errors name
+// a cause that the operator can fix, for example a port in use.
 func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{
 		cfg:   cfg,
@@ -118,7 +120,8 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.health.SetClock(slot)
 	n.bus = events.NewBus(n.metrics.Fold, logging.Events(cfg.Log))
 
-	// The keys before the network: another node with them must not even connect.
+	// Lock the keys before all else, so that a second node with the same keys does not even
+	// connect to the network.
 	if n.guard, err = guard.Open(guard.Options{
 		Keys: guard.KeyFiles(cfg.Keys), DataDir: cfg.DataDir, Log: logging.Component(cfg.Log, "guard"),
 		Now: func() (uint64, bool) { return slot(), !n.clock.BeforeGenesis() },
@@ -192,7 +195,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// guarded returns a signer for a key with its guard as the ledger.
+// guarded returns a signer for a key, with the guard of the key as its ledger.
 func (n *Node) guarded(key *xmss.SecretKey) validator.Key {
 	ledger := n.guard.Key(key.PublicKey().Bytes())
 	signer := xmss.NewSigner(key, ledger)
@@ -200,7 +203,7 @@ func (n *Node) guarded(key *xmss.SecretKey) validator.Key {
 	return validator.Key{Signer: signer, Guard: ledger}
 }
 
-// registry returns the validators of the genesis.
+// registry returns the validators of genesis.
 func registry(g *config.Genesis) *lstar.Validators {
 	list := make([]lstar.Validator, len(g.Validators))
 	for i, v := range g.Validators {
@@ -209,7 +212,7 @@ func registry(g *config.Genesis) *lstar.Validators {
 	return lstar.NewValidators(list)
 }
 
-// listen opens the ports that are turned on.
+// listen opens the ports of the enabled HTTP servers.
 func (n *Node) listen() error {
 	cfg := api.Config{
 		Backend: backend{n.chain, n.sync}, Metrics: n.metrics.Handler(), Health: n.health, Identity: n.identity,
@@ -244,12 +247,10 @@ func (n *Node) listen() error {
 	return nil
 }
 
-// portsToTry bounds the search for a free port.
-const portsToTry = 1000
-
-// listenAfter opens the first free port after one that is in use, and logs which. The error is that of the first port if
-// there is no other.
+// listenAfter opens the first free port after taken, and logs it. It returns inUse, the
+// error of taken, if there is no free port.
 func (n *Node) listenAfter(taken int, inUse error) (net.Listener, error) {
+	const portsToTry = 1000
 	for port := taken + 1; port < taken+portsToTry; port++ {
 		if port == n.cfg.APIPort || port == n.cfg.RPCPort {
 			continue
@@ -268,7 +269,7 @@ func (n *Node) listenAfter(taken int, inUse error) (net.Listener, error) {
 	return nil, inUse
 }
 
-// Close gives up what New opened.
+// Close releases everything that New opened.
 func (n *Node) Close() {
 	if n.network != nil {
 		_ = n.network.Close()
@@ -281,14 +282,15 @@ func (n *Node) Close() {
 	}
 	if n.db != nil {
 		if err := n.db.Close(); err != nil {
-			n.cfg.Log.Error("the database did not close", logging.Err(err),
-				logging.Advice("nothing that was shown is lost; if the next start refuses the folder, do what that says"))
+			n.cfg.Log.Error("database not closed", logging.Err(err),
+				logging.Advice("The node loses nothing that it has shown. If it does not start again, follow the advice in that error."))
 		}
 	}
 	n.guard.Close()
 }
 
-// Run runs the node until ctx is done, which is no error, or a service fails.
+// Run runs the node until ctx ends, and then returns nil. If a service fails, it stops the
+// node and returns the error. It closes the node.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
 	ctx, stop := context.WithCancelCause(ctx)
@@ -327,26 +329,23 @@ func (n *Node) Run(ctx context.Context) error {
 		cause = nil
 		log.Info("stopping", n.where()...)
 	} else {
-		log.Error("stopping: the node cannot go on", logging.Err(cause),
-			logging.Advice("mend what the error says, and start again; without a change it will happen again"))
+		log.Error("stopping after a failure", logging.Err(cause),
+			logging.Advice("Fix the cause named in the error, then restart the node."))
 	}
 	services.Wait()
 	log.Info("stopped", n.where()...)
 	return cause
 }
 
-// where says how far the chain is.
+// where returns log fields with the current slot and those of the chain.
 func (n *Node) where() []any {
 	snap := n.chain.Snapshot()
 	return []any{logging.Slot(n.clock.Slot()), "head_slot", uint64(snap.Head.Slot), "finalized_slot", uint64(snap.LatestFinalized.Slot)}
 }
 
-// diskInterval is how often the sizes of the disk are read.
-const diskInterval = 10 * time.Second
-
-// watchDisk ends the node when the disk fails, and reports how full it is.
+// watchDisk reports the usage of the disk every 10 s, and returns its error when it fails.
 func (n *Node) watchDisk(ctx context.Context) error {
-	ticker := time.NewTicker(diskInterval)
+	ticker := time.NewTicker(10 * time.Second)
 	defer ticker.Stop()
 	for {
 		if used, free, err := n.db.Space(); err == nil {
@@ -362,6 +361,7 @@ func (n *Node) watchDisk(ctx context.Context) error {
 	}
 }
 
+// logStart logs the configuration of the node.
 func (n *Node) logStart(log *slog.Logger) {
 	snap := n.chain.Snapshot()
 	indices := make([]uint64, len(n.cfg.Keys))
@@ -377,12 +377,11 @@ func (n *Node) logStart(log *slog.Logger) {
 		attrs = append(attrs, s.name, s.ln.Addr().String())
 	}
 	log.Info("started", attrs...)
-	identity := n.identity()
 	log.Info("network", logging.Peer(n.network.PeerID()), "name", n.cfg.NetworkName, "listen", n.cfg.Listen,
-		"bootnodes", len(n.cfg.Bootnodes), "subnets", append([]uint64{}, subnets(&n.cfg)...), "enr", identity.ENR)
+		"bootnodes", len(n.cfg.Bootnodes), "subnets", append([]uint64{}, subnets(&n.cfg)...), "enr", n.network.ENR())
 	if n.db == nil {
-		log.Warn("no data folder: the chain is kept in memory, and starts anew with the next start",
-			logging.Advice("Set the data folder to a path that outlives the process, unless this is a trial."))
+		log.Warn("no data folder, chain is kept in memory only",
+			logging.Advice("A restart loses the chain. Set the data folder to keep it."))
 	}
 	if n.clock.BeforeGenesis() {
 		log.Info("waiting for genesis", "seconds", int(n.clock.StartOf(0).Sub(n.clock.Now()).Seconds()+0.5))

@@ -24,23 +24,22 @@ import (
 
 const genesisTime = 1_000_000
 
-// world is a network of nodes in this process, over loopback, on a clock that
-// stands still until it is moved.
-type world struct {
+// cluster is a network of nodes in this process, over loopback, with one fake clock.
+type cluster struct {
 	clock   *clocktest.Fake
 	genesis *config.Genesis
 	keys    []config.ValidatorKeys
 	scheme  *xmss.Scheme
 	nodes   []*Node
 	logs    []*lines // of the nodes
-	votes   int      // that were cast
-	// allVotes has every slot wait until the first node has heard every vote.
+	votes   int      // number of votes of all validators so far
+	// allVotes makes slot wait until the first node has accepted all votes.
 	allVotes bool
 }
 
-func newWorld(t testing.TB, scheme *xmss.Scheme, validators int, slots uint64) *world {
+func newCluster(t testing.TB, scheme *xmss.Scheme, validators int, slots uint64) *cluster {
 	t.Helper()
-	w := &world{
+	c := &cluster{
 		clock:   clocktest.New(time.Unix(genesisTime-1, 0)),
 		genesis: &config.Genesis{GenesisTime: genesisTime, AttestationCommitteeCount: 1},
 		scheme:  scheme,
@@ -54,15 +53,15 @@ func newWorld(t testing.TB, scheme *xmss.Scheme, validators int, slots uint64) *
 			return k
 		}
 		k := config.ValidatorKeys{Index: uint64(i), Attestation: key(), Proposal: key(), AttestationPath: keyFile(t), ProposalPath: keyFile(t)}
-		w.keys = append(w.keys, k)
-		w.genesis.Validators = append(w.genesis.Validators, config.GenesisValidator{
+		c.keys = append(c.keys, k)
+		c.genesis.Validators = append(c.genesis.Validators, config.GenesisValidator{
 			AttestationPublicKey: k.Attestation.PublicKey().Bytes(), ProposalPublicKey: k.Proposal.PublicKey().Bytes(),
 		})
 	}
-	return w
+	return c
 }
 
-// keyFile makes a file to lock.
+// keyFile creates an empty file for the lock of a key.
 func keyFile(t testing.TB) string {
 	t.Helper()
 	f, err := os.CreateTemp(t.TempDir(), "key")
@@ -73,8 +72,8 @@ func keyFile(t testing.TB) string {
 	return f.Name()
 }
 
-// start starts a node with some of the keys. It knows the nodes before it.
-func (w *world) start(t testing.TB, keys []config.ValidatorKeys, isAggregator bool) *Node {
+// start starts a node with the given keys. Its bootnodes are the nodes before it.
+func (c *cluster) start(t testing.TB, keys []config.ValidatorKeys, isAggregator bool) *Node {
 	t.Helper()
 	nodeKey, err := config.GenerateNodeKey()
 	if err != nil {
@@ -83,11 +82,11 @@ func (w *world) start(t testing.TB, keys []config.ValidatorKeys, isAggregator bo
 	lines := &lines{new: make(chan struct{}, 1)}
 	log, _ := logging.New(logging.Options{Level: slog.LevelInfo, Writer: lines})
 	cfg := Config{
-		Version: "test", NodeID: fmt.Sprint(len(w.nodes)), Genesis: w.genesis, Keys: keys, Scheme: w.scheme, IsAggregator: isAggregator,
+		Version: "test", NodeID: fmt.Sprint(len(c.nodes)), Genesis: c.genesis, Keys: keys, Scheme: c.scheme, IsAggregator: isAggregator,
 		NodeKey: nodeKey, Listen: "/ip4/127.0.0.1/udp/0/quic-v1", NetworkName: "test", Committees: 1,
-		Log: log, Time: w.clock, StartTime: time.Now(),
+		Log: log, Time: c.clock, StartTime: time.Now(),
 	}
-	for _, n := range w.nodes {
+	for _, n := range c.nodes {
 		cfg.Bootnodes = append(cfg.Bootnodes, n.identity().Addresses[0])
 	}
 	n, err := New(t.Context(), cfg)
@@ -100,17 +99,17 @@ func (w *world) start(t testing.TB, keys []config.ValidatorKeys, isAggregator bo
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("node %s: %v", cfg.NodeID, err)
+			t.Errorf("node %s: Run = %v, want no error", cfg.NodeID, err)
 		}
 		if t.Failed() {
 			t.Logf("node %s:\n%s", cfg.NodeID, lines)
 		}
 	})
-	w.nodes, w.logs = append(w.nodes, n), append(w.logs, lines)
+	c.nodes, c.logs = append(c.nodes, n), append(c.logs, lines)
 	return n
 }
 
-// await waits until a node's chain is as wanted.
+// await waits until a snapshot of a node satisfies ok, and fails after 30 s.
 func await(t testing.TB, n *Node, what string, ok func(*lstar.Snapshot) bool) {
 	t.Helper()
 	timeout := time.After(30 * time.Second)
@@ -122,61 +121,62 @@ func await(t testing.TB, n *Node, what string, ok func(*lstar.Snapshot) bool) {
 		select {
 		case <-newer:
 		case <-timeout:
-			t.Fatalf("node %s: no %s: time %d, head %s, finalized %s", n.cfg.NodeID, what, snap.Time, snap.Head, snap.LatestFinalized)
+			t.Fatalf("node %s: no %s after 30 s: time = %d, head = %s, finalized = %s", n.cfg.NodeID, what, snap.Time, snap.Head, snap.LatestFinalized)
 		}
 	}
 }
 
-// connect waits until every node has that many peers, and gossips with them.
-func (w *world) connect(t testing.TB, peers int) {
+// connect waits until each node has the given number of peers in its gossip mesh.
+func (c *cluster) connect(t testing.TB, peers int) {
 	t.Helper()
 	timeout := time.After(30 * time.Second)
-	heartbeat := time.NewTicker(20 * time.Millisecond) // the mesh forms with the router's heartbeats, and nobody tells when
+	heartbeat := time.NewTicker(20 * time.Millisecond) // the mesh forms at the heartbeats of the router, for which there is no event
 	defer heartbeat.Stop()
-	for _, n := range w.nodes {
+	for _, n := range c.nodes {
 		for n.sync.View().Peers < peers {
 			select {
 			case <-n.sync.View().Outdated():
 			case <-timeout:
-				t.Fatalf("node %s has %d peers, want %d", n.cfg.NodeID, n.sync.View().Peers, peers)
+				t.Fatalf("node %s: peers = %d, want %d", n.cfg.NodeID, n.sync.View().Peers, peers)
 			}
 		}
 		for metric(t, n, "lean_gossip_mesh_peers") < peers {
 			select {
 			case <-heartbeat.C:
 			case <-timeout:
-				t.Fatalf("node %s has %d peers in its mesh, want %d", n.cfg.NodeID, metric(t, n, "lean_gossip_mesh_peers"), peers)
+				t.Fatalf("node %s: peers in the mesh = %d, want %d", n.cfg.NodeID, metric(t, n, "lean_gossip_mesh_peers"), peers)
 			}
 		}
 	}
 }
 
-// slot lets all nodes live through a slot, interval by interval.
-func (w *world) slot(t testing.TB, slot lstar.Slot) {
+// slot advances the clock through a slot, and waits at each interval until all nodes have
+// performed their duties.
+func (c *cluster) slot(t testing.TB, slot lstar.Slot) {
 	t.Helper()
 	for i := range lstar.Interval(lstar.IntervalsPerSlot) {
 		at := slot.Interval() + i
-		aggregations := metricstest.Sum(t, w.nodes[0].metrics, "leanspec_duties_total", events.DutyAggregation)
-		w.clock.Advance(w.nodes[0].clock.StartOf(at).Sub(w.clock.Now()))
-		for _, n := range w.nodes {
+		aggregations := metricstest.Sum(t, c.nodes[0].metrics, "leanspec_duties_total", events.DutyAggregation)
+		c.clock.Advance(c.nodes[0].clock.StartOf(at).Sub(c.clock.Now()))
+		for _, n := range c.nodes {
 			await(t, n, fmt.Sprintf("interval %d", at), func(s *lstar.Snapshot) bool { return s.Time >= at })
 		}
 		switch {
 		case i == 0 && slot > 0:
-			for _, n := range w.nodes {
+			for _, n := range c.nodes {
 				await(t, n, fmt.Sprintf("block of slot %d", slot), func(s *lstar.Snapshot) bool { return s.HighestSlot >= slot })
 			}
-		case i == 1: // the aggregator, which is the first, hears every vote
-			w.votes += len(w.genesis.Validators)
-			for end := time.Now().Add(30 * time.Second); accepted(t, w.nodes[0]) < w.votes && w.allVotes; runtime.Gosched() {
+		case i == 1: // the first node, the aggregator, accepts all votes
+			c.votes += len(c.genesis.Validators)
+			for end := time.Now().Add(30 * time.Second); accepted(t, c.nodes[0]) < c.votes && c.allVotes; runtime.Gosched() {
 				if time.Now().After(end) {
-					t.Fatalf("slot %d: accepted votes = %d, want %d", slot, accepted(t, w.nodes[0]), w.votes)
+					t.Fatalf("slot %d: accepted votes = %d, want %d", slot, accepted(t, c.nodes[0]), c.votes)
 				}
 			}
 		case i == 2: // the proofs are made outside of the chain's owner
-			for end := time.Now().Add(30 * time.Second); metricstest.Sum(t, w.nodes[0].metrics, "leanspec_duties_total", events.DutyAggregation) == aggregations; runtime.Gosched() {
+			for end := time.Now().Add(30 * time.Second); metricstest.Sum(t, c.nodes[0].metrics, "leanspec_duties_total", events.DutyAggregation) == aggregations; runtime.Gosched() {
 				if time.Now().After(end) {
-					t.Fatalf("slot %d: the aggregation does not end", slot)
+					t.Fatalf("slot %d: aggregation not finished after 30 s", slot)
 				}
 			}
 		}
@@ -192,60 +192,60 @@ func metric(t testing.TB, n *Node, name string) int {
 	return int(metricstest.Sum(t, n.metrics, name))
 }
 
-// TestNodes: two nodes in one process find each other, exchange blocks and votes,
-// and a third that comes later gets to where they are. Nothing is left of them
-// when they are stopped.
+// TestNodes checks that two nodes connect and exchange blocks and votes, that a third one
+// that starts later syncs, and that no goroutine remains when they have stopped.
 func TestNodes(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	t.Run("run", func(t *testing.T) {
-		w := newWorld(t, xmss.Test, 4, 64)
-		w.start(t, w.keys[:2], true)
-		w.start(t, w.keys[2:], false)
-		w.connect(t, 1)
+		c := newCluster(t, xmss.Test, 4, 64)
+		c.start(t, c.keys[:2], true)
+		c.start(t, c.keys[2:], false)
+		c.connect(t, 1)
 		for slot := range lstar.Slot(10) {
-			w.slot(t, slot)
+			c.slot(t, slot)
 		}
-		a, b := w.nodes[0].chain.Snapshot(), w.nodes[1].chain.Snapshot()
+		a, b := c.nodes[0].chain.Snapshot(), c.nodes[1].chain.Snapshot()
 		if a.Head != b.Head || a.Head.Slot != 9 {
-			t.Errorf("heads %s and %s, want the same at slot 9", a.Head, b.Head)
+			t.Errorf("heads = %s and %s, want the same at slot 9", a.Head, b.Head)
 		}
-		late := w.start(t, nil, false)
-		await(t, late, "chain of the others", func(s *lstar.Snapshot) bool { return s.Head == a.Head })
-		if late.chain.Snapshot().LatestFinalized != a.LatestFinalized {
-			t.Error("the late node sees another finalized block")
+		late := c.start(t, nil, false)
+		await(t, late, "synced head", func(s *lstar.Snapshot) bool { return s.Head == a.Head })
+		if got := late.chain.Snapshot().LatestFinalized; got != a.LatestFinalized {
+			t.Errorf("finalized of the late node = %s, want %s", got, a.LatestFinalized)
 		}
 	})
 }
 
-// TestStalledChain: a chain that nobody aggregates for says so in the log, once, and so it does when it goes on.
+// TestStalledChain checks that a chain without aggregates logs that finality stalls, once,
+// and logs when it resumes.
 func TestStalledChain(t *testing.T) {
-	w := newWorld(t, xmss.Test, 2, 64)
-	w.allVotes = true
-	n := w.start(t, w.keys, false)
+	c := newCluster(t, xmss.Test, 2, 64)
+	c.allVotes = true
+	n := c.start(t, c.keys, false)
 	check := func(slot lstar.Slot, want map[string]int) {
 		t.Helper()
-		log := w.logs[0].String()
+		log := c.logs[0].String()
 		for text, count := range want {
 			if got := strings.Count(log, text); got != count {
-				t.Errorf("%d lines with %q after slot %d, want %d", got, text, slot, count)
+				t.Errorf("after slot %d: lines with %q = %d, want %d", slot, text, got, count)
 			}
 		}
 	}
 	slot := lstar.Slot(0)
 	for ; slot <= 20; slot++ {
-		w.slot(t, slot)
+		c.slot(t, slot)
 	}
 	check(slot, map[string]int{"WRN chain     no aggregates received": 1, "finality stalled": 0})
 	for ; slot <= 24; slot++ {
-		w.slot(t, slot)
+		c.slot(t, slot)
 	}
 	check(slot, map[string]int{"WRN chain     finality stalled         slot=21 epoch=7 finalized_slot=0 finality_lag=21 advice=": 1, " finality_lag=24 ": 1})
 	n.chain.SetAggregator(true)
 	for ; n.chain.Snapshot().LatestFinalized.Slot < 25; slot++ {
 		if slot == 60 {
-			t.Fatalf("finalized %s at slot %d, want slot 25 or more", n.chain.Snapshot().LatestFinalized, slot)
+			t.Fatalf("finalized = %s at slot %d, want at least slot 25", n.chain.Snapshot().LatestFinalized, slot)
 		}
-		w.slot(t, slot)
+		c.slot(t, slot)
 	}
 	check(slot, map[string]int{
 		"WRN chain     no aggregates received": 1, "INF chain     aggregates received again": 1,
@@ -253,33 +253,33 @@ func TestStalledChain(t *testing.T) {
 	})
 }
 
-// BenchmarkGossip is the time from a proposer's import of its own block to the
-// import at each of three other nodes, with production signatures.
+// BenchmarkGossip measures the time from a proposer's import of its own block to the import
+// at each of three other nodes, with the production scheme.
 func BenchmarkGossip(b *testing.B) {
 	const nodes = 4
 	slots := max(uint64(b.N), 1000) + 64
-	w := newWorld(b, xmss.Prod, nodes, min(slots, 2048))
+	c := newCluster(b, xmss.Prod, nodes, min(slots, 2048))
 	for i := range nodes {
-		w.start(b, w.keys[i:i+1], i == 0)
+		c.start(b, c.keys[i:i+1], i == 0)
 	}
-	w.connect(b, nodes-1)
+	c.connect(b, nodes-1)
 	for slot := range lstar.Slot(4) { // the mesh forms
-		w.slot(b, slot)
+		c.slot(b, slot)
 	}
 	var latencies []time.Duration
 	slot := lstar.Slot(4)
 	for b.Loop() {
 		imported := make([]time.Time, nodes)
 		done := make(chan int)
-		for i, n := range w.nodes {
+		for i, n := range c.nodes {
 			go func() {
 				await(b, n, "block", func(s *lstar.Snapshot) bool { return s.HighestSlot >= slot })
 				imported[i] = time.Now()
 				done <- i
 			}()
 		}
-		w.slot(b, slot)
-		for range w.nodes {
+		c.slot(b, slot)
+		for range c.nodes {
 			<-done
 		}
 		own := slices.MinFunc(imported, time.Time.Compare)
@@ -299,26 +299,26 @@ func BenchmarkGossip(b *testing.B) {
 	b.ReportMetric(at(0.99), "p99-ms")
 }
 
-// BenchmarkBackfill is a new node that gets a chain of production signatures from
-// another one over loopback.
+// BenchmarkBackfill measures how fast a new node syncs from another one over loopback, with
+// the production scheme.
 func BenchmarkBackfill(b *testing.B) {
 	const slots = 200
-	w := newWorld(b, xmss.Prod, 4, slots+1)
-	w.allVotes = true
-	w.start(b, w.keys, true)
+	c := newCluster(b, xmss.Prod, 4, slots+1)
+	c.allVotes = true
+	c.start(b, c.keys, true)
 	for slot := range lstar.Slot(slots) {
-		w.slot(b, slot)
+		c.slot(b, slot)
 	}
-	head := w.nodes[0].chain.Snapshot().Head
+	head := c.nodes[0].chain.Snapshot().Head
 	var took time.Duration
 	n := 0
 	for b.Loop() {
 		start := time.Now()
-		late := w.start(b, nil, false)
+		late := c.start(b, nil, false)
 		await(b, late, "head", func(s *lstar.Snapshot) bool { return s.Head == head })
 		took += time.Since(start)
 		n++
-		w.nodes = w.nodes[:1]
+		c.nodes = c.nodes[:1]
 	}
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(n*(slots-1))/took.Seconds(), "blocks/s")

@@ -15,17 +15,14 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
 )
 
-// chainFolder is the folder of the database in the data folder.
-const chainFolder = "chain"
-
-// chainStorage is where the chain is kept.
+// chainStorage is the storage of the chain and of the blocks that peers may request.
 type chainStorage interface {
 	chain.Storage
 	syncer.Blocks
 }
 
-// openChain returns the store as the last run left it, or a new one, and where
-// its changes are kept. The database is nil where there is no data folder.
+// openChain returns the store of the last run or a new one, and its storage. The database
+// is nil without a data folder. The caller must close it.
 func openChain(ctx context.Context, cfg *Config, crypto lstar.Crypto, now clock.Clock, log *slog.Logger) (*lstar.Store, chainStorage, *storage.DB, error) {
 	if cfg.DataDir == "" {
 		store, _, block, err := newStore(ctx, cfg, crypto, log)
@@ -35,7 +32,8 @@ func openChain(ctx context.Context, cfg *Config, crypto lstar.Crypto, now clock.
 		return store, storage.NewMemory(store.Head(), block), nil, nil
 	}
 	started := time.Now()
-	db, err := storage.Open(filepath.Join(cfg.DataDir, chainFolder), identity(cfg), storage.Options{Log: log})
+	folder := filepath.Join(cfg.DataDir, "chain")
+	db, err := storage.Open(folder, identity(cfg), storage.Options{Log: log})
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -44,13 +42,15 @@ func openChain(ctx context.Context, cfg *Config, crypto lstar.Crypto, now clock.
 		_ = db.Close()
 		return nil, nil, nil, err
 	}
-	log.Info("storage ready", "folder", filepath.Join(cfg.DataDir, chainFolder), logging.Slot(store.Head().Slot),
+	log.Info("storage ready", "folder", folder, logging.Slot(store.Head().Slot),
 		logging.Root(store.Head().Root), "justified_slot", uint64(store.LatestJustified().Slot), "finalized_slot", uint64(store.LatestFinalized().Slot),
 		logging.Duration(time.Since(started)))
 	return store, db, db, nil
 }
 
-// resume returns the store of the last run, or one of a new anchor.
+// resume returns the store in the database. It replaces it by one that starts from a new
+// anchor if the database is empty, or if the chain is older than what peers serve and
+// there is a newer checkpoint.
 func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypto, now clock.Clock, log *slog.Logger) (*lstar.Store, error) {
 	store, err := db.Restore(crypto, lstar.NetworkRules)
 	if err != nil {
@@ -66,34 +66,35 @@ func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypt
 	head := store.Head().Slot
 	if head+p2p.MinSlotsForBlockRequests >= now.Slot() {
 		if cfg.CheckpointSyncURL != "" {
-			log.Info("resuming from the data folder, the checkpoint is not needed", logging.Slot(head))
+			log.Info("saved chain resumed, checkpoint not needed", logging.Slot(head))
 		}
 		return store, nil
 	}
 	if cfg.CheckpointSyncURL == "" {
-		log.Warn("the chain in the data folder is older than what peers serve", logging.Advice("Restart the node with a checkpoint sync URL."),
+		log.Warn("saved chain is older than what peers serve", logging.Advice("Restart the node with a checkpoint sync URL."),
 			logging.Slot(head), "oldest_served_slot", uint64(now.Slot()-p2p.MinSlotsForBlockRequests))
 		return store, nil
 	}
-	// Older, but maybe all there is: a whole network can have been down.
+	// The saved chain may still be the newest one, if the whole network was down.
 	newer, state, block, err := newStore(ctx, cfg, crypto, log)
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		log.Warn("the chain in the data folder is older than what peers serve, and the checkpoint cannot be had: resuming what is there",
-			logging.Slot(head), logging.Err(err))
+		log.Warn("saved chain is older than what peers serve, and no checkpoint is available", logging.Slot(head), logging.Err(err),
+			logging.Advice("The node resumes the saved chain. Check the checkpoint sync URL, then restart the node."))
 		return store, nil
 	case newer.Head().Slot <= head:
-		log.Info("resuming from the data folder, the checkpoint is not newer", logging.Slot(head), "checkpoint_slot", uint64(newer.Head().Slot))
+		log.Info("saved chain resumed, checkpoint not newer", logging.Slot(head), "checkpoint_slot", uint64(newer.Head().Slot))
 		return store, nil
 	}
-	log.Warn("the chain in the data folder is older than what peers serve, and is replaced by the checkpoint",
+	log.Warn("saved chain is older than what peers serve, replaced by the checkpoint",
 		logging.Slot(head), "checkpoint_slot", uint64(newer.Head().Slot))
 	return newer, db.Init(state, block)
 }
 
-// newStore returns a store that starts from genesis or a checkpoint.
+// newStore returns a store that starts from an anchor, with the state and the block of the
+// anchor. The block may be nil or without a proof.
 func newStore(ctx context.Context, cfg *Config, crypto lstar.Crypto, log *slog.Logger) (*lstar.Store, *lstar.State, *lstar.SignedBlock, error) {
 	state, block, err := anchor(ctx, cfg, crypto, log)
 	if err != nil {
@@ -106,7 +107,7 @@ func newStore(ctx context.Context, cfg *Config, crypto lstar.Crypto, log *slog.L
 	return store, state, block, err
 }
 
-// identity is what tells the chain from others.
+// identity returns the identity of the chain for the database.
 func identity(cfg *Config) storage.Identity {
 	genesis := lstar.GenesisBlock(lstar.GenesisState(cfg.Genesis.GenesisTime, registry(cfg.Genesis)))
 	return storage.Identity{GenesisRoot: genesis.Root().String(), Network: cfg.NetworkName, Scheme: cfg.Scheme.String()}

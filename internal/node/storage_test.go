@@ -19,7 +19,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// source is a node to start from, at some finalized block.
+// source implements api.Backend with one snapshot, for checkpoint sync.
 type source struct{ snapshot *lstar.Snapshot }
 
 func (s source) Snapshot() *lstar.Snapshot               { return s.snapshot }
@@ -27,17 +27,17 @@ func (source) SignedBlock(lstar.Root) *lstar.SignedBlock { return nil }
 func (source) IsAggregator() bool                        { return false }
 func (source) SetAggregator(bool) bool                   { return false }
 
-// TestOpenChain starts a node again and again on one data folder.
+// TestOpenChain opens one data folder at several times, with and without a checkpoint.
 func TestOpenChain(t *testing.T) {
-	w := newWorld(t, xmss.Test, 2, 8)
+	c := newCluster(t, xmss.Test, 2, 8)
 	crypto := lstar.Crypto{Signatures: xmss.Test, Proofs: proof.NewSigList(xmss.Test, nil)}
-	cfg := Config{Genesis: w.genesis, Scheme: w.scheme, NetworkName: "test", DataDir: t.TempDir()}
+	cfg := Config{Genesis: c.genesis, Scheme: c.scheme, NetworkName: "test", DataDir: t.TempDir()}
 	fake := clocktest.New(time.Unix(genesisTime, 0))
 	cfg.Time = fake
 	now := clock.Clock{SlotClock: clock.SlotClock{GenesisTime: genesisTime}, Time: fake}
 
-	// What another node has: an empty block at slot 5000, as its finalized one.
-	state := lstar.GenesisState(w.genesis.GenesisTime, registry(w.genesis))
+	// The finalized block of the other node is an empty block at slot 5000.
+	state := lstar.GenesisState(c.genesis.GenesisTime, registry(c.genesis))
 	late := &lstar.Block{Slot: 5000, ParentRoot: lstar.GenesisBlock(state).Root()}
 	advanced, err := state.ProcessSlots(5000)
 	if err != nil {
@@ -60,25 +60,25 @@ func TestOpenChain(t *testing.T) {
 		slot       lstar.Slot // of the clock
 		checkpoint bool
 		head       lstar.Slot
-		says       string
+		log        string
 	}{
-		{"a new folder", 0, false, 0, "storage ready"},
+		{"new folder", 0, false, 0, "storage ready"},
 		{"resumed", 3, false, 0, "storage ready"},
-		{"no need of a checkpoint", 3600, true, 0, "the checkpoint is not needed"},
+		{"checkpoint not needed", 3600, true, 0, "checkpoint not needed"},
 		{"too old", 3601, false, 0, "older than what peers serve"},
-		{"no checkpoint to be had", 3601, true, 0, "the checkpoint cannot be had"},
+		{"no checkpoint available", 3601, true, 0, "no checkpoint is available"},
 		{"replaced", 5001, true, 5000, "replaced by the checkpoint"},
 		{"resumed at the checkpoint", 5002, false, 5000, "storage ready"},
-		{"a checkpoint that is not newer", 8601, true, 5000, "the checkpoint is not newer"},
+		{"checkpoint not newer", 8601, true, 5000, "checkpoint not newer"},
 	} {
 		fake.Advance(now.StartOf(step.slot.Interval()).Sub(fake.Now()))
 		cfg.CheckpointSyncURL = ""
 		if step.checkpoint {
 			cfg.CheckpointSyncURL = server.URL
 		}
-		if strings.Contains(step.name, "to be had") {
+		if strings.Contains(step.name, "no checkpoint") {
 			cfg.CheckpointSyncURL = "http://127.0.0.1:1"
-			go func() { // lets the time between the attempts pass
+			go func() { // advances the clock between the attempts
 				for range 4 {
 					<-fake.Waiting()
 					fake.Advance(fake.Left())
@@ -89,32 +89,32 @@ func TestOpenChain(t *testing.T) {
 		log, _ := logging.New(logging.Options{Level: slog.LevelInfo, Writer: lines})
 		store, _, db, err := openChain(t.Context(), &cfg, crypto, now, log)
 		if err != nil {
-			t.Fatalf("%s: %v", step.name, err)
+			t.Fatalf("%s: openChain = %v, want no error", step.name, err)
 		}
-		if store.Head().Slot != step.head || !strings.Contains(lines.String(), step.says) {
-			t.Errorf("%s: head %s, log\n%swant a head at slot %d and %q", step.name, store.Head(), lines, step.head, step.says)
+		if store.Head().Slot != step.head || !strings.Contains(lines.String(), step.log) {
+			t.Errorf("%s: head = %s, log =\n%swant a head at slot %d and %q", step.name, store.Head(), lines, step.head, step.log)
 		}
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if p2p.MinSlotsForBlockRequests != 3600 {
-		t.Errorf("peers serve %d slots, and the test is for 3600", p2p.MinSlotsForBlockRequests)
+		t.Errorf("MinSlotsForBlockRequests = %d, want 3600 for this test", p2p.MinSlotsForBlockRequests)
 	}
 
 	another := cfg
 	another.NetworkName = "other"
 	if _, _, _, err := openChain(t.Context(), &another, crypto, now, slog.New(slog.DiscardHandler)); err == nil ||
 		!strings.Contains(err.Error(), `network "test"`) || !strings.Contains(err.Error(), `network "other"`) {
-		t.Errorf("the folder of another network: got %v, want both names", err)
+		t.Errorf("openChain with another network = %v, want an error with both names", err)
 	}
-	// A genesis of another time is another network.
-	genesis := *w.genesis
+	// A genesis with another time is another network.
+	genesis := *c.genesis
 	genesis.GenesisTime++
 	another = cfg
 	another.Genesis = &genesis
 	if _, _, _, err := openChain(t.Context(), &another, crypto, now, slog.New(slog.DiscardHandler)); err == nil ||
 		strings.Count(err.Error(), "genesis 0x") != 2 {
-		t.Errorf("the folder of another genesis: got %v, want both roots", err)
+		t.Errorf("openChain with another genesis = %v, want an error with both roots", err)
 	}
 }

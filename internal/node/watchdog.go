@@ -10,27 +10,27 @@ import (
 )
 
 const (
-	// stuckAfter is how long a turn of the chain's owner, or of sync, may take before
-	// the node is not live: three slots. Turns take milliseconds, and a slow disk or a
-	// busy machine makes that a second or two, which passes. Three slots do not: duties
-	// stop when the head is four behind.
+	// stuckAfter is the duration of one iteration of the event loops of chain and sync
+	// from which on the node is not live: three slots. Iterations take milliseconds, or
+	// one or two seconds on a slow disk or a busy machine. Duties stop when the head is
+	// more than four slots behind.
 	stuckAfter = 12 * time.Second
-	// dutiesStuckAfter is the same for the duties of an interval. They wait for the
-	// chain, for the disk and for the signatures of all validators, which on a machine
-	// that is too small takes longer than three slots and is no reason to restart it.
+	// dutiesStuckAfter is the same limit for the duties of an interval. They wait for the
+	// chain, the disk and the signatures of all validators. On a slow machine that can
+	// take more than three slots, and a restart would not help.
 	dutiesStuckAfter = time.Minute
-	// watchEvery is how often the log is told of what /livez says when asked.
+	// watchEvery is the interval between checks of the event loops.
 	watchEvery = time.Second
 )
 
-// pulse returns the pulse of a loop that /livez is to watch.
+// pulse returns a pulse for an event loop, and adds it to the checks of /livez.
 func (n *Node) pulse(name string, limit time.Duration) *health.Pulse {
 	p := health.NewPulse(limit, n.cfg.now)
 	n.health.AddLive(health.Check{Name: name, Run: p.Check})
 	return p
 }
 
-// watchLoops writes a line when a loop is stuck, and when none is any more.
+// watchLoops logs when an event loop is stuck, and when no loop is stuck any more.
 func (n *Node) watchLoops(ctx context.Context) error {
 	w := watchdog{log: logging.Component(n.cfg.Log, "node"), live: n.health.Live, last: time.Now()}
 	ticker := time.NewTicker(watchEvery)
@@ -40,39 +40,38 @@ func (n *Node) watchLoops(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			w.look(time.Now())
+			w.check(time.Now())
 		}
 	}
 }
 
-// watchdog remembers what it said.
+// watchdog is the state of watchLoops.
 type watchdog struct {
 	log   *slog.Logger
 	live  func() error
-	last  time.Time // when it looked
-	after int       // looks to let pass
-	stuck error
+	last  time.Time // of the last check
+	skip  int       // number of checks to skip
+	stuck error     // result of the last check
 }
 
-// look is called every watchEvery. Where that did not happen, the process was
-// stopped, as by SIGSTOP, and the loops are given a moment to notice.
-func (w *watchdog) look(at time.Time) {
+// check checks the event loops. It must be called every watchEvery. After a longer gap,
+// for example because of SIGSTOP, it skips three checks, in which the loops can run.
+func (w *watchdog) check(at time.Time) {
 	if at.Sub(w.last) > 3*watchEvery {
-		w.after = 3
+		w.skip = 3
 	}
 	w.last = at
-	if w.after > 0 {
-		w.after--
+	if w.skip > 0 {
+		w.skip--
 		return
 	}
-	now := w.live()
 	before := w.stuck
-	w.stuck = now
+	w.stuck = w.live()
 	switch {
-	case now != nil && before == nil:
-		w.log.Error("a part of the node is stuck", logging.Err(now),
-			logging.Advice("is the disk of the data folder slow or hung? If it does not end, restart the node: nothing that was shown is lost"))
-	case now == nil && before != nil:
-		w.log.Info("the node goes on", "was", before.Error())
+	case w.stuck != nil && before == nil:
+		w.log.Error("event loop stuck", logging.Err(w.stuck),
+			logging.Advice("Check whether the disk of the data folder is slow or hangs. If this does not end, restart the node: it loses nothing that it has shown."))
+	case w.stuck == nil && before != nil:
+		w.log.Info("event loop runs again", "was", before.Error())
 	}
 }
