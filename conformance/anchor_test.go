@@ -15,8 +15,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// keySet holds the public keys of the validators that the vectors were filled
-// with.
+// keySet holds the public keys of the validators in the vectors.
 type keySet struct {
 	validators []lstar.Validator
 	digest     string
@@ -55,7 +54,7 @@ var loadKeys = sync.OnceValues(func() (*keySet, error) {
 		} {
 			key, err := hex.DecodeString(digits)
 			if err != nil || len(key) != len(field) {
-				return nil, fmt.Errorf("key file %d: bad public key", i)
+				return nil, fmt.Errorf("key file %d: invalid public key %q", i, digits)
 			}
 			copy(field[:], key)
 		}
@@ -65,7 +64,8 @@ var loadKeys = sync.OnceValues(func() (*keySet, error) {
 	}
 })
 
-// buildAnchor returns a state and its block after an empty block at every slot.
+// buildAnchor returns the state and the block at a slot of a chain that has an empty block
+// at every slot.
 //
 // leanSpec: genesis.py, build_anchor
 func buildAnchor(t *testing.T, vector *envelope, validators int, slot lstar.Slot, genesisTime uint64) (*lstar.State, *lstar.Block) {
@@ -75,9 +75,9 @@ func buildAnchor(t *testing.T, vector *envelope, validators int, slot lstar.Slot
 	case err != nil:
 		t.Fatal(err)
 	case keys.digest != vector.Info.KeySetDigest:
-		t.Fatalf("the validator keys have digest %s, the vector was filled with %s", keys.digest, vector.Info.KeySetDigest)
+		t.Fatalf("digest of the validator keys = %s, want %s", keys.digest, vector.Info.KeySetDigest)
 	case validators > len(keys.validators):
-		t.Fatalf("%d validators wanted, there are keys for %d", validators, len(keys.validators))
+		t.Fatalf("keys of %d validators, want %d", len(keys.validators), validators)
 	}
 	registry := append([]lstar.Validator(nil), keys.validators[:validators]...)
 	current := lstar.GenesisState(genesisTime, lstar.NewValidators(registry))

@@ -15,8 +15,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
 )
 
-// apiEndpointFixture is a request to a node that has just started, and the
-// response to it.
+// apiEndpointFixture is a request to a node that has just started, and the response.
 //
 // leanSpec: test_fixtures/api_endpoint.py
 type apiEndpointFixture struct {
@@ -95,7 +94,7 @@ func (f *apiEndpointFixture) checkBody(t *testing.T, got []byte) {
 	}
 }
 
-// apiBackend is a node of which only the role changes.
+// apiBackend is a node that does nothing except change its role.
 type apiBackend struct {
 	snapshot     *lstar.Snapshot
 	isAggregator bool

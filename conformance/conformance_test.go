@@ -23,14 +23,14 @@ const (
 	defaultKeys    = "../../shared/keys/test_scheme"
 )
 
-// vector is one case of a vector file.
+// vector is a case of a vector file.
 type vector struct {
 	name string
 	kind string // fixtureFormat
 	json any
 }
 
-// envelope is what all kinds of vectors have in common.
+// envelope holds the fields that vectors of all kinds have.
 //
 // leanSpec: test_fixtures/base.py, BaseConsensusFixture
 type envelope struct {
@@ -44,13 +44,12 @@ type envelope struct {
 	} `json:"_info"`
 }
 
-// fixture is a kind of vectors that applies: a type that its JSON is read into,
-// and that checks itself.
+// fixture is the content of a vector, read from its JSON. run checks it.
 type fixture interface {
 	run(t *testing.T, env *environment)
 }
 
-// fixtures are the kinds that apply.
+// fixtures maps each kind of vectors that applies to a function that makes its fixture.
 var fixtures = map[string]func() fixture{
 	"ssz_test":                  func() fixture { return new(sszFixture) },
 	"state_transition_test":     func() fixture { return new(stateTransitionFixture) },
@@ -65,23 +64,23 @@ var fixtures = map[string]func() fixture{
 
 const proverMissing = "needs the leanVM prover, which is not built in"
 
-// skippedKinds are the kinds that do not apply, and why.
+// skippedKinds maps each kind of vectors that does not apply to the reason.
 var skippedKinds = map[string]string{
-	"gossipsub_handler_test":            "internals of a gossipsub router: go-libp2p-pubsub's",
+	"gossipsub_handler_test":            "tests internals of a gossipsub router, which is go-libp2p-pubsub's",
 	"verify_signatures_test":            proverMissing,
 	"verify_single_message_proofs_test": proverMissing,
 	"verify_multi_message_proofs_test":  proverMissing,
 	"reaggregation_test":                proverMissing,
 }
 
-// environment is what the vectors of one configuration run in.
+// environment holds the configuration of a vector.
 type environment struct {
 	read   reader
 	scheme *xmss.Scheme
 	rules  lstar.Rules
 }
 
-// schemes are the signature schemes by leanEnv.
+// schemes maps leanEnv to the signature scheme.
 var schemes = map[string]*xmss.Scheme{"test": xmss.Test, "prod": xmss.Prod}
 
 func TestMain(m *testing.M) {
@@ -99,8 +98,8 @@ func TestVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(vectors) == 0 {
-		missing(t, "no vectors in %s: set LEANSPEC_VECTORS to the folder that contains consensus/, "+
-			"as `uv run fill --fork=Lstar` of leanSpec writes it", filepath.Join(folder, "consensus"))
+		missing(t, "no vectors in %s: set LEANSPEC_VECTORS to the folder that contains consensus/. "+
+			"`uv run fill --fork=Lstar` in leanSpec makes it.", filepath.Join(folder, "consensus"))
 	}
 	byKind := make(map[string][]vector)
 	for _, v := range vectors {
@@ -118,8 +117,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// wantRun fails a test under CI if no vector of a kind ran, because there is none or because none applies. With -run,
-// which selects vectors, it does nothing.
+// wantRun fails a test under CI if no vector of a kind ran. It does nothing if the flag
+// -run selects vectors.
 func wantRun(t *testing.T, kind string) {
 	t.Helper()
 	if c := count(kind); c.passed+c.failed == 0 && flag.Lookup("test.run").Value.String() == "" {
@@ -140,19 +139,19 @@ func runVector(t *testing.T, v vector, rules lstar.Rules) {
 	}
 	head, _ := v.json.(map[string]any)
 	if network := head["network"]; network != "Lstar" {
-		skip(t, v.kind, fmt.Sprintf("for fork %v, this is Lstar", network))
+		skip(t, v.kind, fmt.Sprintf("for fork %v, want Lstar", network))
 	}
 	if setting := head["proofSetting"]; setting != json.Number("0") {
 		skip(t, v.kind, fmt.Sprintf("proofSetting %v: %s", setting, proverMissing))
 	}
 	scheme, ok := schemes[fmt.Sprint(head["leanEnv"])]
 	if !ok {
-		t.Fatalf("leanEnv is %v: want test or prod", head["leanEnv"])
+		t.Fatalf("leanEnv = %v, want test or prod", head["leanEnv"])
 	}
 	env := &environment{read: reader{scheme}, scheme: scheme, rules: rules}
 	f := newFixture()
 	if err := env.read.into(f, v.json); err != nil {
-		t.Fatalf("cannot read the vector: %v", err)
+		t.Fatalf("read the vector: %v", err)
 	}
 	f.run(t, env)
 }
@@ -164,8 +163,7 @@ func vectorsFolder() string {
 	return filepath.FromSlash(defaultVectors)
 }
 
-// beside returns a path of the shared folder: the one next to the vectors if it
-// is there, and the one next to the repository if not.
+// beside returns a path relative to the vectors if it exists, and otherwise fallback.
 func beside(relative, fallback string) string {
 	path := filepath.Join(vectorsFolder(), filepath.FromSlash(relative))
 	if _, err := os.Stat(path); err == nil {
@@ -174,8 +172,8 @@ func beside(relative, fallback string) string {
 	return filepath.FromSlash(fallback)
 }
 
-// loadVectors returns the vectors below a folder, in the order of their names.
-// It returns none where the folder does not exist.
+// loadVectors returns the vectors below a folder in the order of their file names. It
+// returns no vectors if the folder does not exist.
 func loadVectors(folder string) ([]vector, error) {
 	var vectors []vector
 	err := filepath.WalkDir(filepath.Join(folder, "consensus"), func(path string, d fs.DirEntry, err error) error {
@@ -209,8 +207,8 @@ func loadVectors(folder string) ([]vector, error) {
 	return vectors, err
 }
 
-// caseName turns "tests/…/test_x.py::test_y[fork_Lstar-a][fork_Lstar-kind]" into
-// "test_x/test_y[fork_Lstar-a]".
+// caseName returns "test_x/test_y[fork_Lstar-a]" for the id
+// "tests/…/test_x.py::test_y[fork_Lstar-a][fork_Lstar-kind]".
 func caseName(id string) string {
 	name := id[strings.LastIndexByte(id, '/')+1:]
 	if i := strings.LastIndexByte(name, '['); i > 0 && strings.Count(name, "[") > 1 {
@@ -233,7 +231,7 @@ func loadJSON(path string) (any, error) {
 	return v, nil
 }
 
-// missing ends a test whose files are not there: under CI that is a failure.
+// missing skips a test whose files do not exist. Under CI it fails the test.
 func missing(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
@@ -243,8 +241,8 @@ func missing(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// checkRejection compares an outcome with what the vector wants: the reason, or
-// no error for nil. It reports whether they agree.
+// checkRejection checks that an error is a rejection with the given reason, or nil if the
+// reason is nil. It reports the result.
 func checkRejection(t *testing.T, err error, want *lstar.RejectionReason) bool {
 	t.Helper()
 	var rejection *lstar.Rejection
@@ -252,20 +250,18 @@ func checkRejection(t *testing.T, err error, want *lstar.RejectionReason) bool {
 	case err == nil && want == nil:
 		return true
 	case err == nil:
-		t.Errorf("accepted, want rejection %s", *want)
+		t.Errorf("error = nil, want rejection %s", *want)
 	case want == nil:
-		t.Errorf("got error %v, want acceptance", err)
-	case !errors.As(err, &rejection):
-		t.Errorf("got error %v, want rejection %s", err, *want)
-	case rejection.Reason != *want:
-		t.Errorf("got rejection %v, want %s", err, *want)
+		t.Errorf("error = %v, want nil", err)
+	case !errors.As(err, &rejection) || rejection.Reason != *want:
+		t.Errorf("error = %v, want rejection %s", err, *want)
 	default:
 		return true
 	}
 	return false
 }
 
-// checkEqual compares two values by how they print.
+// checkEqual compares the texts of two values.
 func checkEqual(t *testing.T, name string, got, want any) {
 	t.Helper()
 	if g, w := fmt.Sprint(got), fmt.Sprint(want); g != w {

@@ -7,40 +7,40 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// simulateFiller does to the store what building a block did to leanSpec's.
+// simulateFiller changes the store as the filler of the vectors changed leanSpec's store
+// when it built the block of a step.
 //
-// The filler builds blocks on a copy of the store: it moves the copy to the
-// block's slot, has it hear the votes of the block's author one by one,
-// aggregates and accepts them, and builds the block out of the known pool. Then
-// it adds that pool to the one of the store, so that the votes of a block count,
-// which a block alone does not do.
+// The filler builds a block on a copy of the store. It advances the copy to the block's
+// slot, adds the votes of the block one by one, aggregates and accepts them, and builds the
+// block from the known pool. Then it adds the known pool of the copy to that of the store,
+// so that the votes of the block count.
 //
 // leanSpec: test_types/block_spec.py, build_signed_block_with_store
 func (c *chain) simulateFiller(s *blockStep) error {
 	block := &s.Block.Block
 	if c.store.State(block.ParentRoot) == nil {
-		return nil // the block was built without a store, to be rejected
+		return nil // an invalid block, which the filler built without a store
 	}
 	scratch := c.store.Clone()
 	if _, err := scratch.OnTick(block.Slot.Interval(), true, true); err != nil {
 		return err
 	}
-	heard, forced, err := heardVotes(scratch, s)
+	votes, forced, err := fillerVotes(scratch, s)
 	if err != nil {
 		return err
 	}
-	for i := range heard {
-		task, err := scratch.Snapshot().PrepareAttestation(&heard[i])
+	for i := range votes {
+		task, err := scratch.Snapshot().PrepareAttestation(&votes[i])
 		if err != nil {
-			return fmt.Errorf("vote of validator %d that the block was built with: %w", heard[i].ValidatorIndex, err)
+			return fmt.Errorf("vote of validator %d for the block: %w", votes[i].ValidatorIndex, err)
 		}
-		scratch.AddAttestation(task) // unsigned: mocked proofs do not ask for the signature
+		scratch.AddAttestation(task) // without a signature: mocked proofs need none
 	}
 	if _, err := scratch.Aggregate(); err != nil {
 		return err
 	}
 	scratch.AcceptNewAttestations()
-	// A full block differs where the node leaves out votes that move nothing.
+	// A full block may differ, because the node leaves out votes that justify nothing.
 	full := len(block.Body.Attestations) == lstar.MaxAttestationsData && c.rules.UsefulVotesFirst
 	if !forced && !full {
 		if err := checkProduction(scratch.Clone(), block); err != nil {
@@ -55,30 +55,29 @@ func (c *chain) simulateFiller(s *blockStep) error {
 	return nil
 }
 
-// checkProduction has the store produce the block that the filler built on such a
-// store, where that was on the head: nodes build on no other block.
+// checkProduction compares a block of the filler with the one that the store produces. It
+// skips a block that is not on the head, because nodes build only on the head.
 //
-// leanSpec includes votes with the same target slot in the order in which they
-// came to the store, the node in the order of their roots, so the order is left
-// out of the comparison.
+// leanSpec includes votes with the same target slot in the order of their arrival, and the
+// node in the order of their roots. So the comparison ignores the order.
 func checkProduction(store *lstar.Store, want *lstar.Block) error {
 	if store.Head().Root != want.ParentRoot {
 		return nil
 	}
 	got, err := store.ProduceBlock(want.Slot, want.ProposerIndex, nil)
 	if err != nil {
-		return fmt.Errorf("producing the block: %w", err)
+		return fmt.Errorf("produce the block: %w", err)
 	}
 	if got.Root == want.Root() {
 		return nil
 	}
 	if g, w := bodyVotes(got.Block), bodyVotes(want); !slices.Equal(g, w) || got.Block.ProposerIndex != want.ProposerIndex {
-		return fmt.Errorf("the block produced for slot %d has votes\n%q, want\n%q", want.Slot, g, w)
+		return fmt.Errorf("votes of the block produced for slot %d =\n%q, want\n%q", want.Slot, g, w)
 	}
 	return nil
 }
 
-// bodyVotes describes the attestations of a block, in the order of target slots.
+// bodyVotes returns a text for each attestation of a block, sorted by target slot.
 func bodyVotes(b *lstar.Block) (votes []string) {
 	for i := range b.Body.Attestations {
 		a := &b.Body.Attestations[i]
@@ -88,15 +87,15 @@ func bodyVotes(b *lstar.Block) (votes []string) {
 	return votes
 }
 
-// heardVotes returns the votes that the filler's copy of the store heard, and
-// whether it forced others into the body. The vector does not list them. They are:
+// fillerVotes returns the votes that the filler added to its copy of the store, and whether
+// it also forced votes into the body without adding them. The vector does not list them.
+// They are:
 //
-//   - The votes of the body that the copy had no proof of, without the
-//     attestations that the filler forced into the body at the very end and that
-//     no store heard of: for these, the snapshot has no proof.
-//   - Votes that the builder then left out of the body. Of these the vector has
-//     the data roots alone, in the snapshot; the data are found by trying.
-func heardVotes(scratch *lstar.Store, s *blockStep) (heard []lstar.SignedAttestation, forced bool, err error) {
+//   - The votes of the body for which the copy had no proof. A vote for which the snapshot
+//     has no proof either was forced into the body.
+//   - Votes that the builder left out of the body. The snapshot of the vector has only
+//     their data roots; findAttestationData finds the data.
+func fillerVotes(scratch *lstar.Store, s *blockStep) (votes []lstar.SignedAttestation, forced bool, err error) {
 	covered := make(map[lstar.Root]map[int]bool) // by data root: validators with a proof
 	for _, pool := range [][]lstar.AggregateEntry{scratch.LatestKnownAggregatedPayloads(), scratch.LatestNewAggregatedPayloads()} {
 		for _, entry := range pool {
@@ -118,12 +117,12 @@ func heardVotes(scratch *lstar.Store, s *blockStep) (heard []lstar.SignedAttesta
 		explained[root] = true
 		entry := s.StoreSnapshot.known(root)
 		if entry != nil && len(entry.ParticipantSets) == 0 || entry == nil && !s.Valid {
-			forced = true // an entry that a valid block lacks was pruned since
+			forced = true // if the block is valid, a missing entry has been pruned
 			continue
 		}
 		for v := range a.AggregationBits.All {
 			if !covered[root][v] {
-				heard = append(heard, lstar.SignedAttestation{ValidatorIndex: lstar.ValidatorIndex(v), Data: a.Data})
+				votes = append(votes, lstar.SignedAttestation{ValidatorIndex: lstar.ValidatorIndex(v), Data: a.Data})
 			}
 		}
 	}
@@ -136,19 +135,19 @@ func heardVotes(scratch *lstar.Store, s *blockStep) (heard []lstar.SignedAttesta
 		}
 		data, ok := findAttestationData(scratch, entry.DataRoot, s.Block.Slot)
 		if !ok {
-			return nil, false, fmt.Errorf("no vote has the data root %s of the snapshot", entry.DataRoot)
+			return nil, false, fmt.Errorf("found no vote with the data root %s of the snapshot", entry.DataRoot)
 		}
 		for _, participants := range entry.ParticipantSets {
 			for _, v := range participants {
-				heard = append(heard, lstar.SignedAttestation{ValidatorIndex: lstar.ValidatorIndex(v), Data: data})
+				votes = append(votes, lstar.SignedAttestation{ValidatorIndex: lstar.ValidatorIndex(v), Data: data})
 			}
 		}
 	}
-	return heard, forced, nil
+	return votes, forced, nil
 }
 
-// findAttestationData returns the vote with a data root, of those for a block of
-// the store that is head and target at once, as the filler makes them.
+// findAttestationData returns the attestation data with a root. It tries all votes whose
+// head and target are the same block, as the filler makes them.
 func findAttestationData(s *lstar.Store, root lstar.Root, latest lstar.Slot) (lstar.AttestationData, bool) {
 	var blocks []lstar.Checkpoint
 	for _, r := range s.BlockRoots() {

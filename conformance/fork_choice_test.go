@@ -8,7 +8,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 )
 
-// forkChoiceFixture is a store, and what happens to it step by step.
+// forkChoiceFixture is an anchor of a store and a list of steps.
 //
 // leanSpec: test_fixtures/fork_choice.py, test_types/step_types.py
 type forkChoiceFixture struct {
@@ -16,10 +16,10 @@ type forkChoiceFixture struct {
 	AnchorState state
 	AnchorBlock lstar.Block
 	Steps       []any
-	MaxSlot     lstar.Slot // for which the filler needed keys
+	MaxSlot     lstar.Slot // the highest slot for which the filler needed keys
 }
 
-// step is what all steps have in common.
+// step holds the fields that all steps have.
 type step struct {
 	StepType        string
 	Valid           bool
@@ -30,7 +30,7 @@ type step struct {
 
 type tickStep struct {
 	step
-	Time        *int64 // Unix seconds; this or the interval
+	Time        *int64 // Unix seconds; either Time or Interval is set
 	Interval    *lstar.Interval
 	HasProposal bool
 }
@@ -55,7 +55,7 @@ type aggregateStep struct {
 	Attestation lstar.SignedAggregatedAttestation
 }
 
-// anyStep is one of the above.
+// anyStep is a step of one of the types above.
 type anyStep interface {
 	common() *step
 	apply(c *chain) error
@@ -80,18 +80,18 @@ func (f *forkChoiceFixture) run(t *testing.T, env *environment) {
 	for i, j := range f.Steps {
 		step, err := readStep(env.read, j)
 		if err != nil {
-			t.Fatalf("step %d: cannot read it: %v", i, err)
+			t.Fatalf("read step %d: %v", i, err)
 		}
 		oldHead := store.Head().Root
 		err = step.apply(c)
 
 		s := step.common()
 		if s.Valid != (s.RejectionReason == nil) {
-			t.Errorf("valid is %v with a rejection reason %v", s.Valid, s.RejectionReason)
+			t.Errorf("step %d: valid is %v, but the rejection reason is %v", i, s.Valid, s.RejectionReason)
 		}
 		checkRejection(t, err, s.RejectionReason)
 		s.StoreSnapshot.check(t, store)
-		if s.Checks != nil && err == nil { // checks are on what a step did
+		if s.Checks != nil && err == nil { // checks are for accepted steps
 			s.Checks.check(t, c, stepBlock(step), oldHead)
 		}
 		if t.Failed() {
@@ -134,7 +134,7 @@ func (s *tickStep) apply(c *chain) error {
 	case s.Time != nil && s.Interval == nil:
 		to = clock.SlotClock{GenesisTime: c.store.Config().GenesisTime}.TotalIntervals(*s.Time * 1000)
 	default:
-		return fmt.Errorf("a tick goes to a time or to an interval")
+		return fmt.Errorf("a tick needs either a time or an interval")
 	}
 	_, err := c.store.OnTick(to, s.HasProposal, true)
 	return err
@@ -161,8 +161,8 @@ func (s *blockStep) apply(c *chain) error {
 			return err
 		}
 	}
-	// The vector does not carry the block's proof. Where it is what the step is
-	// about, leanSpec's was empty.
+	// The vector does not contain the block's proof. In steps that test an invalid proof,
+	// leanSpec's is empty.
 	proof := fingerprint(block.Root())
 	if r := s.RejectionReason; r != nil && (*r == lstar.InvalidSignature || *r == lstar.InvalidBlockProof) {
 		proof = nil

@@ -6,7 +6,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// justifiabilityFixture says whether 3SF-mini admits a slot as a target.
+// justifiabilityFixture is a slot, and whether 3SF-mini allows it as a target.
 //
 // leanSpec: test_fixtures/justifiability.py
 type justifiabilityFixture struct {
@@ -20,9 +20,9 @@ type justifiabilityFixture struct {
 
 func (f *justifiabilityFixture) run(t *testing.T, _ *environment) {
 	if delta := int64(f.Slot - f.FinalizedSlot); delta != f.Output.Delta {
-		t.Errorf("the distance is %d, want %d", delta, f.Output.Delta)
+		t.Errorf("distance = %d, want %d", delta, f.Output.Delta)
 	}
 	if got := f.Slot.IsJustifiableAfter(f.FinalizedSlot); got != f.Output.IsJustifiable {
-		t.Errorf("slot %d justifiable after slot %d: %v, want %v", f.Slot, f.FinalizedSlot, got, f.Output.IsJustifiable)
+		t.Errorf("slot %d is justifiable after slot %d = %v, want %v", f.Slot, f.FinalizedSlot, got, f.Output.IsJustifiable)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/proof"
 )
 
-// mockedProofs is the scheme of the vectors with proofSetting 0: a proof is a
-// fingerprint of what it was made of, and every fingerprint verifies.
+// mockedProofs is the proof scheme of vectors with proofSetting 0. A proof is a hash of its
+// inputs with a prefix, and every proof with the prefix is valid.
 //
 // leanSpec: crypto_mode.py, AggregationProver
 type mockedProofs struct{}
@@ -23,8 +23,8 @@ func (mockedProofs) Name() string { return "mocked" }
 
 func (mockedProofs) MaxSignatures() int { return math.MaxInt32 }
 
-// Aggregate leaves the signatures themselves out of the fingerprint: a validator
-// has one signature for a message.
+// Aggregate does not hash the signatures, because a validator has only one signature of a
+// message.
 func (mockedProofs) Aggregate(children []proof.Child, signatures []proof.Signature, message [32]byte, slot uint64) ([]uint64, []byte, error) {
 	var union, signers []uint64
 	for _, s := range signatures {

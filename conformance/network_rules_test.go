@@ -9,8 +9,8 @@ import (
 
 const networkRulesKind = "fork_choice_test, network rules"
 
-// overruled are the vectors that a rule newer than the pinned leanSpec
-// contradicts, by the leanSpec pull request of the rule.
+// overruled maps each vector that contradicts a newer rule to the leanSpec pull request of
+// that rule.
 var overruled = map[string]string{
 	"test_block_production/test_block_builder_fixed_point_advances_justification":   "1181",
 	"test_block_production/test_produce_block_enforces_max_attestations_data_limit": "1181",
@@ -21,9 +21,8 @@ var overruled = map[string]string{
 	"test_store_pruning/test_finalization_prunes_stale_attestation_signatures":      "1179",
 }
 
-// TestNetworkRules runs the fork choice vectors by the rules that nodes apply,
-// which are newer than the vectors. All but those that the newer rules contradict
-// hold by them too.
+// TestNetworkRules runs the fork choice vectors, except for the overruled ones, under the
+// rules that nodes apply.
 func TestNetworkRules(t *testing.T) {
 	vectors, err := loadVectors(vectorsFolder())
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire/wiretest"
 )
 
-// networkingCodecFixture is a value with its bytes on the wire, or bytes that
-// stand for nothing. What it holds depends on its kind.
+// networkingCodecFixture is a value with its bytes on the wire, or invalid bytes. The
+// fields of Codec and Output depend on the kind.
 //
 // leanSpec: test_fixtures/networking_codec.py
 type networkingCodecFixture struct {
@@ -31,7 +31,7 @@ type networkingCodecFixture struct {
 	Output any
 }
 
-// codecCase is a kind of networking codec vectors.
+// codecCase is the content of a vector of one kind.
 type codecCase interface {
 	run(t *testing.T, reason *lstar.RejectionReason)
 }
@@ -61,8 +61,7 @@ func codecKind[T any, P interface {
 	}
 }
 
-// codecInput reads the inputs of a vector into the field that stands apart from
-// its output.
+// codecInput is a codecCase. input returns a pointer to its input fields.
 type codecInput interface{ input() any }
 
 func (f *networkingCodecFixture) run(t *testing.T, env *environment) {
@@ -74,10 +73,10 @@ func (f *networkingCodecFixture) run(t *testing.T, env *environment) {
 	c, output := newCase()
 	delete(f.Codec, "kind")
 	if err := env.read.into(c.(codecInput).input(), f.Codec); err != nil {
-		t.Fatalf("reading the codec: %v", err)
+		t.Fatalf("read the codec: %v", err)
 	}
 	if err := env.read.into(output, f.Output); err != nil {
-		t.Fatalf("reading the output: %v", err)
+		t.Fatalf("read the output: %v", err)
 	}
 	c.run(t, f.RejectionReason)
 }
@@ -85,7 +84,7 @@ func (f *networkingCodecFixture) run(t *testing.T, env *environment) {
 func checkBytes(t *testing.T, name string, got, want []byte) {
 	t.Helper()
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s is\n0x%x, want\n0x%x", name, got, want)
+		t.Errorf("%s =\n0x%x, want\n0x%x", name, got, want)
 	}
 }
 
@@ -137,7 +136,7 @@ func (c *gossipTopicCodec) run(t *testing.T, _ *lstar.RejectionReason) {
 	parsed, err := wire.ParseTopic(c.output.TopicString)
 	checkNoError(t, "parsing", err)
 	if parsed != topic {
-		t.Errorf("parsed topic is %#v, want %#v", parsed, topic)
+		t.Errorf("parsed topic = %#v, want %#v", parsed, topic)
 	}
 	if c.in.ExpectedNetworkName != nil {
 		checkEqual(t, "topic is of this fork", parsed.Network == *c.in.ExpectedNetworkName, valueOr(c.output.ForkValid, false))
@@ -158,14 +157,14 @@ func (c *gossipMessageIDCodec) run(t *testing.T, _ *lstar.RejectionReason) {
 	id := wire.MessageID(c.in.Domain, string(c.in.Topic), c.in.Data)
 	checkBytes(t, "message id", id[:], c.output.MessageId)
 
-	// The same message as it goes over the wire.
+	// The same message on the wire.
 	raw := []byte(c.in.Data)
 	switch c.in.Domain {
 	case wire.DomainValidSnappy:
 		raw = referenceBlock(raw)
 	case wire.DomainInvalidSnappy:
 		if _, err := wire.DecompressBlock(raw, wire.MaxPayloadSize); err == nil {
-			return // the vector hashes in this domain what in fact decompresses
+			return // the data of this vector is valid snappy, in spite of the domain
 		}
 	default:
 		return
@@ -213,11 +212,11 @@ func (c *gossipsubRPCCodec) run(t *testing.T, _ *lstar.RejectionReason) {
 	checkNoError(t, "decoding", proto.Unmarshal(c.output.Encoded, &decoded))
 	again, err := proto.MarshalOptions{Deterministic: true}.Marshal(&decoded)
 	checkNoError(t, "encoding again", err)
-	checkBytes(t, "encoding of what was decoded", again, c.output.Encoded)
+	checkBytes(t, "encoding of the decoded message", again, c.output.Encoded)
 }
 
-// rpc builds the library's message. leanSpec leaves out empty fields but for
-// those of subscriptions.
+// rpc returns the message as a value of the library. leanSpec leaves out empty fields,
+// except in subscriptions.
 func (c *gossipsubRPCCodec) rpc() *pubsubpb.RPC {
 	text := func(s string) *string {
 		if s == "" {
@@ -382,7 +381,7 @@ func (c *enrCodec) run(t *testing.T, _ *lstar.RejectionReason) {
 	checkEqual(t, "text", r, c.in.EnrString)
 	checkBytes(t, "RLP", r.RLP(), want.Rlp)
 	if again, err := enr.Decode(want.Rlp); err != nil || again.String() != c.in.EnrString {
-		t.Errorf("the RLP decodes to %v (error %v), want %s", again, err, c.in.EnrString)
+		t.Errorf("decoded RLP = %v (error %v), want %s", again, err, c.in.EnrString)
 	}
 	checkEqual(t, "sequence number", r.Seq(), want.Seq)
 	checkEqual(t, "identity scheme", string(r.Get("id")), want.IdentityScheme)
@@ -404,7 +403,7 @@ func (c *enrCodec) run(t *testing.T, _ *lstar.RejectionReason) {
 	subnets, ok := attestationSubnets(r)
 	checkEqual(t, "presence of attnets", ok, want.AttestationSubnets != nil)
 	if !slices.Equal(subnets, valueOr(want.AttestationSubnets, nil)) {
-		t.Errorf("attestation subnets are %v, want %v", subnets, *want.AttestationSubnets)
+		t.Errorf("attestation subnets = %v, want %v", subnets, *want.AttestationSubnets)
 	}
 	checkEqual(t, "aggregator flag", r.IsAggregator(), want.IsAggregator)
 	checkEqual(t, "signature is valid", r.VerifySignature(), want.SignatureValid)
@@ -527,7 +526,7 @@ func (c *decodeFailureCodec) input() any { return &c.in }
 
 func (c *decodeFailureCodec) run(t *testing.T, reason *lstar.RejectionReason) {
 	if reason == nil || *reason != lstar.DecodeError {
-		t.Errorf("rejection reason is %v, want %s", reason, lstar.DecodeError)
+		t.Errorf("rejection reason = %v, want %s", reason, lstar.DecodeError)
 	}
 	checkEqual(t, "decoder", c.output.Decoder, c.in.Decoder)
 	var err error
@@ -548,13 +547,13 @@ func (c *decodeFailureCodec) run(t *testing.T, reason *lstar.RejectionReason) {
 		invalid = enr.ErrInvalid
 	case "gossipsub_rpc": // the library's decoder, and so its error
 		if err := proto.Unmarshal(raw, new(pubsubpb.RPC)); err == nil {
-			t.Errorf("0x%s is decoded, want an error", hex.EncodeToString(raw))
+			t.Errorf("decoding 0x%s: error = nil, want an error", hex.EncodeToString(raw))
 		}
 		return
 	default:
 		t.Fatalf("unknown decoder %q", c.in.Decoder)
 	}
 	if !errors.Is(err, invalid) {
-		t.Errorf("decoding gives error %v, want one that wraps %v", err, invalid)
+		t.Errorf("decoding: error = %v, want %v", err, invalid)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/poseidon"
 )
 
-// poseidonFixture is a permutation of a state.
+// poseidonFixture is a state, and the state after a permutation.
 //
 // leanSpec: test_fixtures/poseidon_permutation.py
 type poseidonFixture struct {
@@ -18,7 +18,7 @@ type poseidonFixture struct {
 
 func (f *poseidonFixture) run(t *testing.T, _ *environment) {
 	if len(f.InputState) != f.Width {
-		t.Fatalf("%d elements in a state of width %d", len(f.InputState), f.Width)
+		t.Fatalf("state of %d elements, want %d", len(f.InputState), f.Width)
 	}
 	switch f.Width {
 	case 16:
@@ -26,7 +26,7 @@ func (f *poseidonFixture) run(t *testing.T, _ *environment) {
 	case 24:
 		poseidon.Permute24((*[24]koalabear.Element)(f.InputState))
 	default:
-		t.Fatalf("width %d: want 16 or 24", f.Width)
+		t.Fatalf("width = %d, want 16 or 24", f.Width)
 	}
 	checkEqual(t, "output state", f.InputState, f.OutputState)
 }

@@ -13,26 +13,26 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// reader fills Go values from the JSON of vectors, strictly. Fields go by their
-// names in camel case, or by their json tag; embedded structs are part of what
-// they are embedded in. A field that Go or JSON has and the other one has not is
-// an error, but for pointers and interfaces, which may be absent.
+// reader reads Go values from the JSON of vectors. The JSON name of a field is its Go name
+// in camel case, or its json tag. The fields of an embedded struct belong to the outer
+// struct. A field without a counterpart is an error, except for a pointer or interface
+// without a JSON field.
 //
 // leanSpec: base.py, CamelModel.to_json
 type reader struct {
-	scheme *xmss.Scheme // of the signatures
+	scheme *xmss.Scheme // of signatures
 }
 
-// hexBytes are bytes that stand as a plain 0x string, where []byte is an SSZ byte
-// list, {"data": "0x…"}.
+// hexBytes is read from a string, "0x…". A []byte is an SSZ byte list and is read from
+// {"data": "0x…"}.
 type hexBytes []byte
 
-// jsonReader is a type that knows how it looks in JSON.
+// jsonReader is a type with its own form in JSON.
 type jsonReader interface {
 	readJSON(r reader, j any) error
 }
 
-// into fills the value that v points to.
+// into sets the value that v points to.
 func (r reader) into(v any, j any) error { return r.fill(reflect.ValueOf(v).Elem(), j) }
 
 func (r reader) fill(v reflect.Value, j any) error {
@@ -70,7 +70,7 @@ func (r reader) fill(v reflect.Value, j any) error {
 	case reflect.Slice:
 		list, ok := unwrap(j).([]any)
 		if !ok {
-			return fmt.Errorf("%v is no list", j)
+			return fmt.Errorf("got %v, want a list", j)
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(list), len(list)))
 		return r.fillElements(v, list)
@@ -78,7 +78,7 @@ func (r reader) fill(v reflect.Value, j any) error {
 		if v.Type().Elem().Kind() == reflect.Uint8 {
 			b, err := parseHex(j)
 			if err == nil && len(b) != v.Len() {
-				err = fmt.Errorf("%d bytes, want %d", len(b), v.Len())
+				err = fmt.Errorf("got %d bytes, want %d", len(b), v.Len())
 			}
 			if err == nil {
 				reflect.Copy(v, reflect.ValueOf(b))
@@ -87,13 +87,13 @@ func (r reader) fill(v reflect.Value, j any) error {
 		}
 		list, ok := unwrap(j).([]any)
 		if !ok || len(list) != v.Len() {
-			return fmt.Errorf("%v is no list of %d", j, v.Len())
+			return fmt.Errorf("got %v, want a list of %d elements", j, v.Len())
 		}
 		return r.fillElements(v, list)
 	case reflect.Map:
 		object, ok := j.(map[string]any)
 		if !ok {
-			return fmt.Errorf("%v is no object", j)
+			return fmt.Errorf("got %v, want an object", j)
 		}
 		v.Set(reflect.MakeMap(v.Type()))
 		for name, j := range object {
@@ -111,9 +111,8 @@ func (r reader) fill(v reflect.Value, j any) error {
 	return fillBasic(v, j)
 }
 
-// fillBasic fills booleans, strings and integers. Integers may stand as strings,
-// as basic SSZ values do, and signed ones may end in ".0", as leanSpec's
-// timestamps do.
+// fillBasic reads booleans, strings and integers. An integer may be a JSON string, as SSZ
+// integers are. A signed integer may end in ".0", as timestamps do.
 func fillBasic(v reflect.Value, j any) error {
 	if b, ok := j.(bool); ok && v.Kind() == reflect.Bool {
 		v.SetBool(b)
@@ -137,7 +136,7 @@ func fillBasic(v reflect.Value, j any) error {
 		v.SetInt(n)
 		return err
 	}
-	return fmt.Errorf("%v cannot be read as %s", j, v.Type())
+	return fmt.Errorf("got %v, want a value of type %s", j, v.Type())
 }
 
 func (r reader) fillElements(v reflect.Value, list []any) error {
@@ -152,7 +151,7 @@ func (r reader) fillElements(v reflect.Value, list []any) error {
 func (r reader) fillStruct(v reflect.Value, j any) error {
 	object, ok := j.(map[string]any)
 	if !ok {
-		return fmt.Errorf("%v is no object", j)
+		return fmt.Errorf("got %v, want an object", j)
 	}
 	known := make(map[string]bool)
 	if err := r.fillFields(v, object, known); err != nil {
@@ -224,7 +223,7 @@ func parseHex(j any) ([]byte, error) {
 	s, ok := j.(string)
 	digits, prefixed := strings.CutPrefix(s, "0x")
 	if !ok || !prefixed {
-		return nil, fmt.Errorf("%v is no hex string", j)
+		return nil, fmt.Errorf("got %v, want a hex string that begins with 0x", j)
 	}
 	return hex.DecodeString(digits)
 }
@@ -235,8 +234,7 @@ func assign[T ~[]byte](p *T, parse func(any) ([]byte, error), j any) error {
 	return err
 }
 
-// TestReaderIsStrict: what a vector has and the harness does not know is an
-// error, and so is what it lacks.
+// TestReaderIsStrict checks that unknown and missing fields are errors.
 func TestReaderIsStrict(t *testing.T) {
 	type inner struct{ Count uint8 }
 	type outer struct {
@@ -268,7 +266,7 @@ func TestReaderIsStrict(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := (reader{}).into(new(outer), j); (err == nil) != test.ok {
-				t.Errorf("reading %s gives error %v, want it accepted: %v", test.json, err, test.ok)
+				t.Errorf("reading %s: error = %v, want success = %v", test.json, err, test.ok)
 			}
 		})
 	}

@@ -6,14 +6,14 @@ import (
 	"math/bits"
 )
 
-// A snappy block has many valid encodings. The vectors fix the one that leanSpec's
-// compressor produces. It finds other matches than the library that the node
-// compresses with, so the vectors need this compressor, and nothing else does.
+// A snappy block has many valid encodings. The vectors contain the one of leanSpec's
+// compressor, which differs from the one of the library that the node uses. This is
+// leanSpec's compressor.
 //
 // leanSpec: node/snappy/compress.py, node/snappy/encoding.py
 const (
-	windowSize   = 1 << 16 // matches do not reach across windows
-	scanMargin   = 15      // no match begins in the last bytes of a window
+	windowSize   = 1 << 16 // a match is inside of one window
+	scanMargin   = 15      // a match does not begin in the last bytes of a window
 	minMatch     = 4
 	maxMatch     = 64
 	minTableBits = 8
@@ -21,16 +21,16 @@ const (
 	hashFactor   = 0x1e35a7bd
 
 	tagLiteral = 0
-	tagCopy1   = 1 // 4 to 11 bytes from less than 2048 bytes back
+	tagCopy1   = 1 // 4 to 11 bytes, offset less than 2048
 	tagCopy2   = 2
 )
 
-// referenceBlock returns b as the raw snappy block that leanSpec produces.
+// referenceBlock returns leanSpec's raw snappy block of b.
 //
 // leanSpec: node/snappy/compress.py, compress
 func referenceBlock(b []byte) []byte {
 	out := binary.AppendUvarint(make([]byte, 0, len(b)+len(b)/64+16), uint64(len(b)))
-	// Positions are stored plus one: zero is an empty entry.
+	// An entry is a position plus one, or zero if it is empty.
 	var table [1 << maxTableBits]int32
 	for len(b) > 0 {
 		window := b[:min(len(b), windowSize)]
@@ -47,7 +47,7 @@ func appendWindow(out, window []byte, table *[1 << maxTableBits]int32) []byte {
 	shift := 32 - tableBits(len(window))
 	hash := func(at int) uint32 { return binary.LittleEndian.Uint32(window[at:]) * hashFactor >> shift }
 
-	pending, end := 0, len(window)-scanMargin // pending is where the next literal begins
+	pending, end := 0, len(window)-scanMargin // the next literal begins at pending
 	for at := 0; at < end; {
 		slot := &table[hash(at)&(1<<maxTableBits-1)]
 		match := int(*slot) - 1
@@ -73,8 +73,8 @@ func appendWindow(out, window []byte, table *[1 << maxTableBits]int32) []byte {
 	return appendLiteral(out, window[pending:])
 }
 
-// tableBits is the logarithm of the table's size: a quarter of the window,
-// rounded up, within bounds.
+// tableBits returns the binary logarithm of the table's size: a quarter of the window,
+// rounded up to a power of two, within bounds.
 func tableBits(window int) int {
 	return min(max(bits.Len(uint(max(window/4, 1)-1)), minTableBits), maxTableBits)
 }
@@ -93,7 +93,7 @@ func appendLiteral(out, b []byte) []byte {
 	return append(out, b...)
 }
 
-// appendCopy repeats n bytes, 4 to 64, from offset bytes back, less than 2^16.
+// appendCopy appends a copy of n bytes, 4 to 64, at an offset of less than 2^16 bytes.
 func appendCopy(out []byte, offset, n int) []byte {
 	if n <= 11 && offset < 2048 {
 		return append(out, byte(offset>>8)<<5|byte(n-4)<<2|tagCopy1, byte(offset))
@@ -101,7 +101,7 @@ func appendCopy(out []byte, offset, n int) []byte {
 	return append(out, byte(n-1)<<2|tagCopy2, byte(offset), byte(offset>>8))
 }
 
-// referenceFrames returns b as the framed snappy stream that leanSpec produces.
+// referenceFrames returns leanSpec's framed snappy stream of b.
 //
 // leanSpec: node/snappy/framing.py, frame_compress
 func referenceFrames(b []byte) []byte {
@@ -123,8 +123,8 @@ func referenceFrames(b []byte) []byte {
 	return out
 }
 
-// referencePayload returns a request, or the part of a response after its code, as
-// leanSpec encodes it.
+// referencePayload returns leanSpec's encoding of a request, or of a response without its
+// code.
 //
 // leanSpec: node/networking/reqresp/codec.py, encode_request
 func referencePayload(b []byte) []byte {

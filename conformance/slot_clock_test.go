@@ -7,7 +7,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 )
 
-// slotClockFixture is a conversion of time.
+// slotClockFixture is a conversion between time, slots and intervals.
 //
 // leanSpec: test_fixtures/slot_clock.py
 type slotClockFixture struct {
@@ -50,6 +50,6 @@ func (f *slotClockFixture) run(t *testing.T, _ *environment) {
 	case op.Kind == "total_intervals" && op.CurrentTimeMilliseconds != nil && out.TotalIntervals != nil:
 		checkEqual(t, "total intervals", slotClock.TotalIntervals(*op.CurrentTimeMilliseconds), *out.TotalIntervals)
 	default:
-		t.Errorf("operation %q with such arguments and such an output is unknown", op.Kind)
+		t.Errorf("unknown operation %q, or unexpected arguments or output", op.Kind)
 	}
 }

@@ -12,37 +12,36 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// sszFixture is a value with its encoding and its root, or bytes that are the
-// encoding of nothing.
+// sszFixture is a value with its encoding and its root, or an invalid encoding.
 //
 // leanSpec: test_fixtures/ssz.py
 type sszFixture struct {
 	envelope
 	TypeName   string
 	Value      any
-	RawBytes   *hexBytes // to be rejected
+	RawBytes   *hexBytes // invalid encoding
 	Serialized hexBytes
-	Root       string // empty for bytes to be rejected
+	Root       string // empty for an invalid encoding
 }
 
 func (f *sszFixture) run(t *testing.T, env *environment) {
 	typ, ok := sszTypes[f.TypeName]
 	if !ok {
-		t.Fatalf("no type %s", f.TypeName)
+		t.Fatalf("unknown type %s", f.TypeName)
 	}
 	decoded, err := typ.decode(env.read, f.Serialized)
 	if f.RejectionReason != nil {
 		if *f.RejectionReason != lstar.DecodeError {
-			t.Fatalf("rejection reason is %s: want %s", *f.RejectionReason, lstar.DecodeError)
+			t.Fatalf("rejection reason = %s, want %s", *f.RejectionReason, lstar.DecodeError)
 		}
 		if f.RawBytes == nil || !bytes.Equal(*f.RawBytes, f.Serialized) {
 			t.Error("rawBytes and serialized differ")
 		}
 		if f.Root != "" {
-			t.Errorf("bytes to be rejected have a root: %s", f.Root)
+			t.Errorf("root of an invalid encoding = %s, want an empty string", f.Root)
 		}
 		if !errors.Is(err, ssz.ErrInvalid) {
-			t.Errorf("decoding gives error %v, want one that wraps %v", err, ssz.ErrInvalid)
+			t.Errorf("decoding: error = %v, want %v", err, ssz.ErrInvalid)
 		}
 		return
 	}
@@ -55,21 +54,21 @@ func (f *sszFixture) run(t *testing.T, env *environment) {
 	}
 	for name, got := range map[string]encoded{"value decoded from bytes": decoded, "value built from JSON": built} {
 		if !bytes.Equal(got.bytes, f.Serialized) {
-			t.Errorf("%s: encoding is\n0x%x, want\n0x%x", name, got.bytes, f.Serialized)
+			t.Errorf("%s: encoding =\n0x%x, want\n0x%x", name, got.bytes, f.Serialized)
 		}
 		if root := "0x" + hex.EncodeToString(got.root[:]); root != f.Root {
-			t.Errorf("%s: root is %s, want %s", name, root, f.Root)
+			t.Errorf("%s: root = %s, want %s", name, root, f.Root)
 		}
 	}
 }
 
-// encoded is what a vector says about a value.
+// encoded is the encoding and the root of a value.
 type encoded struct {
 	bytes []byte
 	root  [32]byte
 }
 
-// sszType makes values of a type, from their encoding and from JSON.
+// sszType reads values of a type from their encoding and from JSON.
 type sszType struct {
 	decode func(r reader, b []byte) (encoded, error)
 	build  func(r reader, j any) (encoded, error)
@@ -153,7 +152,7 @@ var sszTypes = map[string]sszType{
 	"Status":              container[status](),
 }
 
-// container is a type that describes itself to the codec.
+// container returns the sszType of a type that describes itself to the codec.
 func container[T any, P interface {
 	*T
 	ssz.Object
@@ -175,7 +174,7 @@ func container[T any, P interface {
 	}
 }
 
-// parsed is a type with a decoder of its own.
+// parsed returns the sszType of a type with its own decoder.
 func parsed[T any](parse func(reader, []byte) (T, error), encode func(reader, T) encoded) sszType {
 	return sszType{
 		decode: func(r reader, b []byte) (encoded, error) {
@@ -195,8 +194,8 @@ func parsed[T any](parse func(reader, []byte) (T, error), encode func(reader, T)
 	}
 }
 
-// field is a container of a single field, which is how the codec sees a type
-// that it knows as a field only.
+// field is a container with a single field, because the codec can encode some types only as
+// fields.
 type field[T any] struct {
 	value  T
 	define func(*ssz.Codec, *T)
@@ -204,11 +203,12 @@ type field[T any] struct {
 
 func (f *field[T]) DefineSSZ(d *ssz.Codec) { f.define(d, &f.value) }
 
-// fixed is a type of fixed size. Its encoding and its root are those of the
-// container around it.
+// fixed returns the sszType of a type of fixed size. Its encoding and its root are those of
+// a container with that single field.
 func fixed[T any](define func(*ssz.Codec, *T)) sszType { return fieldType(define, nil) }
 
-// variable is a type of variable size: in the container it has an offset.
+// variable returns the sszType of a type of variable size. In the container, an offset
+// precedes it.
 func variable[T any](define func(*ssz.Codec, *T)) sszType {
 	return fieldType(define, []byte{4, 0, 0, 0})
 }
@@ -231,7 +231,7 @@ func fieldType[T any](define func(*ssz.Codec, *T), offset []byte) sszType {
 	}
 }
 
-// value is a type of fixed size that implements its own encoding.
+// value returns the sszType of a type of fixed size with its own encoding.
 func value[T any, P interface {
 	*T
 	ssz.Value
@@ -243,12 +243,12 @@ func bitlist(limit uint64) sszType {
 	return variable(func(d *ssz.Codec, v *ssz.Bitlist) { ssz.Bits(d, v, limit) })
 }
 
-// root is a root as an element of a list.
+// root is a root that can be an element of a list.
 type root lstar.Root
 
 func (r *root) DefineSSZ(d *ssz.Codec) { ssz.Bytes32(d, r) }
 
-// status and blocksByRootRequest are what peers ask each other.
+// status and blocksByRootRequest are requests between peers.
 //
 // leanSpec: node/networking/reqresp/message.py
 type status struct{ Finalized, Head lstar.Checkpoint }
@@ -273,8 +273,7 @@ var stateType = sszType{
 	build: container[state]().build,
 }
 
-// state is a State as it stands in JSON: with plain lists, where the node's own
-// has trees that only the transition can change.
+// state is a State with plain lists instead of trees, which only the transition can change.
 //
 // leanSpec: containers/state.py
 type state struct {
@@ -327,7 +326,7 @@ var validatorsType = sszType{
 	build: variable(func(d *ssz.Codec, v *[]lstar.Validator) { ssz.List(d, v, lstar.ValidatorRegistryLimit) }).build,
 }
 
-// fieldElement is a field element as a basic SSZ value.
+// fieldElement is a field element as an SSZ value.
 //
 // leanSpec: spec/crypto/koalabear.py, Fp
 type fieldElement koalabear.Element

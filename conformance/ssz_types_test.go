@@ -9,10 +9,10 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
-// Types that vectors encode and that no container of the protocol has, so that
-// package ssz does not offer them.
+// These types occur in vectors but not in containers of the protocol, so package ssz does
+// not have them.
 
-// bitvector is a vector of bits: B is an array of bool.
+// bitvector is a vector of bits. B is an array of bool.
 type bitvector[B any] struct{ bits B }
 
 func (v *bitvector[B]) all() reflect.Value { return reflect.ValueOf(&v.bits).Elem() }
@@ -37,7 +37,7 @@ func (v *bitvector[B]) DecodeSSZ(b []byte) error {
 		if i < n {
 			v.all().Index(i).SetBool(bit)
 		} else if bit {
-			return fmt.Errorf("%w: bit %d of a vector of %d", ssz.ErrInvalid, i, n)
+			return fmt.Errorf("%w: bit %d of a vector of %d bits is set", ssz.ErrInvalid, i, n)
 		}
 	}
 	return nil
@@ -47,7 +47,7 @@ func (v *bitvector[B]) HashTreeRoot() [32]byte { return packedRoot(v.AppendSSZ(n
 
 func (v *bitvector[B]) readJSON(r reader, j any) error { return r.into(&v.bits, j) }
 
-// uintVector is a vector of integers: U is an array of them.
+// uintVector is a vector of integers. U is an array of them.
 type uintVector[U any] struct{ values U }
 
 func (v *uintVector[U]) SizeSSZ() (int, bool) { return binary.Size(v.values), true }
@@ -63,7 +63,7 @@ func (v *uintVector[U]) HashTreeRoot() [32]byte { return packedRoot(v.AppendSSZ(
 
 func (v *uintVector[U]) readJSON(r reader, j any) error { return r.into(&v.values, j) }
 
-// uintList is a list of at most limit integers.
+// uintList returns the sszType of a list of at most limit integers.
 func uintList[U uint32 | uint64](limit int) sszType {
 	return variable(func(d *ssz.Codec, v *[]U) { ssz.Custom(d, &uints[U]{v, limit}) })
 }
@@ -80,7 +80,7 @@ func (v *uints[U]) AppendSSZ(b []byte) []byte { return mustAppend(b, *v.values) 
 func (v *uints[U]) DecodeSSZ(b []byte) error {
 	width := binary.Size(*new(U))
 	if len(b)%width != 0 || len(b)/width > v.limit {
-		return fmt.Errorf("%w: list of %d bytes", ssz.ErrInvalid, len(b))
+		return fmt.Errorf("%w: list of %d bytes, want at most %d integers of %d bytes", ssz.ErrInvalid, len(b), v.limit, width)
 	}
 	*v.values = make([]U, len(b)/width)
 	_, err := binary.Decode(b, binary.LittleEndian, *v.values)
@@ -93,19 +93,19 @@ func (v *uints[U]) HashTreeRoot() [32]byte {
 	return ssz.MixInLength(packed, uint64(len(*v.values)))
 }
 
-// nodeListLimit is the limit of lists of digests in the test scheme.
+// nodeListLimit is the limit of a list of digests in the test scheme.
 //
 // leanSpec: spec/crypto/xmss/types.py, NODE_LIST_LIMIT
 const nodeListLimit = 32
 
-// hashTreeOpening is leanSpec's container of the siblings on a path.
+// hashTreeOpening holds the siblings of a path.
 //
 // leanSpec: spec/crypto/xmss/types.py, HashTreeOpening
 type hashTreeOpening struct{ Siblings []hashDigest }
 
 func (o *hashTreeOpening) DefineSSZ(d *ssz.Codec) { ssz.List(d, &o.Siblings, nodeListLimit) }
 
-// hashTreeLayer is leanSpec's container of a run of nodes of one level.
+// hashTreeLayer is a run of nodes of one level.
 //
 // leanSpec: spec/crypto/xmss/merkle.py, HashTreeLayer
 type hashTreeLayer struct {
@@ -118,8 +118,8 @@ func (l *hashTreeLayer) DefineSSZ(d *ssz.Codec) {
 	ssz.List(d, &l.Nodes, nodeListLimit)
 }
 
-// hashDigest is a vector of 8 field elements. As a container of that one vector it has
-// the same encoding and root.
+// hashDigest is a vector of 8 field elements. It describes itself as a container with that
+// single field, which has the same encoding and root.
 type hashDigest [8]koalabear.Element
 
 func (v *hashDigest) DefineSSZ(d *ssz.Codec) { ssz.Custom(d, (*elements)(v)) }
@@ -140,12 +140,12 @@ func packedRoot(b []byte) [32]byte { return ssz.Merkleize(ssz.Pack(b), 0) }
 func mustAppend(b []byte, values any) []byte {
 	out, err := binary.Append(b, binary.LittleEndian, values)
 	if err != nil {
-		panic(err) // a type that is no array of integers
+		panic(err) // the type is not an array or a slice of integers
 	}
 	return out
 }
 
-// invalid makes an error of another package one of the codec.
+// invalid wraps an error of another package with ssz.ErrInvalid.
 func invalid(err error) error {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ssz.ErrInvalid, err)

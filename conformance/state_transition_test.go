@@ -10,8 +10,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
-// stateTransitionFixture is a chain of blocks on a state, of which the last may
-// be rejected.
+// stateTransitionFixture is a state and a chain of blocks on it. The last block may be
+// invalid.
 //
 // leanSpec: test_fixtures/state_transition.py
 type stateTransitionFixture struct {
@@ -24,7 +24,7 @@ type stateTransitionFixture struct {
 
 func (f *stateTransitionFixture) run(t *testing.T, _ *environment) {
 	if (f.PostStateRoot == nil) == (f.RejectionReason == nil) {
-		t.Fatal("want either a post-state root or a rejection")
+		t.Fatal("the vector has a post-state root and a rejection, or neither")
 	}
 	current := f.Pre.decode(t)
 	for i := range f.Blocks {
@@ -50,9 +50,8 @@ func (f *stateTransitionFixture) run(t *testing.T, _ *environment) {
 
 // apply returns the state after block i.
 //
-// Some vectors leave out slot processing, to have blocks meet a state at another
-// slot, and do not say so. Those blocks are at a slot that the state has reached
-// already, or are there to be rejected for their slot.
+// Some vectors apply blocks without slot processing, and have no field for that. Such a
+// block is at or before the state's slot, or the vector expects BLOCK_SLOT_MISMATCH.
 func (f *stateTransitionFixture) apply(pre *lstar.State, i int) (*lstar.State, error) {
 	block := &f.Blocks[i]
 	last := i == len(f.Blocks)-1
@@ -62,11 +61,11 @@ func (f *stateTransitionFixture) apply(pre *lstar.State, i int) (*lstar.State, e
 	return pre.StateTransition(block)
 }
 
-// unbuilt returns the error that kept leanSpec from building the block that the
-// vector is about. Such a block is not in the vector.
+// unbuilt returns the error that prevented leanSpec from building a block. The vector does
+// not contain such a block.
 func unbuilt(s *lstar.State, reason lstar.RejectionReason) (err error) {
 	switch reason {
-	case lstar.BlockSlotNotInFuture: // at the latest slot that is not in the future
+	case lstar.BlockSlotNotInFuture: // for the highest slot that is not in the future
 		_, err = s.ProcessSlots(s.Slot)
 	case lstar.EmptyValidatorRegistry:
 		_, err = lstar.ProposerForSlot(s.Slot+1, s.Validators.Len())
@@ -74,7 +73,7 @@ func unbuilt(s *lstar.State, reason lstar.RejectionReason) (err error) {
 	return err
 }
 
-// stateExpectation is what some fields of a post-state are to be.
+// stateExpectation holds the expected values of some fields of a post-state.
 //
 // leanSpec: test_types/state_expectation.py
 type stateExpectation struct {
@@ -153,8 +152,8 @@ func (e *stateExpectation) check(t *testing.T, s *lstar.State, blocks []lstar.Bl
 	}
 }
 
-// labeled returns the root of the block with a label. State transition vectors do
-// not carry the labels of their blocks, but all go by the slot: block_7.
+// labeled returns the root of the block with a label. State transition vectors do not
+// contain the labels of their blocks. All labels name the slot, such as block_7.
 func labeled(t *testing.T, blocks []lstar.Block, label string) lstar.Root {
 	t.Helper()
 	var slot lstar.Slot
@@ -165,11 +164,11 @@ func labeled(t *testing.T, blocks []lstar.Block, label string) lstar.Root {
 			}
 		}
 	}
-	t.Fatalf("no block is labeled %s", label)
+	t.Fatalf("no block has the label %s", label)
 	return lstar.Root{}
 }
 
-// checkSet compares a value with what the vector wants, if it wants something.
+// checkSet compares a value with the expected one, if the vector has one.
 func checkSet[T any](t *testing.T, name string, got T, want *T) {
 	t.Helper()
 	if want != nil {
@@ -180,7 +179,7 @@ func checkSet[T any](t *testing.T, name string, got T, want *T) {
 func checkBits(t *testing.T, name string, got, want *ssz.Bitlist) {
 	t.Helper()
 	if want != nil && !got.Equal(want) {
-		t.Errorf("%s: got %s, want %s", name, bitString(got), bitString(want))
+		t.Errorf("%s = %s, want %s", name, bitString(got), bitString(want))
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// storeChecks is what the author of a vector wants to be true after a step.
+// storeChecks holds the expected values of some properties of a store after a step.
 //
 // leanSpec: test_types/store_checks.py
 type storeChecks struct {
@@ -41,7 +41,7 @@ type storeChecks struct {
 	LabelsInStore                    *[]string
 }
 
-// attestationCheck is about the latest vote of a validator in a pool.
+// attestationCheck holds expected values for the latest vote of a validator in a pool.
 type attestationCheck struct {
 	Validator       lstar.ValidatorIndex
 	Location        string // new, known or signatures
@@ -52,15 +52,14 @@ type attestationCheck struct {
 	TargetSlot      *lstar.Slot
 }
 
-// aggregatedAttestationCheck is about an attestation in the body of the step's
-// block.
+// aggregatedAttestationCheck holds expected values for an attestation of the step's block.
 type aggregatedAttestationCheck struct {
 	Participants    []int
 	AttestationSlot *lstar.Slot
 	TargetSlot      *lstar.Slot
 }
 
-// poolVote is an entry of any of the three pools.
+// poolVote is an entry of a pool.
 type poolVote struct {
 	data       lstar.AttestationData
 	validators []int // of all proofs
@@ -82,7 +81,7 @@ func (e *storeChecks) check(t *testing.T, c *chain, block *lstar.Block, oldHead 
 	target := s.AttestationTarget()
 	checkSet(t, "attestation target slot", target.Slot, e.AttestationTargetSlot)
 	if b := s.Block(target.Root); b == nil || b.Slot != target.Slot {
-		t.Errorf("attestation target %v is not a block of the store", target)
+		t.Errorf("attestation target = %v, want a block of the store", target)
 	}
 
 	c.checkLabel(t, "head root", s.Head().Root, e.HeadRootLabel)
@@ -125,7 +124,7 @@ func (c *chain) labeled(t *testing.T, label string) lstar.Root {
 	t.Helper()
 	root, ok := c.labels[label]
 	if !ok {
-		t.Fatalf("no block is labeled %s", label)
+		t.Fatalf("no block has the label %s", label)
 	}
 	return root
 }
@@ -137,7 +136,7 @@ func (c *chain) checkLabel(t *testing.T, name string, got lstar.Root, label *str
 	}
 }
 
-// pool returns the votes of a pool, in the order in which they came.
+// pool returns the votes of a pool in the order of their arrival.
 func (c *chain) pool(t *testing.T, location string) []poolVote {
 	t.Helper()
 	var votes []poolVote
@@ -191,7 +190,7 @@ func (a *attestationCheck) check(t *testing.T, c *chain) {
 	}
 	name := fmt.Sprintf("vote of validator %d in pool %s: ", a.Validator, a.Location)
 	if latest == nil {
-		t.Errorf("%snone", name)
+		t.Errorf("%smissing", name)
 		return
 	}
 	checkSet(t, name+"slot", latest.Slot, a.AttestationSlot)
@@ -219,7 +218,7 @@ func sortedSet(v []int) []int { return slices.Compact(slices.Sorted(slices.Value
 func (e *storeChecks) checkBlock(t *testing.T, c *chain, block *lstar.Block) {
 	t.Helper()
 	if block == nil {
-		t.Fatal("checks of a block in a step without one")
+		t.Fatal("the vector has checks of a block in a step without a block")
 	}
 	c.checkLabel(t, "root of the block", block.Root(), e.FilledBlockRootLabel)
 	attestations := block.Body.Attestations
@@ -229,7 +228,7 @@ func (e *storeChecks) checkBlock(t *testing.T, c *chain, block *lstar.Block) {
 			return slices.Equal(slices.Collect(a.AggregationBits.All), sortedSet(want.Participants))
 		})
 		if i < 0 {
-			t.Errorf("no attestation of validators %v in the block", want.Participants)
+			t.Errorf("the block has no attestation of validators %v", want.Participants)
 			continue
 		}
 		checkSet(t, "slot of an attestation in the block", attestations[i].Data.Slot, want.AttestationSlot)
@@ -237,8 +236,8 @@ func (e *storeChecks) checkBlock(t *testing.T, c *chain, block *lstar.Block) {
 	}
 }
 
-// checkTie checks that blocks have the same weight and that the one with the
-// largest root is the head.
+// checkTie checks that blocks have the same weight, and that the one with the largest root
+// is the head.
 func (e *storeChecks) checkTie(t *testing.T, c *chain) {
 	t.Helper()
 	weights := make(map[lstar.Root]int)
@@ -250,18 +249,18 @@ func (e *storeChecks) checkTie(t *testing.T, c *chain) {
 		roots = append(roots, c.labeled(t, label))
 	}
 	if len(roots) < 2 {
-		t.Fatal("a tie needs two blocks")
+		t.Fatalf("a tie of %d blocks, want at least 2", len(roots))
 	}
 	for _, root := range roots {
 		if _, there := weights[root]; !there {
 			t.Errorf("block %s of a tie is not in the tree", root)
 		}
-		checkEqual(t, fmt.Sprintf("weight of %s, compared with its rival", root), weights[root], weights[roots[0]])
+		checkEqual(t, fmt.Sprintf("weight of %s, compared with %s", root, roots[0]), weights[root], weights[roots[0]])
 	}
 	checkEqual(t, "head of tied forks", c.store.Head().Root, slices.MaxFunc(roots, compareRoots))
 }
 
-// ancestors returns a block and all that it descends from.
+// ancestors returns the roots of a block and its ancestors.
 func (c *chain) ancestors(root lstar.Root) map[lstar.Root]bool {
 	seen := make(map[lstar.Root]bool)
 	for b := c.store.Block(root); b != nil; b = c.store.Block(root) {

@@ -7,8 +7,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// storeSnapshot is everything about a store that can be observed. Lists are
-// ascending, by their roots where their elements have one.
+// storeSnapshot is the observable content of a store. Lists are in ascending order, by root
+// if the elements have one.
 //
 // leanSpec: test_types/store_snapshot.py
 type storeSnapshot struct {
@@ -34,7 +34,7 @@ type signatureEntry struct {
 
 type aggregateEntry struct {
 	DataRoot        lstar.Root
-	ParticipantSets [][]int // one a proof
+	ParticipantSets [][]int // one for each proof
 }
 
 func snapshotOf(store *lstar.Store) storeSnapshot {

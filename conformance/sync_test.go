@@ -7,7 +7,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// syncFixture is a state that a node may start from, or not.
+// syncFixture is a checkpoint state, and whether a node may start from it.
 //
 // leanSpec: test_fixtures/sync.py
 type syncFixture struct {
@@ -34,13 +34,13 @@ func (f *syncFixture) run(t *testing.T, _ *environment) {
 		t.Fatal(err)
 	}
 	if err := lstar.VerifyCheckpointState(s); (err == nil) != f.Output.Valid {
-		t.Errorf("verification gives error %v, want a valid state: %v", err, f.Output.Valid)
+		t.Errorf("VerifyCheckpointState: error = %v, want success = %v", err, f.Output.Valid)
 	}
 	checkEqual(t, "number of validators", s.Validators.Len(), f.Output.ValidatorCount)
 	checkEqual(t, "slot", s.Slot, f.Output.AnchorSlot)
 
 	built, _ := buildAnchor(t, &f.envelope, f.Operation.NumValidators, f.Operation.AnchorSlot, 0)
 	if !bytes.Equal(built.Encode(), f.Output.StateBytes) {
-		t.Errorf("the state built from the operation differs from the one of the vector")
+		t.Errorf("state built from the operation =\n%x, want\n%x", built.Encode(), []byte(f.Output.StateBytes))
 	}
 }

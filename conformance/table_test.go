@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// tally counts the vectors of a kind.
+// tally holds the numbers of vectors of a kind, by result.
 type tally struct {
 	passed, failed, skipped int
 	reasons                 []string
 }
 
-// results are the tallies by kind. Subtests run one after the other.
+// results maps kinds to tallies. Subtests do not run concurrently.
 var results = make(map[string]*tally)
 
 func count(kind string) *tally {
@@ -24,14 +24,14 @@ func count(kind string) *tally {
 	return results[kind]
 }
 
-// why adds a remark to the row of a kind.
+// why adds a reason to the row of a kind.
 func (c *tally) why(reason string) {
 	if !slices.Contains(c.reasons, reason) {
 		c.reasons = append(c.reasons, reason)
 	}
 }
 
-// subtest runs and counts a vector.
+// subtest runs a vector and counts its result.
 func subtest(t *testing.T, kind, name string, run func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) {
 		t.Cleanup(func() {
@@ -48,14 +48,14 @@ func subtest(t *testing.T, kind, name string, run func(t *testing.T)) {
 	})
 }
 
-// skip ends a vector that does not apply, and says why in the table.
+// skip skips a vector that does not apply, and adds the reason to the table.
 func skip(t *testing.T, kind, why string) {
 	t.Helper()
 	count(kind).why(why)
 	t.Skip(why)
 }
 
-// table returns the results, one row a kind.
+// table returns the results, with a row for each kind.
 func table() string {
 	var b strings.Builder
 	row := func(kind string, c tally, why string) {

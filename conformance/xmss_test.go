@@ -9,15 +9,15 @@ import (
 
 const knownAnswersKind = "xmss known answers"
 
-// knownAnswers are keys of the production scheme from fixed seeds. Package xmss
-// checks their trees; here it is all about the signatures.
+// knownAnswers holds keys of the production scheme that were made from fixed seeds. Tests
+// of package xmss check the keys. The tests here check the signatures.
 type knownAnswers struct {
 	Scheme, Source string
 	Keys           []struct {
 		PublicKey  xmss.PublicKey `json:"public_key"`
 		Signatures []knownSignature
 
-		// What makes the key, and what it is made of.
+		// Inputs and parts of the key, which are not checked here.
 		PRFKey          any `json:"prf_key"`
 		Parameter       any
 		ActivationSlot  any `json:"activation_slot"`
@@ -33,7 +33,7 @@ type knownSignature struct {
 	Message   [32]byte
 	Signature hexBytes
 	Valid     bool
-	Comment   *string // what is wrong with one that is not valid
+	Comment   *string // the reason why the signature is invalid
 	Attempts  any     // of the signer
 	Codeword  any     // of the message
 }
@@ -65,14 +65,14 @@ func (s *knownSignature) check(t *testing.T, key *xmss.PublicKey) {
 		if s.Valid {
 			t.Errorf("decoding: %v", err)
 		}
-		return // a mutation may also be no signature at all
+		return // an invalid signature may have an invalid encoding
 	}
 	if got := xmss.Prod.Verify(key, s.Slot, s.Message, signature); got != s.Valid {
-		t.Errorf("verifies: %v, want %v", got, s.Valid)
+		t.Errorf("Verify = %v, want %v", got, s.Valid)
 	}
 	ok := make([]bool, 1)
 	xmss.Prod.VerifyBatch([]xmss.Verification{{PublicKey: key, Slot: s.Slot, Message: s.Message, Signature: signature}}, ok)
 	if ok[0] != s.Valid {
-		t.Errorf("verifies in a batch: %v, want %v", ok[0], s.Valid)
+		t.Errorf("VerifyBatch = %v, want %v", ok[0], s.Valid)
 	}
 }
