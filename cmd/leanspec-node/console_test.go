@@ -3,9 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
 // testConsole is a console that keeps its output, with a clock that only the test advances.
@@ -38,4 +42,25 @@ func checkFailure(t *testing.T, ctx context.Context, code int, want string, args
 	if c.out.Len() > 0 {
 		t.Errorf("%q: stdout = %q, want nothing", args, c.out.String())
 	}
+}
+
+// panicWriter is a stdout that writes a line to stderr and panics.
+type panicWriter struct{ err io.Writer }
+
+func (w panicWriter) Write([]byte) (int, error) {
+	fmt.Fprintln(w.err, "last line")
+	panic("bug")
+}
+
+// TestPanicFlushes checks that a panic of a command does not lose lines that wait for the writer of stderr.
+func TestPanicFlushes(t *testing.T) {
+	c := newTestConsole(0)
+	sink := logging.NewSink(&c.err)
+	c.console.err, c.console.out = sink, panicWriter{sink}
+	defer func() {
+		if p := recover(); p == nil || c.err.String() != "last line\n" {
+			t.Errorf("panic %v with stderr = %q, want a panic with the last line", p, c.err.String())
+		}
+	}()
+	run(t.Context(), &c.console, []string{"version"})
 }

@@ -86,6 +86,9 @@ func (c *devnetCmd) Run(ctx context.Context, console *console) error {
 	// A slow reader of stdout must not delay the network.
 	out := logging.NewSink(console.out)
 	defer out.Flush(flushTimeout)
+	out.OnDrop(func(dropped uint64) {
+		fmt.Fprintf(console.err, "leanspec-node: stdout was blocked: dropped %s\n", count(int(dropped), "write"))
+	})
 	console = console.withOut(out)
 	temporary := c.Dir == ""
 	if temporary {

@@ -35,13 +35,14 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), stops...)
 	console := newConsole()
 	code := run(ctx, console, os.Args[1:])
-	console.flush()
 	stop()
 	os.Exit(code)
 }
 
-// run executes a command line and returns the exit code: 0, 2 for a mistake in the input, or 1 for any other failure.
+// run executes a command line and returns the exit code: 0, 2 for a mistake in the input, or 1 for any other failure. It
+// flushes stderr, also if a command panics.
 func run(ctx context.Context, console *console, args []string) int {
+	defer console.flush()
 	fail := func(err error, code int) int {
 		fmt.Fprintf(console.err, "leanspec-node: %s\n", strings.Join(strings.Fields(withFlags(err)), " "))
 		var coded interface{ ExitCode() int }

@@ -73,7 +73,7 @@ func (l *eventLog) consume(event events.Event) {
 				Slot(e.Slot), Validator(e.Validator), Reason(e.Reason), Peer(e.Peer), Err(e.Err))
 		}
 	case events.AggregateAccepted:
-		l.stall.aggregate()
+		l.stall.aggregates.Store(true)
 		if debugs(l.chain) {
 			write(l.chain, slog.LevelDebug, "aggregate accepted", Slot(e.Slot),
 				slog.Int("participants", e.Participants), slog.Bool("own", e.Own), Peer(e.Peer), Duration(e.Duration))
@@ -83,7 +83,7 @@ func (l *eventLog) consume(event events.Event) {
 			write(l.chain, slog.LevelDebug, "aggregate rejected", Slot(e.Slot), Reason(e.Reason), Peer(e.Peer), Err(e.Err))
 		}
 	case events.AggregateProduced:
-		l.stall.aggregate()
+		l.stall.aggregates.Store(true)
 		if debugs(l.validator) {
 			write(l.validator, slog.LevelDebug, "aggregate produced",
 				Slot(e.Slot), slog.Int("participants", e.Participants), Duration(e.Duration))

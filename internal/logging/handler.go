@@ -17,19 +17,16 @@ import (
 )
 
 const (
-	// timeFormat is RFC 3339 with milliseconds; times are UTC.
-	timeFormat = "2006-01-02T15:04:05.000Z07:00"
-	// maxValue bounds the bytes of one value, since error texts can quote what a peer sent.
-	maxValue = 4096
-	// defaultComponent stands where a logger was given none.
-	defaultComponent = "node"
+	timeFormat       = "2006-01-02T15:04:05.000Z07:00" // RFC 3339 with milliseconds; times are UTC
+	maxValue         = 4096                            // limit of one value in bytes; errors can quote data of peers
+	defaultComponent = "node"                          // of a logger without one
 )
 
-// lineHandler writes one line a record, as text or as a flat JSON object. Groups become dotted key prefixes, a
-// key that is given twice keeps its last value, and nothing in a message, key or value can end the line early
-// or reach the terminal as a control character.
+// lineHandler writes one line for each record, as text or as a flat JSON object. Groups become dotted prefixes of keys. A key
+// that occurs twice has the last value. No message, key or value can end the line or put a control character on a terminal.
 type lineHandler struct {
-	out     *lineWriter
+	w       io.Writer
+	mu      *sync.Mutex // keeps lines whole; all handlers derived from one share it
 	control *Control
 	level   slog.Leveler // of the component
 	asJSON  bool
@@ -38,28 +35,15 @@ type lineHandler struct {
 	fields  []field
 }
 
-// field is one key of a line, its value resolved and not a group.
+// field is a key of a line and its value, which is resolved and not a group.
 type field struct {
 	key   string
 	value slog.Value
 }
 
-// lineWriter keeps lines whole: handlers derived from one another share it.
-type lineWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lineWriter) write(line []byte) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, err := l.w.Write(line)
-	return err
-}
-
 func newLineHandler(w io.Writer, control *Control, asJSON, color bool) *lineHandler {
 	return &lineHandler{
-		out: &lineWriter{w: w}, control: control, level: control.level(defaultComponent), asJSON: asJSON, color: color && !asJSON,
+		w: w, mu: new(sync.Mutex), control: control, level: control.level(defaultComponent), asJSON: asJSON, color: color && !asJSON,
 	}
 }
 
@@ -90,7 +74,7 @@ func (h *lineHandler) WithGroup(name string) slog.Handler {
 
 var linePool = sync.Pool{New: func() any { return new(line) }}
 
-// line is the memory that one call of Handle works in.
+// line is the memory of one call of Handle.
 type line struct {
 	fields []field
 	buf    []byte
@@ -99,7 +83,7 @@ type line struct {
 func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 	l := linePool.Get().(*line)
 	defer func() {
-		clear(l.fields) // Let go of the values.
+		clear(l.fields) // releases the values
 		if cap(l.buf) <= 16<<10 {
 			linePool.Put(l)
 		}
@@ -119,11 +103,14 @@ func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 	} else {
 		l.buf = appendTextLine(l.buf[:0], r, component, l.fields, h.color)
 	}
-	h.control.wrote(r.Level)
-	return h.out.write(l.buf)
+	h.control.lines[levelIndex(r.Level)].Add(1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, err := h.w.Write(l.buf)
+	return err
 }
 
-// appendField adds an attribute, or the members of a group, in place of an earlier value of the same key.
+// appendField appends an attribute, or the members of a group. It replaces an earlier value of the same key.
 func appendField(fields []field, prefix string, a slog.Attr) []field {
 	a.Value = a.Value.Resolve()
 	if a.Equal(slog.Attr{}) {
@@ -141,7 +128,7 @@ func appendField(fields []field, prefix string, a slog.Attr) []field {
 	key := prefix + a.Key
 	switch key {
 	case slog.TimeKey, slog.LevelKey, slog.MessageKey:
-		key += "_" // These three are the line's own.
+		key += "_" // the handler writes these three itself
 	}
 	for i := range fields {
 		if fields[i].key == key {
@@ -152,7 +139,7 @@ func appendField(fields []field, prefix string, a slog.Attr) []field {
 	return append(fields, field{key, a.Value})
 }
 
-// appendJSONLine writes {"time":…,"level":…,"msg":…,"component":…, fields} and a newline.
+// appendJSONLine appends {"time":…,"level":…,"msg":…,"component":…, fields} and a newline.
 func appendJSONLine(b []byte, r slog.Record, component string, fields []field) []byte {
 	b = append(b, '{')
 	if !r.Time.IsZero() {
@@ -191,7 +178,7 @@ func appendJSONValue(b []byte, v slog.Value) []byte {
 		switch value := v.Any().(type) {
 		case error, fmt.Stringer:
 		default:
-			// Lists and structs of other packages' logs keep their shape, where they have one.
+			// Lists and structs become JSON if they can.
 			if encoded, err := json.Marshal(value); err == nil && len(encoded) <= maxValue {
 				return append(b, encoded...)
 			}
@@ -200,7 +187,7 @@ func appendJSONValue(b []byte, v slog.Value) []byte {
 	return appendJSONString(b, plainString(v))
 }
 
-// appendJSONString writes s as a JSON string. Nearly all strings need no escape and take the short way.
+// appendJSONString appends s as a JSON string. Almost all strings need no escapes, which is the fast path.
 func appendJSONString(b []byte, s string) []byte {
 	s = shorten(s)
 	for i := range len(s) {
@@ -208,7 +195,7 @@ func appendJSONString(b []byte, s string) []byte {
 			encoded := new(bytes.Buffer)
 			encoder := json.NewEncoder(encoded)
 			encoder.SetEscapeHTML(false)
-			_ = encoder.Encode(s) // A string always encodes; invalid UTF-8 is replaced.
+			_ = encoder.Encode(s) // never fails for a string; invalid UTF-8 is replaced
 			return append(b, bytes.TrimSuffix(encoded.Bytes(), []byte("\n"))...)
 		}
 	}
@@ -227,13 +214,13 @@ const (
 	colorCyan   = "\x1b[36m"
 )
 
-// Widths to which text lines pad the component and the message, so that the eye finds the fields.
+// Widths to which text lines pad the component and the message.
 const (
 	componentWidth = 9
 	messageWidth   = 24
 )
 
-// appendTextLine writes
+// appendTextLine appends
 //
 //	2026-06-26T03:00:00.123Z INF chain     block imported           slot=12 epoch=4
 func appendTextLine(b []byte, r slog.Record, component string, fields []field, color bool) []byte {
@@ -286,8 +273,8 @@ func appendPadded(b []byte, s string, width int) []byte {
 	return b
 }
 
-// quoteUnless returns s as it is where every rune may stand bare, otherwise as a Go string literal, in which
-// nothing is left that a terminal or a reader of lines would take for anything but text.
+// quoteUnless returns s unchanged if all its runes may be bare, otherwise as a Go string literal, which contains no control
+// characters.
 func quoteUnless(s string, bare func(rune) bool) string {
 	s = shorten(s)
 	if s == "" || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !bare(r) }) {
@@ -296,15 +283,15 @@ func quoteUnless(s string, bare func(rune) bool) string {
 	return s
 }
 
-// isBareRune says whether r may stand in an unquoted key or value: printable, and no part of the line's syntax.
+// isBareRune reports whether r may be in an unquoted key or value: it is printable, and not part of the syntax of a line.
 func isBareRune(r rune) bool {
 	return r != ' ' && r != '=' && r != '"' && r != '\\' && strconv.IsPrint(r)
 }
 
-// isMessageRune says whether r may stand in an unquoted message, which may also hold spaces.
+// isMessageRune reports whether r may be in an unquoted message, which may contain spaces.
 func isMessageRune(r rune) bool { return r == ' ' || isBareRune(r) }
 
-// textString is plainString with roots shortened.
+// textString formats a value as plainString does, but shortens roots.
 func textString(v slog.Value) string {
 	if v.Kind() == slog.KindAny {
 		if root, ok := v.Any().(hexRoot); ok {
@@ -314,7 +301,7 @@ func textString(v slog.Value) string {
 	return plainString(v)
 }
 
-// plainString formats a value of any kind. fmt turns a panic of a value's own method into text.
+// plainString formats a value of any kind. If a method of the value panics, fmt returns a text about it.
 func plainString(v slog.Value) string {
 	switch v.Kind() {
 	case slog.KindString:
@@ -331,7 +318,7 @@ func plainString(v slog.Value) string {
 	}
 }
 
-// shorten bounds the length of a string and says how much it left out.
+// shorten limits the length of a string, and appends the number of bytes that it cut off.
 func shorten(s string) string {
 	if len(s) <= maxValue {
 		return s

@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// components are the parts of the node that lines come from; a line says which as its component. Every part has a
-// level of its own. libp2p, quic and pebble are the libraries that log through this node's handler.
+// components lists the parts of the node that write lines. Each has its own level. The libraries libp2p, quic and pebble log
+// through the node's handler.
 var components = []string{
 	"api", "chain", "guard", "http", "libp2p", "node", "p2p", "pebble", "quic", "storage", "sync", "validator",
 }
@@ -19,13 +19,13 @@ var components = []string{
 // Components returns the names of all components, sorted.
 func Components() []string { return slices.Clone(components) }
 
-// LevelSpec says which lines are written: the lowest level, and those of the components that differ.
+// LevelSpec is the lowest level that is written, and those of the components that differ.
 type LevelSpec struct {
 	Level      slog.Level
 	Components map[string]slog.Level
 }
 
-// String returns the text that ParseLevels reads as the same, info,libp2p=warn,p2p=debug for example.
+// String returns the text that ParseLevels parses, for example info,libp2p=warn,p2p=debug.
 func (s LevelSpec) String() string {
 	text := levelName(s.Level)
 	for _, name := range slices.Sorted(maps.Keys(s.Components)) {
@@ -34,7 +34,7 @@ func (s LevelSpec) String() string {
 	return text
 }
 
-// of returns the lowest level that a component writes.
+// of returns the lowest level of a component.
 func (s LevelSpec) of(component string) slog.Level {
 	if level, ok := s.Components[component]; ok {
 		return level
@@ -42,8 +42,8 @@ func (s LevelSpec) of(component string) slog.Level {
 	return s.Level
 }
 
-// ParseLevels reads a level for all, levels for components, or both, with commas between them: warn, or p2p=debug,
-// or info,p2p=debug,libp2p=error. Without a level for all it is info.
+// ParseLevels parses a level for all components, levels for single components, or both, separated by commas: warn, or
+// p2p=debug, or info,p2p=debug,libp2p=error. The default for all components is info.
 func ParseLevels(text string) (LevelSpec, error) {
 	spec := LevelSpec{Level: slog.LevelInfo}
 	forAll := false
@@ -78,16 +78,16 @@ func ParseLevels(text string) (LevelSpec, error) {
 	return spec, nil
 }
 
-// Control changes what a logger writes while it runs, and counts its lines.
+// Control changes the levels of a logger at run time, and counts its lines.
 type Control struct {
-	mu   sync.Mutex // of those who change the levels
+	mu   sync.Mutex
 	spec LevelSpec
-	// A line's level is compared with one of these, without a lock.
+	// Handlers compare the level of a line with one of these, without the lock.
 	others slog.LevelVar
 	named  map[string]*slog.LevelVar
 
-	lines [len(logLevels)]atomic.Uint64
-	sink  *Sink // where lines may be dropped, or nil
+	lines [len(levels)]atomic.Uint64
+	sink  *Sink // nil if the writer is not a Sink
 }
 
 func newControl(spec LevelSpec) *Control {
@@ -125,8 +125,8 @@ func (c *Control) LogLevel() string {
 	return c.spec.String()
 }
 
-// SetLogLevel changes all levels to what ParseLevels reads from the text, and returns what they were and are. After
-// an error nothing is changed.
+// SetLogLevel replaces all levels with those that ParseLevels parses from the text, and returns the old and the new levels. On
+// an error it changes nothing.
 func (c *Control) SetLogLevel(text string) (previous, now string, err error) {
 	spec, err := ParseLevels(text)
 	if err != nil {
@@ -135,12 +135,7 @@ func (c *Control) SetLogLevel(text string) (previous, now string, err error) {
 	return c.apply(spec).String(), spec.String(), nil
 }
 
-// wrote counts a line.
-func (c *Control) wrote(level slog.Level) {
-	c.lines[levelIndex(level)].Add(1)
-}
-
-// Dropped returns how many lines were lost because the writer of the log did not take them.
+// Dropped returns the number of lines that the writer did not accept.
 func (c *Control) Dropped() uint64 {
 	if c.sink == nil {
 		return 0
@@ -148,17 +143,5 @@ func (c *Control) Dropped() uint64 {
 	return c.sink.Dropped()
 }
 
-// Lines returns how many lines of a level were logged. Dropped lines count; those held back by the limit on repeats
-// do not.
-func (c *Control) Lines(level slog.Level) uint64 {
-	return c.lines[levelIndex(level)].Load()
-}
-
-// levelIndex returns the place of a level in logLevels; levels between them count as the lower one.
-func levelIndex(level slog.Level) int {
-	i := 0
-	for i+1 < len(logLevels) && level >= logLevels[i+1] {
-		i++
-	}
-	return i
-}
+// Lines returns the number of lines logged at a level, including dropped ones, without those that were held back as repeats.
+func (c *Control) Lines(level slog.Level) uint64 { return c.lines[levelIndex(level)].Load() }

@@ -51,11 +51,11 @@ func TestParseLevels(t *testing.T) {
 		}
 	}
 	if !slices.IsSorted(components) {
-		t.Error("the components are not in order, as they are shown")
+		t.Error("Components is not sorted, want the order in which docs and errors list them")
 	}
 }
 
-// FuzzParseLevels: what is read is written such that it is read as the same, and every component has a level.
+// FuzzParseLevels checks that the text of parsed levels parses to the same levels.
 func FuzzParseLevels(f *testing.F) {
 	for _, text := range []string{"info", "info,p2p=debug,libp2p=warn", "p2p=debug", " WARN , node = error", "=,=", ""} {
 		f.Add(text)
@@ -64,17 +64,17 @@ func FuzzParseLevels(f *testing.F) {
 		spec, err := ParseLevels(text)
 		if err != nil {
 			if strings.ContainsAny(err.Error(), "\n\x1b") {
-				t.Errorf("ParseLevels(%q): the error has control characters: %q", text, err)
+				t.Errorf("ParseLevels(%q): the error contains control characters: %q", text, err)
 			}
 			return
 		}
 		again, err := ParseLevels(spec.String())
 		if err != nil || again.String() != spec.String() {
-			t.Errorf("ParseLevels(%q) is %s, which is read as %s, %v", text, spec, again, err)
+			t.Errorf("ParseLevels(%q) = %s, which parses as %s, %v", text, spec, again, err)
 		}
 		for _, c := range components {
 			if again.of(c) != spec.of(c) {
-				t.Errorf("ParseLevels(%q): component %s has %s, and %s after writing and reading", text, c, spec.of(c), again.of(c))
+				t.Errorf("ParseLevels(%q): component %s has level %s, and %s after formatting and parsing", text, c, spec.of(c), again.of(c))
 			}
 		}
 	})
@@ -110,15 +110,15 @@ func TestComponentLevels(t *testing.T) {
 	if got, want := said(), []string{"node w", "p2p w", "chain w", "sync d", "sync i", "sync w"}; !slices.Equal(got, want) {
 		t.Errorf("lines %q, want %q", got, want)
 	}
-	if _, _, err := control.SetLogLevel("warn,nobody=debug"); err == nil || control.LogLevel() != now {
-		t.Errorf("after an error (%v) the level is %s, want %s as before", err, control.LogLevel(), now)
+	if _, _, err := control.SetLogLevel("warn,unknown=debug"); err == nil || control.LogLevel() != now {
+		t.Errorf("level after an error (%v) = %s, want %s, unchanged", err, control.LogLevel(), now)
 	}
 	if warns, debugs := control.Lines(slog.LevelWarn), control.Lines(slog.LevelDebug); warns != 8 || debugs != 2 {
-		t.Errorf("%d lines at warn and %d at debug are counted, want 8 and 2", warns, debugs)
+		t.Errorf("counted lines = %d at warn, %d at debug, want 8 and 2", warns, debugs)
 	}
 }
 
-// TestLevelsChangeWhileLinesAreWritten is for the race detector, and counts.
+// TestLevelsChangeWhileLinesAreWritten runs under the race detector, and checks that lines are counted.
 func TestLevelsChangeWhileLinesAreWritten(t *testing.T) {
 	log, control := New(Options{Writer: io.Discard})
 	var wait sync.WaitGroup
@@ -143,7 +143,7 @@ func TestLevelsChangeWhileLinesAreWritten(t *testing.T) {
 	}
 	wait.Wait()
 	if got, want := control.Lines(slog.LevelInfo), uint64(200*len(components)); got != want {
-		t.Errorf("%d lines at info are counted, want %d", got, want)
+		t.Errorf("counted lines at info = %d, want %d", got, want)
 	}
 }
 

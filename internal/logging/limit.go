@@ -9,22 +9,20 @@ import (
 )
 
 const (
-	// limitBurst is how many warnings, and how many errors, of one kind pass within limitWindow; the rest are
-	// counted. With a slot of 4 s, what goes wrong in every slot is 15 times in a window.
+	// limitBurst is the number of warnings, and of errors, of one kind that are written in limitWindow. A fault in every slot
+	// of 4 s occurs 15 times in a window.
 	limitBurst  = 5
 	limitWindow = time.Minute
-	// limitPeerBurst is the same for lines at info that are about a peer: a network of some size comes and goes, and
-	// one peer must not fill the log by doing so.
+	// limitPeerBurst is the same for lines at info about peers, so that a peer that connects in a loop cannot fill the log.
 	limitPeerBurst = 20
-	// limitKinds bounds the kinds of lines that are told apart. Beyond it all others share one count.
+	// limitKinds limits the number of kinds with a count of their own. All other kinds of a level share one count.
 	limitKinds = 256
 )
 
-// limitHandler keeps one kind of line from filling the log: after a burst in a window it only counts, and when the
-// window is over the latest one comes out with suppressed=N. While a kind goes on, that one line a window is all
-// there is of it. Limited are warnings, errors, and at info what carries a peer; all else passes. A kind is the
-// level, component, message, reason and queue of a line, so that a flood from many peers is one kind. The ends of
-// windows are noticed at the next record of any level; records carry the time, so there is no clock.
+// limitHandler keeps repeated lines from filling the log. After a burst of a kind it only counts, and after the window it
+// writes the latest line with suppressed=N. While the kind continues, one such line follows per window. It limits warnings,
+// errors, and lines at info about peers. A kind is the level, component, message, reason and queue of a line, so a flood from many
+// peers is one kind. The next record of any level ends a window; records carry the time, so no clock is needed.
 type limitHandler struct {
 	next      slog.Handler
 	component string
@@ -32,11 +30,11 @@ type limitHandler struct {
 	limits    *limits
 }
 
-// limits is shared by all handlers derived from one.
+// limits is the state that all handlers derived from one share.
 type limits struct {
 	mu      sync.Mutex
 	kinds   map[limitKind]*limitCount
-	nextDue time.Time // no window ends before
+	nextDue time.Time // no window ends earlier
 }
 
 type limitKind struct {
@@ -50,7 +48,7 @@ type limitCount struct {
 	held   heldBack
 }
 
-// heldBack are the lines of a kind that did not pass.
+// heldBack counts the lines of a kind that were not written, and holds the latest.
 type heldBack struct {
 	count   int
 	handler slog.Handler // of the latest
@@ -98,7 +96,7 @@ func (h *limitHandler) Handle(ctx context.Context, r slog.Record) error {
 	h.limits.mu.Unlock()
 
 	for _, held := range due {
-		if !held.handler.Enabled(ctx, held.latest.Level) { // any more
+		if !held.handler.Enabled(ctx, held.latest.Level) { // the level has changed
 			continue
 		}
 		summary := held.latest
@@ -114,7 +112,7 @@ func (h *limitHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, r)
 }
 
-// kind returns the kind of a record, and how many of it may pass in a window, 0 for any number.
+// kind returns the kind of a record and its limit per window, 0 for no limit.
 func (h *limitHandler) kind(r slog.Record) (kind limitKind, burst int) {
 	if r.Level < slog.LevelInfo {
 		return kind, 0
@@ -143,7 +141,7 @@ func (h *limitHandler) kind(r slog.Record) (kind limitKind, burst int) {
 	return kind, 0
 }
 
-// admit counts a line and says whether it may be written.
+// admit counts a line and reports whether it may be written.
 func (l *limits) admit(kind limitKind, burst int, now time.Time, handler slog.Handler, r slog.Record) bool {
 	count := l.kinds[kind]
 	if count == nil && len(l.kinds) >= limitKinds {
@@ -166,8 +164,8 @@ func (l *limits) admit(kind limitKind, burst int, now time.Time, handler slog.Ha
 	return false
 }
 
-// expire ends the windows that are over and returns what they held back, oldest first. A kind that was held back is
-// on its way out with that, and has no line more in its next window; one that was not is forgotten.
+// expire ends the windows that are over and returns the lines that they held back, oldest first. Of a kind that was held back,
+// the returned line is the only one of the next window. A kind that was not is removed.
 func (l *limits) expire(now time.Time) (due []heldBack) {
 	if len(l.kinds) == 0 || now.Before(l.nextDue) {
 		return nil

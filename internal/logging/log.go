@@ -1,3 +1,8 @@
+// Package logging makes the node's loggers and writes the lines of events.
+//
+// [New] returns a slog.Logger that writes text or JSON lines, with a level for each component and limits for repeated
+// lines. No byte that a peer sent can break a line. [Sink] keeps a blocked or closed writer from delaying the node. [Events]
+// is the consumer that writes the lines of events.
 package logging
 
 import (
@@ -22,22 +27,19 @@ const (
 	FormatJSON = "json"
 )
 
-// Options choose how log lines look and which are written.
+// Options configure a logger.
 type Options struct {
-	// Format is FormatText or FormatJSON; text where it is empty.
-	Format string
-	// Level is the lowest level written, Components has those of the components that differ.
-	Level      slog.Level
-	Components map[string]slog.Level
-	// NoColor turns colors off. They are on only for text on a terminal, without NO_COLOR in the environment.
+	Format     string                // FormatText or FormatJSON; empty means text
+	Level      slog.Level            // lowest level that is written
+	Components map[string]slog.Level // lowest levels of the components that differ
+	// NoColor disables colors. They are used only for text on a terminal, unless the environment sets NO_COLOR.
 	NoColor bool
-	// Writer takes the lines, one Write a line; standard error where it is nil. With a Sink nobody who logs waits
-	// for a reader of the log, and dropped lines are counted and reported.
+	// Writer receives one Write for each line; nil means standard error. If it is a Sink, logging never blocks, and dropped
+	// lines are counted and reported.
 	Writer io.Writer
 }
 
-// New returns a logger and what changes its levels while it runs. Lines that repeat are limited, see
-// limitHandler.
+// New returns a logger, and the control that changes its levels at run time. Repeated lines are limited, see limitHandler.
 func New(opts Options) (*slog.Logger, *Control) {
 	control := newControl(LevelSpec{opts.Level, opts.Components})
 	w := opts.Writer
@@ -47,8 +49,8 @@ func New(opts Options) (*slog.Logger, *Control) {
 	handler := newLineHandler(w, control, opts.Format == FormatJSON, !opts.NoColor && colorful(w))
 	if sink, ok := w.(*Sink); ok {
 		control.sink = sink
-		log := Component(slog.New(handler), defaultComponent) // without a limit, which would hold back the numbers
-		sink.setOnDrop(func(dropped uint64) {
+		log := Component(slog.New(handler), defaultComponent) // without a limit, which could hold the count back
+		sink.OnDrop(func(dropped uint64) {
 			log.Warn("log lines dropped", "dropped", dropped,
 				Advice("Check that the program that reads this log keeps up, and that the disk it is written to is not full."))
 		})
@@ -56,7 +58,7 @@ func New(opts Options) (*slog.Logger, *Control) {
 	return slog.New(newLimitHandler(handler)), control
 }
 
-// colorful says whether w is a terminal whose user did not ask for plain text (no-color.org).
+// colorful reports whether w is a terminal whose user accepts colors (no-color.org).
 func colorful(w io.Writer) bool {
 	if sink, ok := w.(*Sink); ok {
 		w = sink.w
@@ -65,31 +67,31 @@ func colorful(w io.Writer) bool {
 	return ok && os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(file.Fd()))
 }
 
-// logLevels are the levels that have names.
-var logLevels = [...]slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
+// levels lists the levels that have names.
+var levels = [...]slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
 
-// ParseLevel reads debug, info, warn or error, in any case.
+// levelIndex returns the index in levels of a level, or of the next lower one.
+func levelIndex(level slog.Level) int {
+	i := 0
+	for i+1 < len(levels) && level >= levels[i+1] {
+		i++
+	}
+	return i
+}
+
+// levelName returns the name of a level, or of the next lower one that has a name.
+func levelName(level slog.Level) string {
+	return [...]string{"debug", "info", "warn", "error"}[levelIndex(level)]
+}
+
+// ParseLevel parses debug, info, warn or error, in upper or lower case.
 func ParseLevel(s string) (slog.Level, error) {
-	for _, level := range logLevels {
+	for _, level := range levels {
 		if strings.EqualFold(s, levelName(level)) {
 			return level, nil
 		}
 	}
 	return 0, fmt.Errorf("unknown log level %q, want debug, info, warn or error", s)
-}
-
-// levelName names a level; levels between the four named ones count as the lower one.
-func levelName(level slog.Level) string {
-	switch {
-	case level < slog.LevelInfo:
-		return "debug"
-	case level < slog.LevelWarn:
-		return "info"
-	case level < slog.LevelError:
-		return "warn"
-	default:
-		return "error"
-	}
 }
 
 // Keys of a log line besides time, level and msg.
@@ -107,32 +109,31 @@ const (
 	keyAdvice     = "advice"
 )
 
-// Component returns a logger whose lines name the part of the node that they come from, one of Components, and have
-// its level.
+// Component returns a logger for a component of the node, one of Components. Its lines name the component and have its level.
 func Component(log *slog.Logger, name string) *slog.Logger {
 	return log.With(slog.String(keyComponent, name))
 }
 
-// Slot returns the fields of the slot that a line is about, and of its epoch.
+// Slot returns the fields of a slot: slot and epoch.
 func Slot[S ~uint64](slot S) slog.Attr {
 	return slog.Attr{Value: slog.GroupValue(slotField(keySlot, slot), slog.Uint64(keyEpoch, events.Epoch(lstar.Slot(slot))))}
 }
 
 func slotField[S ~uint64](key string, slot S) slog.Attr { return slog.Uint64(key, uint64(slot)) }
 
-// Root gives a line the root it is about, as 0x and 64 hex digits in JSON, shortened in text.
+// Root returns the field of a root: 0x and 64 hex digits in JSON, shortened in text.
 func Root(root lstar.Root) slog.Attr { return namedRoot(keyRoot, root) }
 
 func namedRoot(key string, root lstar.Root) slog.Attr { return slog.Any(key, hexRoot(root)) }
 
-// Duration gives a line its duration in milliseconds, to the microsecond.
+// Duration returns the field of a duration, in milliseconds with a resolution of a microsecond.
 func Duration(d time.Duration) slog.Attr { return namedDuration(keyDurationMS, d) }
 
 func namedDuration(key string, d time.Duration) slog.Attr {
 	return slog.Float64(key, float64(d.Microseconds())/1000)
 }
 
-// Err gives a line its error, or nothing where err is nil.
+// Err returns the field of an error, or nothing if err is nil.
 func Err(err error) slog.Attr {
 	if err == nil {
 		return slog.Attr{}
@@ -140,7 +141,7 @@ func Err(err error) slog.Attr {
 	return slog.Any(keyError, err)
 }
 
-// Peer returns the field of the peer that a line is about, or nothing if id is empty. The id is encoded when the line is written.
+// Peer returns the field of a peer, or nothing if id is empty. The id is encoded when the line is written.
 func Peer(id peer.ID) slog.Attr {
 	if id == "" {
 		return slog.Attr{}
@@ -148,13 +149,13 @@ func Peer(id peer.ID) slog.Attr {
 	return slog.Any(keyPeerID, id)
 }
 
-// Reason gives a line its reason, or nothing where there is none.
+// Reason returns the field of a reason, or nothing if it is empty.
 func Reason(reason string) slog.Attr { return optional(keyReason, reason) }
 
-// Advice says what the operator can do about what the line tells. Every line at level error has one.
+// Advice returns the field of what the operator can do: imperative sentences. Every line at level error has it.
 func Advice(text string) slog.Attr { return slog.String(keyAdvice, text) }
 
-// Validator gives a line its validator index.
+// Validator returns the field of a validator index.
 func Validator[I ~uint64](index I) slog.Attr { return slog.Uint64(keyValidator, uint64(index)) }
 
 func optional(key, value string) slog.Attr {
@@ -164,12 +165,12 @@ func optional(key, value string) slog.Attr {
 	return slog.String(key, value)
 }
 
-// hexRoot prints a root only when a line is written.
+// hexRoot is a root that is formatted when its line is written.
 type hexRoot lstar.Root
 
-func (r hexRoot) String() string { return "0x" + hex.EncodeToString(r[:]) }
+func (r hexRoot) String() string { return lstar.Root(r).String() }
 
-// short is what a reader of a terminal needs to tell roots apart.
+// short returns the first and last four bytes, which distinguish roots on a terminal.
 func (r hexRoot) short() string {
 	return "0x" + hex.EncodeToString(r[:4]) + ".." + hex.EncodeToString(r[28:])
 }

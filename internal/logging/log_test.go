@@ -29,7 +29,7 @@ const testPeer = peer.ID("peer")
 
 var errTest = errors.New("broken")
 
-// parseLines reads one JSON object a line and refuses doubled keys, which a plain decoder would hide.
+// parseLines parses one JSON object per line. The test fails on a repeated key, which json.Unmarshal accepts.
 func parseLines(t *testing.T, out []byte) []map[string]any {
 	t.Helper()
 	var lines []map[string]any
@@ -56,7 +56,7 @@ func parseLines(t *testing.T, out []byte) []map[string]any {
 			}
 		}
 		if nested := countNested(line); keys != 2*len(line)-nested {
-			t.Fatalf("line has a key twice: %q", text)
+			t.Fatalf("line has a repeated key: %q", text)
 		}
 		lines = append(lines, line)
 	}
@@ -74,7 +74,7 @@ func countNested(line map[string]any) (n int) {
 }
 
 func TestJSONLine(t *testing.T) {
-	// Inside the bubble time stands at midnight of 2000-01-01 UTC.
+	// In the bubble, time starts at midnight of 2000-01-01 UTC.
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(3*time.Hour + 123456*time.Microsecond)
 		var out bytes.Buffer
@@ -149,7 +149,6 @@ func TestEventLinesHaveTheirFields(t *testing.T) {
 		})
 	}
 
-	// Votes carry slot, epoch, validator and peer, at debug.
 	var out bytes.Buffer
 	log, _ := New(Options{Format: FormatJSON, Level: slog.LevelDebug, Writer: &out})
 	Events(log)(events.AttestationAccepted{Slot: 7, Validator: 3, Peer: "p", Duration: time.Second})
@@ -163,7 +162,7 @@ func TestEventLinesHaveTheirFields(t *testing.T) {
 	}
 }
 
-// TestHandlerContract runs the checks that package slog has for handlers.
+// TestHandlerContract runs slog's tests for handlers.
 func TestHandlerContract(t *testing.T) {
 	var out bytes.Buffer
 	slogtest.Run(t, func(*testing.T) slog.Handler {
@@ -220,7 +219,7 @@ func TestJSONValues(t *testing.T) {
 		got := parseLines(t, out.Bytes())[0]["v"]
 		if test.want == nil && test.value != nil {
 			if _, ok := got.(string); !ok {
-				t.Errorf("%T is written as %v, want any string", test.value, got)
+				t.Errorf("%T is written as %v, want a string", test.value, got)
 			}
 			continue
 		}
@@ -245,7 +244,7 @@ func TestKeysAreNotDoubled(t *testing.T) {
 	}
 }
 
-// checkLine holds what no input may break: one line a record, JSON that parses, text without control characters.
+// checkLine checks that a record is one line, that JSON is valid, and that text has no control characters.
 func checkLine(t *testing.T, msg, key, value string) {
 	t.Helper()
 	for _, format := range []string{FormatJSON, FormatText} {
@@ -268,7 +267,7 @@ func checkLine(t *testing.T, msg, key, value string) {
 		}
 		for _, r := range strings.TrimSuffix(line, "\n") {
 			if r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-				t.Errorf("text line holds control character %U: %q", r, line)
+				t.Errorf("text line contains the control character %U: %q", r, line)
 			}
 		}
 	}
@@ -338,12 +337,12 @@ func TestColors(t *testing.T) {
 	}
 	defer file.Close()
 	if colorful(file) || colorful(new(bytes.Buffer)) {
-		t.Error("colors for a writer that is no terminal, want none")
+		t.Error("colors for a writer that is not a terminal, want no colors")
 	}
 	var out bytes.Buffer
 	slog.New(newLineHandler(&out, newControl(LevelSpec{}), false, true)).Error("m", "k", "v")
 	if !strings.Contains(out.String(), colorRed+"ERR"+colorReset) {
-		t.Errorf("no red level where colors are on: %q", out.String())
+		t.Errorf("the level is not red with colors: %q", out.String())
 	}
 	out.Reset()
 	slog.New(newLineHandler(&out, newControl(LevelSpec{}), true, true)).Error("m")
@@ -352,7 +351,7 @@ func TestColors(t *testing.T) {
 	}
 }
 
-// limited runs records through a limitHandler and returns what came out.
+// limited passes records through a limitHandler and returns the lines that it writes.
 type limited struct {
 	t       *testing.T
 	handler slog.Handler
@@ -382,8 +381,7 @@ func (l *limited) lines() []map[string]any {
 	return lines
 }
 
-// TestHeldBackLinesHaveALevel: what was held back is not written after the level was
-// raised above it.
+// TestHeldBackLinesHaveALevel checks that a line that was held back is not written after its level was disabled.
 func TestHeldBackLinesHaveALevel(t *testing.T) {
 	var out bytes.Buffer
 	log, control := New(Options{Format: FormatJSON, Writer: &out})
@@ -402,7 +400,7 @@ func TestHeldBackLinesHaveALevel(t *testing.T) {
 	out.Reset()
 	write(start.Add(limitWindow), slog.LevelError, "other")
 	if lines := parseLines(t, out.Bytes()); len(lines) != 1 || lines[0]["msg"] != "other" {
-		t.Errorf("at level error, %v is written, want the error alone", lines)
+		t.Errorf("lines at level error = %v, want only the error", lines)
 	}
 }
 
@@ -415,7 +413,7 @@ func TestRepeatedWarningsAreLimited(t *testing.T) {
 		t.Fatalf("%d of 100 warnings passed, want %d", got, limitBurst)
 	}
 
-	// Another reason, another level, and what is no warning, are not held back by it.
+	// Lines with another reason or level are other kinds, and lines at info are not limited.
 	l.log(time.Second, slog.LevelWarn, "block rejected", Reason("B"))
 	l.log(time.Second, slog.LevelError, "block rejected", Reason("A"))
 	for range 100 {
@@ -425,7 +423,7 @@ func TestRepeatedWarningsAreLimited(t *testing.T) {
 		t.Fatalf("%d other lines passed, want all %d", got, want)
 	}
 
-	// The first line after the window, whatever it is, brings the count and the latest of those held back.
+	// Any line after the window releases the latest of those held back, with their count.
 	l.log(limitWindow, slog.LevelInfo, "slot")
 	lines := l.lines()
 	if len(lines) != 2 {
@@ -435,31 +433,31 @@ func TestRepeatedWarningsAreLimited(t *testing.T) {
 		t.Errorf("summary %v, want block rejected of slot 99 with suppressed=%d", lines[0], 100-limitBurst)
 	}
 	if lines[0]["time"] != "2026-06-26T03:01:00.000Z" {
-		t.Errorf("summary at %v, want the time it is written", lines[0]["time"])
+		t.Errorf("time of the summary = %v, want the time at which it is written", lines[0]["time"])
 	}
 
-	// While it goes on, there is one line a window.
+	// While the kind continues, one line follows per window.
 	for i := range 3 {
 		l.log(limitWindow+time.Duration(i+1)*time.Second, slog.LevelWarn, "block rejected", Reason("A"))
 	}
 	if lines := l.lines(); len(lines) != 0 {
-		t.Errorf("in the next window %v, want nothing", lines)
+		t.Errorf("lines in the next window = %v, want none", lines)
 	}
 	l.log(2*limitWindow, slog.LevelInfo, "slot")
 	if lines := l.lines(); len(lines) != 2 || lines[0]["suppressed"] != 3.0 {
-		t.Errorf("after the next window %v, want a summary of 3", lines)
+		t.Errorf("lines after the next window = %v, want a summary of 3", lines)
 	}
 
-	// And after a window without it, it starts afresh.
+	// After a window without it, its limit starts again.
 	l.log(3*limitWindow, slog.LevelInfo, "slot")
 	l.lines()
 	l.log(3*limitWindow+time.Second, slog.LevelWarn, "block rejected", Reason("A"))
 	if lines := l.lines(); len(lines) != 1 || lines[0]["suppressed"] != nil {
-		t.Errorf("after a window without it %v, want the plain warning", lines)
+		t.Errorf("lines after a window without it = %v, want the warning", lines)
 	}
 }
 
-// TestWhatIsLimited: what fails in every slot, and peers that come and go.
+// TestWhatIsLimited covers faults in every slot, and peers that connect and disconnect.
 func TestWhatIsLimited(t *testing.T) {
 	const slots = 150 // ten minutes
 	for name, test := range map[string]struct {
@@ -489,7 +487,7 @@ func TestWhatIsLimited(t *testing.T) {
 		}
 	}
 
-	// Of many peers, or of one that flaps, as much passes.
+	// The limit is the same for many peers and for one that reconnects.
 	for _, peers := range []int{1, 1000} {
 		l := newLimited(t)
 		for i := range 1000 {
@@ -507,16 +505,16 @@ func TestLimitIsBounded(t *testing.T) {
 	for i := range 10 * limitKinds {
 		l.log(time.Millisecond, slog.LevelWarn, fmt.Sprint("message ", i))
 	}
-	if got := len(limits.kinds); got > limitKinds+len(logLevels) {
-		t.Errorf("%d kinds are remembered, want at most %d", got, limitKinds+len(logLevels))
+	if got := len(limits.kinds); got > limitKinds+len(levels) {
+		t.Errorf("%d kinds are kept, want at most %d", got, limitKinds+len(levels))
 	}
 	if got, want := len(l.lines()), limitKinds+limitBurst; got != want {
-		t.Errorf("%d lines passed, want %d: one of each kind told apart, and a burst of all others", got, want)
+		t.Errorf("%d lines passed, want %d: one of each kind with a count, and a burst of all others", got, want)
 	}
 	l.log(time.Hour, slog.LevelInfo, "slot")
 	l.log(2*time.Hour, slog.LevelInfo, "slot")
 	if got := len(limits.kinds); got != 0 {
-		t.Errorf("%d kinds are remembered after their windows, want 0", got)
+		t.Errorf("%d kinds are kept after their windows, want 0", got)
 	}
 }
 

@@ -8,42 +8,42 @@ import (
 )
 
 const (
-	// sinkBytes and sinkLines bound what waits in a Sink. As much again may be in the hands of its writer.
+	// sinkBytes and sinkLines limit the queue of a Sink. The goroutine that writes may hold as much again.
 	sinkBytes = 1 << 20
 	sinkLines = 8192
 )
 
-// Sink is an io.Writer that never blocks and never fails, in front of one that may do both: standard error and
-// standard output are pipes or terminals whose readers can stall or go away. Writes are queued, and a goroutine
-// that lives as long as there are some passes them on in order, each as one Write. Writes that find the queue
-// full, and those that fail, are dropped and counted.
+// Sink is an io.Writer that never blocks and never fails, in front of a writer that may do both: standard error and standard
+// output can be pipes or terminals whose readers stall or exit. It queues writes, and a goroutine, which exists while the
+// queue is not empty, passes them on in order, each as one Write. Writes that find the queue full, and those that fail, are
+// dropped and counted. It is safe for concurrent use.
 type Sink struct {
 	w       io.Writer
 	dropped atomic.Uint64
 
 	mu       sync.Mutex
 	queue    batch
-	spare    batch // memory for the queue, while nothing is being written
-	writing  bool  // the goroutine is running
+	spare    batch // memory for the next queue, while the goroutine does not run
+	writing  bool  // the goroutine runs
 	flushed  []chan struct{}
 	onDrop   func(dropped uint64)
-	reported uint64 // of dropped, by onDrop
+	reported uint64 // dropped writes that onDrop has received
 
-	// Of the goroutine that writes:
+	// Only the goroutine that writes uses these.
 	failed bool // the latest write failed
-	torn   bool // the latest bytes written are a part of a line
+	torn   bool // the latest write wrote only a part of a line
 }
 
-// batch is a list of writes.
+// batch is a list of writes in one buffer.
 type batch struct {
 	buf  []byte
-	ends []int // of each write in buf
+	ends []int // end of each write in buf
 }
 
-// NewSink returns a Sink in front of w, which must not be written to by others at the same time.
+// NewSink returns a Sink in front of w. Only the Sink may write to w.
 func NewSink(w io.Writer) *Sink { return &Sink{w: w} }
 
-// Write queues p, or drops it where the queue is full. A write of any size fits into an empty queue.
+// Write queues p, or drops it if the queue is full. A write of any size fits into an empty queue.
 func (s *Sink) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	q := &s.queue
@@ -66,7 +66,7 @@ func (s *Sink) Write(p []byte) (int, error) {
 // Dropped returns the number of writes that were dropped.
 func (s *Sink) Dropped() uint64 { return s.dropped.Load() }
 
-// Flush waits until everything queued is written, for at most the timeout, and reports whether it is.
+// Flush waits until the queue is empty and written, at most for the timeout, and reports whether it is.
 func (s *Sink) Flush(timeout time.Duration) bool {
 	s.mu.Lock()
 	if !s.writing {
@@ -86,8 +86,8 @@ func (s *Sink) Flush(timeout time.Duration) bool {
 	}
 }
 
-// setOnDrop sets the function that reports dropped writes once writing works again. It may write to the sink.
-func (s *Sink) setOnDrop(f func(dropped uint64)) {
+// OnDrop sets a function that receives the number of dropped writes once writing works again. It may write to the Sink.
+func (s *Sink) OnDrop(f func(dropped uint64)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onDrop = f
@@ -111,7 +111,7 @@ func (s *Sink) drain() {
 		onDrop := s.onDrop
 		s.mu.Unlock()
 		if report > 0 && onDrop != nil {
-			onDrop(report) // The queue has just been emptied, so there is room for the report.
+			onDrop(report) // the queue is empty now, so a write of onDrop fits
 		}
 		start := 0
 		for _, end := range b.ends {
@@ -129,7 +129,7 @@ func (s *Sink) drain() {
 	s.mu.Unlock()
 }
 
-// write passes on one write, and begins a new line after one that was cut off, as by a full disk.
+// write passes on one write. After a write that was cut off, for example by a full disk, it starts a new line.
 func (s *Sink) write(p []byte) {
 	if s.torn {
 		if _, err := s.w.Write([]byte{'\n'}); err != nil {

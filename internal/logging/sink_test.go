@@ -18,7 +18,7 @@ import (
 
 // stalledWriter is a writer whose Write blocks until release is closed.
 type stalledWriter struct {
-	stalls  chan struct{} // gets an element when a Write has begun
+	stalls  chan struct{} // receives when a Write starts
 	release chan struct{}
 	buf     bytes.Buffer
 }
@@ -43,8 +43,8 @@ func mustFlush(t *testing.T, s *Sink) {
 	}
 }
 
-// TestSinkStalled: while the writer stalls, loggers go on, memory stays bounded, and lines that are lost are counted.
-// When it goes on, the lines that were kept come out in order, and then the number of those lost.
+// TestSinkStalled checks that loggers do not block while the writer stalls, that memory is bounded, and that dropped lines
+// are counted. When the writer continues, it gets the queued lines in order, and then the number of dropped ones.
 func TestSinkStalled(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	for name, payload := range map[string]string{"bounded by lines": "", "bounded by bytes": strings.Repeat("x", 4000)} {
@@ -72,11 +72,11 @@ func TestSinkStalled(t *testing.T) {
 
 			got := parseLines(t, w.buf.Bytes())
 			if len(got) != logged-int(dropped)+1 {
-				t.Fatalf("%d lines came out, want %d and the report", len(got), logged-dropped)
+				t.Fatalf("%d lines were written, want %d and the report", len(got), logged-dropped)
 			}
 			last := got[len(got)-1]
 			if last["msg"] != "log lines dropped" || last["level"] != "warn" || last["dropped"] != float64(dropped) || last["advice"] == nil {
-				t.Errorf("the last line is %v, want a warning with advice that %d lines were dropped", last, dropped)
+				t.Errorf("last line = %v, want a warning with advice and dropped=%d", last, dropped)
 			}
 			for i, line := range got[:len(got)-1] {
 				if line["number"] != float64(i) {
@@ -89,13 +89,13 @@ func TestSinkStalled(t *testing.T) {
 			log.Info("line", "number", "last")
 			mustFlush(t, sink)
 			if n := len(parseLines(t, w.buf.Bytes())); n != len(got)+1 {
-				t.Errorf("%d lines after one more, want %d: lost lines are reported once", n, len(got)+1)
+				t.Errorf("%d lines after one more, want %d: dropped lines are reported once", n, len(got)+1)
 			}
 		})
 	}
 }
 
-// failingWriter fails as it is told, after a number of bytes.
+// failingWriter is a writer whose next writes fail after a number of bytes.
 type failingWriter struct {
 	bytes.Buffer
 	err error
@@ -110,8 +110,7 @@ func (w *failingWriter) Write(p []byte) (int, error) {
 	return min(w.cut, len(p)), w.err
 }
 
-// TestSinkFails: a writer that fails costs the lines that it failed with, and no line that comes later is glued to
-// the rest of one of them.
+// TestSinkFails checks that a failed write loses only its line, and that the next line starts on a line of its own.
 func TestSinkFails(t *testing.T) {
 	w := new(failingWriter)
 	sink := NewSink(w)
@@ -145,31 +144,31 @@ func TestSinkFails(t *testing.T) {
 	}
 }
 
-// TestSinkFlush: Flush waits for the writer, and no longer than its timeout.
+// TestSinkFlush checks that Flush waits for the writer, and not longer than its timeout.
 func TestSinkFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newStalledWriter()
 		sink := NewSink(w)
 		if !sink.Flush(0) {
-			t.Error("a sink without lines is not flushed")
+			t.Error("Flush of an empty sink = false, want true")
 		}
 		fmt.Fprint(sink, "one\n")
 		fmt.Fprint(sink, "two\n")
 		start := time.Now()
 		if sink.Flush(time.Second) {
-			t.Error("flushed, while the writer stalls")
+			t.Error("Flush = true while the writer stalls, want false")
 		}
 		if got := time.Since(start); got != time.Second {
 			t.Errorf("Flush returned after %s, want 1s", got)
 		}
 		time.AfterFunc(time.Minute, func() { close(w.release) })
 		if !sink.Flush(time.Hour) || w.buf.String() != "one\ntwo\n" {
-			t.Errorf("after Flush %q came out, want both lines", w.buf.String())
+			t.Errorf("output after Flush = %q, want both lines", w.buf.String())
 		}
 	})
 }
 
-// TestSinkOfMany is for the race detector, and holds that lines stay whole and are all there.
+// TestSinkOfMany runs under the race detector, and checks that all lines of many loggers are written whole.
 func TestSinkOfMany(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	w := new(bytes.Buffer)
@@ -197,24 +196,24 @@ func TestSinkOfMany(t *testing.T) {
 		}
 		lines++
 		if n := line["number"].(float64); n < next[line["logger"]] {
-			t.Fatalf("logger %v: line %v comes after line %v", line["logger"], n, next[line["logger"]]-1)
+			t.Fatalf("logger %v: line %v follows line %v", line["logger"], n, next[line["logger"]]-1)
 		} else {
 			next[line["logger"]] = n + 1
 		}
 	}
 	if dropped := int(control.Dropped()); lines+dropped != loggers*each {
-		t.Errorf("%d lines came out and %d were dropped, want %d together", lines, dropped, loggers*each)
+		t.Errorf("%d lines written and %d dropped, want %d together", lines, dropped, loggers*each)
 	}
 }
 
-// TestSinkOfOneWrite: one write of any size fits into an empty queue.
+// TestSinkOfOneWrite checks that a write of any size fits into an empty queue.
 func TestSinkOfOneWrite(t *testing.T) {
 	var out bytes.Buffer
 	sink := NewSink(&out)
 	fmt.Fprint(sink, strings.Repeat("x", 2*sinkBytes))
 	mustFlush(t, sink)
 	if out.Len() != 2*sinkBytes || sink.Dropped() != 0 {
-		t.Errorf("%d bytes came out and %d writes were dropped, want %d and 0", out.Len(), sink.Dropped(), 2*sinkBytes)
+		t.Errorf("%d bytes written and %d writes dropped, want %d and 0", out.Len(), sink.Dropped(), 2*sinkBytes)
 	}
 }
 

@@ -11,14 +11,14 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
-// TestStall: one warning when finality or aggregation stalls, one line when it resumes, and neither for what a node
-// could not see.
+// TestStall checks that a stall of finality or aggregation causes one warning, and its end one line at info, and that slots
+// that the node did not see cause neither.
 func TestStall(t *testing.T) {
 	type moment struct {
 		events.SlotSummary
 		aggregate bool
 	}
-	// healthy is finality 3 slots behind, an aggregate in every slot, and a node that is synced.
+	// healthy is a slot of a synced node with an aggregate and finality 3 slots behind.
 	healthy := func(slot lstar.Slot) moment {
 		return moment{events.SlotSummary{Slot: slot, Finalized: lstar.Checkpoint{Slot: slot - min(slot, 3)}, Synced: true}, true}
 	}
@@ -121,7 +121,7 @@ func TestStall(t *testing.T) {
 				}
 				got = append(got, fmt.Sprintf("%v %v %v", line["slot"], line["level"], line["msg"]))
 				if _, ok := line["advice"]; ok != (line["level"] == "warn") {
-					t.Errorf("advice belongs to warnings, and to them alone: %v", line)
+					t.Errorf("want advice on warnings only: %v", line)
 				}
 			}
 			if !slices.Equal(got, test.want) {
@@ -131,7 +131,7 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// TestOwnAggregates: aggregates that the node makes itself count as well.
+// TestOwnAggregates checks that aggregates of the node itself count too.
 func TestOwnAggregates(t *testing.T) {
 	var out bytes.Buffer
 	log, _ := New(Options{Format: FormatJSON, Level: slog.LevelInfo, Writer: &out})
@@ -142,7 +142,7 @@ func TestOwnAggregates(t *testing.T) {
 	}
 	for _, line := range parseLines(t, out.Bytes()) {
 		if line["msg"] != "slot" {
-			t.Errorf("line %v, want none but those of the slots", line)
+			t.Errorf("line %v, want only lines of slots", line)
 		}
 	}
 }

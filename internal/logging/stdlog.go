@@ -10,19 +10,18 @@ import (
 	"time"
 )
 
-// RouteStandardLog makes logger the default of package slog, and brings what libraries write to package log into it,
-// at info: such lines have no level. The component is that of the library. quic-go writes nothing but what its
-// environment variable QUIC_GO_LOG_LEVEL asks for.
+// RouteStandardLog makes logger the default of package slog, and routes the lines that libraries write to package log to
+// it, at info because they have no level. Their component is the library. quic-go writes only the lines that its environment
+// variable QUIC_GO_LOG_LEVEL asks for.
 func RouteStandardLog(logger *slog.Logger) {
-	slog.SetDefault(logger) // which gives package log an output of its own
+	slog.SetDefault(logger) // this also sets an output of package log
 	log.SetFlags(0)
 	log.SetOutput(standardLog{logger})
 }
 
-// standardLog is an output of package log.
+// standardLog is the output of package log.
 type standardLog struct{ logger *slog.Logger }
 
-// Write writes a line.
 func (s standardLog) Write(line []byte) (int, error) {
 	ctx := context.Background()
 	l := Component(s.logger, callerComponent())
@@ -35,7 +34,7 @@ func (s standardLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// callerComponent returns the component of whoever called package log.
+// callerComponent returns the component of the caller of package log.
 func callerComponent() string {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
@@ -50,7 +49,7 @@ func callerComponent() string {
 	}
 }
 
-// libraryOf returns the component of a library's function, and nothing for other functions.
+// libraryOf returns the component of a library's function, and an empty string for other functions.
 func libraryOf(function string) string {
 	for prefix, component := range map[string]string{
 		"github.com/quic-go/": "quic", "github.com/libp2p/": "libp2p", "github.com/cockroachdb/pebble": "pebble", "net/http.": "http",

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestStandardLog: what libraries write to package log comes out here, with their component and level.
+// TestStandardLog checks that lines that libraries write to package log have the component of the library and level info.
 func TestStandardLog(t *testing.T) {
 	before, output, flags := slog.Default(), log.Writer(), log.Flags()
 	defer func() { slog.SetDefault(before); log.SetOutput(output); log.SetFlags(flags) }()
@@ -18,11 +18,11 @@ func TestStandardLog(t *testing.T) {
 	logger, control := New(Options{Format: FormatJSON, Writer: &out})
 	RouteStandardLog(logger)
 	log.Printf("two\nlines")
-	// A server without an ErrorLog says through package log that its handler panicked.
+	// A server without an ErrorLog writes to package log that its handler panicked.
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("test") }))
 	panics := func() {
 		if _, err := http.Get(server.URL); err == nil {
-			t.Error("an answer of a handler that panics")
+			t.Error("got a response from a handler that panics")
 		}
 	}
 	panics()
@@ -39,7 +39,7 @@ func TestStandardLog(t *testing.T) {
 	log.Print("hidden")
 	slog.Error("shown")
 	if lines := parseLines(t, out.Bytes()); len(lines) != 1 || lines[0]["msg"] != "shown" {
-		t.Errorf("lines %v, want the error alone", lines)
+		t.Errorf("lines %v, want only the error", lines)
 	}
 	for function, want := range map[string]string{
 		"github.com/quic-go/quic-go.setReceiveBuffer":             "quic",

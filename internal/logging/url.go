@@ -7,12 +7,11 @@ import (
 
 const redacted = "REDACTED"
 
-// RedactURL returns a URL as it may be shown: without its user, its password, its
-// query and its fragment. Every URL that an operator configures goes through it
-// before it gets into a log or an error. A text that has such parts and is not a URL
-// with a host is redacted as a whole, because the secret can be anywhere in it.
+// RedactURL returns a URL without its user, password, query and fragment. Every URL that an operator configures passes
+// through it before it is logged or becomes part of an error. A text that has such parts but is not a URL with a host is
+// redacted completely, because the secret can be anywhere in it.
 func RedactURL(raw string) string {
-	if !strings.ContainsAny(raw, "@?#") { // it has no part that can be secret
+	if !strings.ContainsAny(raw, "@?#") { // no part can be secret
 		return raw
 	}
 	u, err := url.Parse(raw)
@@ -24,7 +23,7 @@ func RedactURL(raw string) string {
 		u.User = url.User(redacted)
 		signs--
 	}
-	if signs > 0 { // a password that is not escaped, read as a host or a path
+	if signs > 0 { // a password that is not escaped was parsed as a host or a path
 		return redacted
 	}
 	if u.RawQuery != "" {

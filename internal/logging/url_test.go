@@ -16,7 +16,7 @@ func TestRedactURL(t *testing.T) {
 		"http://node.example?%zz=secret":                 "http://node.example?REDACTED",
 		"http://user:secret@node.example?key=secret#end": "http://REDACTED@node.example?REDACTED",
 		"http://node.example#secret":                     "http://node.example",
-		// A password that is not escaped, and what looks like a host is not one.
+		// A password that is not escaped: the apparent host is part of it.
 		"http://user:sec?ret@node.example": "REDACTED",
 		"http://user:123?secret@node":      "REDACTED",
 		"http://user:sec#ret@node.example": "REDACTED",
@@ -45,7 +45,7 @@ func FuzzRedactURL(f *testing.F) {
 			scheme + "://" + user + ":" + secret + "@" + host, scheme + "://" + host + "?" + key + "=" + secret,
 		} {
 			if got := RedactURL(raw); strings.Contains(got, secret) {
-				t.Errorf("%q: got %q, which has the secret", raw, got)
+				t.Errorf("%q: got %q, which contains the secret", raw, got)
 			}
 		}
 	})
