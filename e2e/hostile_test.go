@@ -359,7 +359,7 @@ func slowStreams(t *testing.T, v *victim) {
 	if cut == 0 || cut == len(ends) {
 		t.Errorf("%d of %d streams timed out, want some, and the others refused", cut, len(ends))
 	}
-	v.log.wantFault(t, h.ID(), "request without an end", cut)
+	v.log.wantFault(t, h.ID(), "incomplete request", cut)
 	v.log.wantFault(t, slow.ID(), "", 1)
 	_ = h.Close()
 	_ = slow.Close()
@@ -481,7 +481,7 @@ func forgedGossip(t *testing.T, v *victim) {
 			h := newPeer(t, v.Node).connect(t)
 			payload := wire.CompressBlock(make())
 			v.gossip(t, h, topic(kind), payload)
-			v.log.wantFault(t, h.ID(), fmt.Sprintf("gossip: %s was rejected", kind), 1)
+			v.log.wantFault(t, h.ID(), fmt.Sprintf("gossip: rejected %s", kind), 1)
 			var reasons []any
 			for _, l := range v.log.lines {
 				if l["peer_id"] == h.ID().String() && (l["msg"] == "vote rejected" || l["msg"] == "block rejected" || l["msg"] == "aggregate rejected") {
@@ -569,7 +569,7 @@ func orphanFlood(t *testing.T, v *victim) {
 			t.Errorf("%s: %d blocks wait for their parents, want 0", wave.what, waiting)
 		}
 		if wave.ahead == 0 {
-			v.log.wantFault(t, h.ID(), "gossip: block was rejected", 1)
+			v.log.wantFault(t, h.ID(), "gossip: rejected block", 1)
 		}
 		_ = h.Close()
 	}

@@ -8,15 +8,14 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// Bounds on the blocks that are kept encoded: the recent ones, which peers that
-// follow the chain ask for.
+// Bounds of blockCache. Peers that follow the chain request the recent blocks.
 const (
 	maxEncodedBytes  = 32 << 20
 	maxEncodedBlocks = 4096
 )
 
-// blockCache keeps blocks as they go over the wire, up to a number of bytes. The
-// one that was not asked for the longest leaves first.
+// blockCache caches blocks as encoded parts of a response, up to a number of bytes. It
+// evicts the least recently used block first.
 type blockCache struct {
 	mu    sync.Mutex
 	parts *simplelru.LRU[lstar.Root, []byte]
@@ -29,7 +28,7 @@ func newBlockCache() *blockCache {
 	return c
 }
 
-// get returns a block that is kept, or nil.
+// get returns a block, or nil if it is not cached.
 func (c *blockCache) get(root lstar.Root) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -23,41 +23,41 @@ import (
 )
 
 const (
-	// maxInFlight is how many requests one peer has to answer at a time.
+	// maxInFlight is the number of requests that one peer gets at a time.
 	maxInFlight = 2
-	// unsupportedTTL is for how long a peer that does not know a protocol is not
-	// asked again.
+	// unsupportedTTL is how long a peer that does not support a protocol gets no further
+	// requests of it.
 	unsupportedTTL = 5 * time.Minute
 )
 
 var (
-	// ErrUnsupported says that a peer does not know the protocol of a request.
+	// ErrUnsupported means that a peer does not support the protocol of a request.
 	ErrUnsupported = errors.New("peer does not support the protocol")
-	// ErrBadResponse says that a peer answered something that no correct peer
-	// answers. It has cost the peer score already.
+	// ErrBadResponse means that the response violates the protocol. It has been counted as
+	// a fault of the peer.
 	ErrBadResponse = errors.New("bad response")
-	// ErrNoResponse says that a peer did not answer a request in time. It has cost
-	// the peer score already.
+	// ErrNoResponse means that a peer did not respond in time. It has been counted as a
+	// fault of the peer.
 	ErrNoResponse = errors.New("no response in time")
 
 	errBanned = errors.New("peer is banned")
 )
 
-// ResponseError is an answer of a peer that is no success.
+// ResponseError is a response with an error code.
 type ResponseError struct {
 	Code wire.ResponseCode
-	Text string // as the peer wrote it
+	Text string // from the peer
 }
 
 // Error implements error.
-func (e *ResponseError) Error() string { return fmt.Sprintf("peer answers %s: %q", e.Code, e.Text) }
+func (e *ResponseError) Error() string { return fmt.Sprintf("peer responded %s: %q", e.Code, e.Text) }
 
-// request sends a request and passes the parts of the response to hear, up to the
-// end of the response or an error. What hear finds wrong wraps ErrBadResponse.
+// request sends a request and passes each part of the response to receive, until the end
+// of the response or an error. Errors of receive about the response wrap ErrBadResponse.
 //
 // leanSpec: node/networking/client/reqresp_client.py, ReqRespClient
 func (n *Network) request(ctx context.Context, id peer.ID, protocolID protocol.ID, limit int, payload []byte,
-	hear func(code wire.ResponseCode, payload []byte) error,
+	receive func(code wire.ResponseCode, payload []byte) error,
 ) error {
 	c := n.peers.get(id)
 	if c == nil {
@@ -79,7 +79,7 @@ func (n *Network) request(ctx context.Context, id peer.ID, protocolID protocol.I
 	own, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
 	started := n.now()
-	err := n.exchange(own, id, protocolID, limit, payload, hear)
+	err := n.exchange(own, id, protocolID, limit, payload, receive)
 	n.requested(ctx, protocolID, events.DirectionOutbound, requestResult(own, nil, err), n.now().Sub(started))
 	switch {
 	case err == nil:
@@ -94,16 +94,16 @@ func (n *Network) request(ctx context.Context, id peer.ID, protocolID protocol.I
 		}
 		return err
 	case ctx.Err() != nil:
-		return ctx.Err() // the caller's doing
+		return ctx.Err() // the caller has ended the request
 	case own.Err() != nil && !c.isGone():
 		n.fault(id, "no response in time", nil)
-		return fmt.Errorf("%w, which is %v: %w", ErrNoResponse, n.timeout, context.DeadlineExceeded)
+		return fmt.Errorf("%w (%v): %w", ErrNoResponse, n.timeout, context.DeadlineExceeded)
 	default:
 		return err
 	}
 }
 
-// requestResult names how a request of ours, or the answer to a peer's, ended.
+// requestResult returns the result of a request, of this node or of a peer, in metrics.
 func requestResult(ctx context.Context, refused *refusal, err error) string {
 	var answer *ResponseError
 	switch {
@@ -117,7 +117,7 @@ func requestResult(ctx context.Context, refused *refusal, err error) string {
 	return events.ResultError
 }
 
-// requested reports the end of a request, unless it is we who gave it up.
+// requested reports the end of a request, unless this node has ended it early.
 func (n *Network) requested(ctx context.Context, id protocol.ID, direction, result string, took time.Duration) {
 	if ctx.Err() == context.Canceled || n.ctx.Err() != nil {
 		return
@@ -130,10 +130,11 @@ func (n *Network) requested(ctx context.Context, id protocol.ID, direction, resu
 	n.bus.Report(events.RequestEnded{Protocol: name, Direction: direction, Result: result, Duration: took})
 }
 
+// exchange sends a request and reads the response. See request.
 func (n *Network) exchange(ctx context.Context, id peer.ID, protocolID protocol.ID, limit int, payload []byte,
-	hear func(code wire.ResponseCode, payload []byte) error,
+	receive func(code wire.ResponseCode, payload []byte) error,
 ) error {
-	s, err := n.host.NewStream(network.WithNoDial(ctx, "requests go to connected peers"), id, protocolID)
+	s, err := n.host.NewStream(network.WithNoDial(ctx, "requests are sent to connected peers only"), id, protocolID)
 	if err != nil {
 		return err
 	}
@@ -142,8 +143,7 @@ func (n *Network) exchange(ctx context.Context, id peer.ID, protocolID protocol.
 	if _, err := s.Write(wire.AppendRequest(nil, payload)); err != nil {
 		return err
 	}
-	// A peer that has answered and closed already makes this fail, which does not
-	// matter: what is left is to read.
+	// The error does not matter: the peer may have responded and closed the stream.
 	_ = s.CloseWrite()
 	r := bufio.NewReader(s)
 	for {
@@ -154,14 +154,14 @@ func (n *Network) exchange(ctx context.Context, id peer.ID, protocolID protocol.
 		if err != nil {
 			return err
 		}
-		if err := hear(code, payload); err != nil {
+		if err := receive(code, payload); err != nil {
 			return err
 		}
 	}
 }
 
-// Status implements Requester. The error is also that of Handler.OnStatus, which
-// has ended the connection.
+// Status implements Requester. An error of Handler.OnStatus, which ends the connection, is
+// returned as well.
 func (n *Network) Status(ctx context.Context, from peer.ID) (Status, error) {
 	var theirs Status
 	parts := 0
@@ -209,14 +209,13 @@ func (n *Network) hearStatus(c *connectedPeer, s Status) error {
 	return err
 }
 
-// BlocksByRoot implements Requester. Beside an error it returns the blocks that
-// came before it, which are good.
+// BlocksByRoot implements Requester.
 func (n *Network) BlocksByRoot(ctx context.Context, from peer.ID, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
 	if len(roots) == 0 {
 		return nil, nil
 	}
 	if len(roots) > MaxRequestBlocks {
-		return nil, fmt.Errorf("request for %d blocks, at most %d are allowed", len(roots), MaxRequestBlocks)
+		return nil, fmt.Errorf("request for %d blocks, want at most %d", len(roots), MaxRequestBlocks)
 	}
 	wanted := make(map[lstar.Root]bool, len(roots))
 	distinct := make([]lstar.Root, 0, len(roots))
@@ -231,7 +230,7 @@ func (n *Network) BlocksByRoot(ctx context.Context, from peer.ID, roots []lstar.
 	err := n.request(ctx, from, wire.BlocksByRootProtocol, MaxPayloadSize, wire.EncodeRoots(distinct),
 		func(code wire.ResponseCode, payload []byte) error {
 			if parts++; parts > len(distinct) {
-				return fmt.Errorf("%w: more parts than blocks were asked for", ErrBadResponse)
+				return fmt.Errorf("%w: more parts than requested blocks", ErrBadResponse)
 			}
 			if code == wire.ResourceUnavailable {
 				return nil // the peer does not have this one
@@ -242,7 +241,7 @@ func (n *Network) BlocksByRoot(ctx context.Context, from peer.ID, roots []lstar.
 			}
 			root := block.Block.Root()
 			if !wanted[root] {
-				return fmt.Errorf("%w: block that was not asked for, or came before", ErrBadResponse)
+				return fmt.Errorf("%w: block that was not requested, or a duplicate", ErrBadResponse)
 			}
 			delete(wanted, root)
 			blocks = append(blocks, block)
@@ -251,8 +250,7 @@ func (n *Network) BlocksByRoot(ctx context.Context, from peer.ID, roots []lstar.
 	return blocks, err
 }
 
-// BlocksByRange implements Requester. Beside an error it returns the blocks that
-// came before it, which are good.
+// BlocksByRange implements Requester.
 func (n *Network) BlocksByRange(ctx context.Context, from peer.ID, start lstar.Slot, count uint64) ([]*lstar.SignedBlock, error) {
 	if count == 0 || count > MaxRequestBlocks || uint64(start) > math.MaxUint64-count {
 		return nil, fmt.Errorf("request for %d slots from %d: want 1 to %d", count, start, MaxRequestBlocks)
@@ -263,10 +261,10 @@ func (n *Network) BlocksByRange(ctx context.Context, from peer.ID, start lstar.S
 	err := n.request(ctx, from, wire.BlocksByRangeProtocol, MaxPayloadSize, wire.EncodeRange(uint64(start), count),
 		func(code wire.ResponseCode, payload []byte) error {
 			if parts++; parts > count {
-				return fmt.Errorf("%w: more parts than slots were asked for", ErrBadResponse)
+				return fmt.Errorf("%w: more parts than requested slots", ErrBadResponse)
 			}
 			if code == wire.ResourceUnavailable && len(blocks) > 0 {
-				return nil // leanSpec lets a slot be unavailable
+				return nil // leanSpec allows this for single slots
 			}
 			signed, err := decodeBlock(code, payload)
 			if err != nil {
@@ -275,11 +273,11 @@ func (n *Network) BlocksByRange(ctx context.Context, from peer.ID, start lstar.S
 			block := &signed.Block
 			switch {
 			case block.Slot < start || uint64(block.Slot-start) >= count:
-				return fmt.Errorf("%w: block of slot %d outside of the range", ErrBadResponse, block.Slot)
+				return fmt.Errorf("%w: block of slot %d is not in the range", ErrBadResponse, block.Slot)
 			case len(blocks) > 0 && block.Slot <= blocks[len(blocks)-1].Block.Slot:
-				return fmt.Errorf("%w: slots do not ascend at %d", ErrBadResponse, block.Slot)
+				return fmt.Errorf("%w: slot %d does not ascend", ErrBadResponse, block.Slot)
 			case len(blocks) > 0 && block.ParentRoot != parent:
-				return fmt.Errorf("%w: block of slot %d is no child of the one before", ErrBadResponse, block.Slot)
+				return fmt.Errorf("%w: block of slot %d is not a child of the block before it", ErrBadResponse, block.Slot)
 			}
 			parent = block.Root()
 			blocks = append(blocks, signed)
@@ -288,14 +286,14 @@ func (n *Network) BlocksByRange(ctx context.Context, from peer.ID, start lstar.S
 	return blocks, err
 }
 
-// decodeBlock reads a part of a response that is to be a block.
+// decodeBlock decodes a part of a response with a block.
 func decodeBlock(code wire.ResponseCode, payload []byte) (*lstar.SignedBlock, error) {
 	if code != wire.Success {
 		return nil, &ResponseError{code, string(payload)}
 	}
 	block, err := lstar.DecodeSignedBlock(payload)
 	if err == nil {
-		err = lstar.CheckBody(&block.Block.Body) // before it takes memory while it waits
+		err = lstar.CheckBody(&block.Block.Body) // bounds the memory of a block that waits
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadResponse, err)
@@ -303,7 +301,7 @@ func decodeBlock(code wire.ResponseCode, payload []byte) (*lstar.SignedBlock, er
 	return block, nil
 }
 
-// isTimeout reports whether an operation ran into its deadline.
+// isTimeout reports whether an operation exceeded its deadline.
 func isTimeout(err error) bool {
 	var timeout net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||

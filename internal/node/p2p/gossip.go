@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"sync"
 	"time"
 
 	"github.com/golang/snappy"
@@ -20,7 +18,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
-// Parameters of the mesh.
+// Parameters of gossipsub.
 //
 // leanSpec: node/networking/gossipsub/parameters.py
 const (
@@ -28,7 +26,7 @@ const (
 	meshDLow      = 6
 	meshDHigh     = 12
 	meshDLazy     = 6
-	meshDScore    = 4 // of scores, which are not in use
+	meshDScore    = 4 // has no effect without peer scores
 	meshDOut      = 2
 	heartbeat     = 700 * time.Millisecond
 	fanoutTTL     = time.Minute
@@ -38,33 +36,33 @@ const (
 	pruneBackoff  = time.Minute
 )
 
-// envelopeSize is more than what surrounds a message on its way: its topic, and
-// the tags and lengths of protobuf.
+// envelopeSize is an upper bound of the bytes that protobuf and the topic add to a
+// message.
 const envelopeSize = 1024
 
-// Bounds on what is being judged at a time. Above them, messages are dropped and
-// counted. A judge that has to wait for the chain occupies a place.
+// Bounds of the messages that are validated at a time. Messages above them are dropped
+// and counted. A validator that waits for the chain counts as well.
 const (
-	validationQueue         = 1024 // messages waiting for a look at their topic
-	maxValidating           = 4096 // messages with a judge, of all topics
+	validationQueue         = 1024 // messages that wait for a validator
+	maxValidating           = 4096 // of all topics
 	maxValidatingBlocks     = 64
 	maxValidatingVotes      = 2048 // of each subnet
 	maxValidatingAggregates = 256
 )
 
-// The blocks that one peer may send by gossip. What is dropped at a full queue
-// counts as seen and does not come again by gossip, so no single peer may fill
-// the places for blocks.
+// Limits of the blocks that one peer may send by gossip. A block that a full queue drops
+// counts as seen, so it does not arrive by gossip again. The limits prevent one peer from
+// filling the queue for all others.
 const (
 	gossipedBlocksPerSecond = 16
 	gossipedBlockBurst      = maxValidatingBlocks * 3 / 4
 )
 
-// errTooManyBlocks drops all that came together with one block too many.
 var errTooManyBlocks = errors.New("too many blocks by gossip")
 
-// inspect looks at what a peer sends before anything is done with it. What is
-// dropped here does not count as seen.
+// inspect returns the function that pubsub calls for each RPC of a peer. It applies the
+// limits of blocks and records the peer's subscriptions. The messages of an RPC that it
+// refuses do not count as seen.
 func (n *Network) inspect(blockTopic string) func(peer.ID, *pubsub.RPC) error {
 	return func(from peer.ID, rpc *pubsub.RPC) error {
 		blocks := 0
@@ -86,8 +84,8 @@ func (n *Network) inspect(blockTopic string) func(peer.ID, *pubsub.RPC) error {
 	}
 }
 
-// joinTopics starts gossip on the topics of the network, and subscribes to those
-// that the node has a part in.
+// joinTopics starts gossip on the topics of the network. It subscribes to the topics of
+// blocks and aggregates and to the attestation subnets of the configuration.
 func (n *Network) joinTopics() error {
 	topics := []wire.Topic{
 		{Kind: wire.TopicBlock, Network: n.cfg.NetworkName},
@@ -153,8 +151,7 @@ func (n *Network) joinTopics() error {
 		}
 		n.topics[topic] = t
 		if subscribed[topic] {
-			// The validator has seen to the message already: it only needs to be
-			// passed on.
+			// The validator has handled the message, so pubsub only has to forward it.
 			cancel, err := t.Relay()
 			if err != nil {
 				return fmt.Errorf("p2p: topic %s: %w", names[i], err)
@@ -180,8 +177,8 @@ func (n *Network) attestationTopic(subnet uint64) wire.Topic {
 	return wire.Topic{Kind: wire.TopicAttestation, Network: n.cfg.NetworkName, Subnet: subnet}
 }
 
-// validator judges the messages of a topic. Own ones were made by this node, and
-// need no judge.
+// validator returns the function that pubsub calls for each message of a kind of topic.
+// It accepts the node's own messages.
 func (n *Network) validator(kind wire.TopicKind) pubsub.ValidatorEx {
 	return func(ctx context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
 		if from == n.host.ID() {
@@ -203,7 +200,7 @@ func (n *Network) validator(kind wire.TopicKind) pubsub.ValidatorEx {
 		case verdict == Accept:
 			return pubsub.ValidationAccept
 		case verdict == Reject:
-			n.weighedFault(from, relayedFault, "gossip: "+string(kind)+" was rejected", nil)
+			n.weighedFault(from, relayedFault, "gossip: rejected "+string(kind), nil)
 			return pubsub.ValidationReject
 		default:
 			return pubsub.ValidationIgnore
@@ -211,8 +208,8 @@ func (n *Network) validator(kind wire.TopicKind) pubsub.ValidatorEx {
 	}
 }
 
-// judge decodes a message and asks the handler. The error says that the bytes are
-// bad.
+// judge decodes a message and passes it to the handler. It returns an error if the bytes
+// are invalid.
 func (n *Network) judge(ctx context.Context, kind wire.TopicKind, from peer.ID, raw []byte) (Verdict, error) {
 	message, err := decodeGossip(kind, raw, n.cfg)
 	if err != nil {
@@ -230,7 +227,7 @@ func (n *Network) judge(ctx context.Context, kind wire.TopicKind, from peer.ID, 
 	}
 }
 
-// decodeGossip decodes a message of a kind of topic: raw snappy around SSZ.
+// decodeGossip decodes a message of a kind of topic: SSZ in a raw snappy block.
 func decodeGossip(kind wire.TopicKind, raw []byte, cfg Config) (any, error) {
 	data, err := wire.DecompressBlock(raw, wire.GossipLimit(kind))
 	if err != nil {
@@ -245,18 +242,18 @@ func decodeGossip(kind wire.TopicKind, raw []byte, cfg Config) (any, error) {
 		a := new(lstar.SignedAggregatedAttestation)
 		return a, ssz.Unmarshal(data, a)
 	default:
-		return nil, fmt.Errorf("no messages of kind %q", kind)
+		return nil, fmt.Errorf("unknown kind of message %q", kind)
 	}
 }
 
-// PublishBlock gossips a block. It returns once the message is on its way, which
-// does not need any peer.
+// PublishBlock gossips a block. It returns once the message is queued, with or without
+// peers.
 func (n *Network) PublishBlock(ctx context.Context, b *lstar.SignedBlock) error {
 	return n.publish(ctx, wire.Topic{Kind: wire.TopicBlock, Network: n.cfg.NetworkName}, ssz.Marshal(b))
 }
 
-// PublishAttestation gossips a vote on its validator's subnet, to which the node
-// need not be subscribed.
+// PublishAttestation gossips a vote on the subnet of its validator. The node does not
+// have to be subscribed to it.
 func (n *Network) PublishAttestation(ctx context.Context, a *lstar.SignedAttestation) error {
 	subnet := uint64(a.ValidatorIndex) % n.cfg.Committees
 	return n.publish(ctx, n.attestationTopic(subnet), a.Encode())
@@ -269,98 +266,10 @@ func (n *Network) PublishAggregate(ctx context.Context, a *lstar.SignedAggregate
 
 func (n *Network) publish(ctx context.Context, topic wire.Topic, data []byte) error {
 	if len(data) > MaxPayloadSize {
-		return fmt.Errorf("p2p: publish on %s: %d bytes, at most %d are allowed", topic, len(data), MaxPayloadSize)
+		return fmt.Errorf("p2p: publish on %s: message of %d bytes, want at most %d", topic, len(data), MaxPayloadSize)
 	}
 	if err := n.topics[topic].Publish(ctx, wire.CompressBlock(data)); err != nil {
 		return fmt.Errorf("p2p: publish on %s: %w", topic, err)
 	}
 	return nil
 }
-
-// tracer follows what pubsub does.
-type tracer struct {
-	n *Network
-
-	mu      sync.Mutex
-	mesh    map[peer.ID]int           // topics by peer
-	streams map[peer.ID]chan struct{} // to peers; closed with the stream
-}
-
-// RejectMessage counts what fell out of a queue, and the faults that pubsub finds
-// by itself.
-func (t *tracer) RejectMessage(m *pubsub.Message, reason string) {
-	switch reason {
-	case pubsub.RejectValidationQueueFull, pubsub.RejectValidationThrottled:
-		t.n.bus.Report(events.QueueDropped{Queue: events.QueueGossip})
-	case pubsub.RejectUnexpectedSignature, pubsub.RejectUnexpectedAuthInfo:
-		t.n.fault(m.ReceivedFrom, "gossip: message is not anonymous", nil)
-	}
-}
-
-func (t *tracer) Graft(p peer.ID, _ string) { t.updateMesh(func() { t.mesh[p]++ }) }
-
-func (t *tracer) Prune(p peer.ID, _ string) {
-	t.updateMesh(func() {
-		if t.mesh[p]--; t.mesh[p] <= 0 {
-			delete(t.mesh, p)
-		}
-	})
-}
-
-// OnClosedOutboundStream is called for peers that leave without being pruned.
-func (t *tracer) OnClosedOutboundStream(p peer.ID) {
-	t.updateMesh(func() {
-		delete(t.mesh, p)
-		if end, ok := t.streams[p]; ok {
-			delete(t.streams, p)
-			close(end)
-		}
-	})
-}
-
-// OnNewOutboundStream is called before anything is sent on the stream.
-func (t *tracer) OnNewOutboundStream(p peer.ID, _ protocol.ID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, ok := t.streams[p]; !ok {
-		t.streams[p] = make(chan struct{})
-	}
-}
-
-func (t *tracer) hasStream(p peer.ID) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	_, ok := t.streams[p]
-	return ok
-}
-
-// stream returns a channel that is closed when pubsub has no stream to a peer.
-func (t *tracer) stream(p peer.ID) <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if end, ok := t.streams[p]; ok {
-		return end
-	}
-	end := make(chan struct{})
-	close(end)
-	return end
-}
-
-func (t *tracer) updateMesh(update func()) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	update()
-	t.n.bus.Report(events.MeshPeers{Count: len(t.mesh), ByName: t.n.byName(maps.Keys(t.mesh))})
-}
-
-func (*tracer) Join(string)                                          {}
-func (*tracer) Leave(string)                                         {}
-func (*tracer) ValidateMessage(*pubsub.Message)                      {}
-func (*tracer) DeliverMessage(*pubsub.Message)                       {}
-func (*tracer) DuplicateMessage(*pubsub.Message)                     {}
-func (*tracer) ThrottlePeer(peer.ID)                                 {}
-func (*tracer) RecvRPC(*pubsub.RPC)                                  {}
-func (*tracer) SendRPC(*pubsub.RPC, peer.ID)                         {}
-func (*tracer) SendRPCCompleted(*pubsub.RPC, peer.ID, time.Duration) {}
-func (*tracer) DropRPC(*pubsub.RPC, peer.ID)                         {}
-func (*tracer) UndeliverableMessage(*pubsub.Message)                 {}

@@ -7,20 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/gologshim"
 	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
@@ -33,24 +27,21 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
-	"github.com/leanEthereum/leanspec-node/internal/events"
-	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/ports"
 	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
 const (
 	dialTimeout = 10 * time.Second
-	// connGrace is how long a new connection is safe from being trimmed.
+	// connGrace is how long a new connection is protected from being trimmed.
 	connGrace = 20 * time.Second
-	// connsPerIP bounds the connections of one address, other than this machine's.
+	// connsPerIP bounds the connections of one IP address other than this machine's.
 	connsPerIP = 32
 )
 
-// newHost opens a libp2p host that uses QUIC only.
-//
-// It is assembled from libp2p's parts, because libp2p.New links every transport that
-// libp2p has into the program, WebRTC among them.
+// newHost opens a libp2p host that uses QUIC only. It assembles the host from libp2p's
+// parts, because libp2p.New links all of libp2p's transports into the program, including
+// WebRTC.
 func newHost(cfg *Config, g gater) (_ host.Host, err error) {
 	routeLogs(cfg.Log)
 	var listen []ma.Multiaddr
@@ -65,7 +56,7 @@ func newHost(cfg *Config, g gater) (_ host.Host, err error) {
 		}
 		listen = append(listen, addr)
 	}
-	var opened []io.Closer // to be closed after an error, the last one first
+	var opened []io.Closer // closed in reverse order if there is an error
 	defer func() {
 		if err != nil {
 			for _, c := range slices.Backward(opened) {
@@ -106,8 +97,8 @@ func newHost(cfg *Config, g gater) (_ host.Host, err error) {
 		swarm.WithConnectionGater(g),
 		swarm.WithResourceManager(resources),
 		swarm.WithDialTimeout(dialTimeout),
-		// A node with one transport has nothing to fall back on when libp2p finds that
-		// UDP does not get through, and our bootnodes may be down for long.
+		// If dials keep failing, libp2p assumes that UDP is blocked and stops using it. This
+		// node has no other transport, and its bootnodes may be down for long.
 		swarm.WithUDPBlackHoleSuccessCounter(nil),
 		swarm.WithIPv6BlackHoleSuccessCounter(nil),
 	)
@@ -140,16 +131,16 @@ func newHost(cfg *Config, g gater) (_ host.Host, err error) {
 	return quicHost{basic, sockets}, nil
 }
 
-// quicHost is a host that owns its sockets.
+// quicHost is a host with its sockets.
 type quicHost struct {
 	host.Host
 	sockets *quicreuse.ConnManager
 }
 
-// Close closes the host and then its sockets.
+// Close closes the host, then the sockets.
 func (h quicHost) Close() error { return errors.Join(h.Host.Close(), h.sockets.Close()) }
 
-// newResourceManager limits what peers can make this node hold.
+// newResourceManager returns the limits of the resources that peers can use.
 func newResourceManager() (network.ResourceManager, error) {
 	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(rcmgr.DefaultLimits.AutoScale()), rcmgr.WithMetricsDisabled(),
 		rcmgr.WithLimitPerSubnet(
@@ -157,9 +148,9 @@ func newResourceManager() (network.ResourceManager, error) {
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: connsPerIP}}))
 }
 
-// newSockets opens the UDP sockets of the QUIC transport on demand. Its keys follow from
-// the identity, so a node that was killed can tell its peers, after a restart, that their
-// connections are gone.
+// newSockets returns the manager that opens the UDP sockets of the QUIC transport on
+// demand. Its keys are derived from the node's identity, so after a crash and a restart
+// the node can reset the connections that its peers still have.
 func newSockets(key crypto.PrivKey, resources network.ResourceManager) (*quicreuse.ConnManager, error) {
 	secret, err := key.Raw()
 	if err != nil {
@@ -194,109 +185,8 @@ func newSockets(key crypto.PrivKey, resources network.ResourceManager) (*quicreu
 		}))
 }
 
-// gater keeps out banned peers, everybody before Run, this node itself, and more
-// peers than there is room for.
-type gater struct{ n *Network }
-
-func (g gater) InterceptPeerDial(id peer.ID) bool { return !g.n.scores.banned(id) }
-
-func (g gater) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return true }
-
-// InterceptAccept leaves room above MaxPeers: the connection manager trims down to
-// fewer, and prefers to keep peers that are of use.
-func (g gater) InterceptAccept(network.ConnMultiaddrs) bool {
-	return g.n.open.Load() && g.n.peers.len() < g.n.cfg.MaxPeers+g.n.cfg.MaxPeers/4+1
-}
-
-func (g gater) InterceptSecured(d network.Direction, id peer.ID, addrs network.ConnMultiaddrs) bool {
-	if id == g.n.cfg.NodeKey.PeerID() {
-		if d == network.DirInbound {
-			g.n.sawSelf(addrs.RemoteMultiaddr())
-		}
-		return false
-	}
-	if !g.n.scores.banned(id) {
-		return true
-	}
-	if d == network.DirInbound {
-		g.n.bus.Report(events.PeerConnection{
-			Peer: id, Address: addrs.RemoteMultiaddr().String(),
-			Direction: events.DirectionInbound, Result: events.ResultError, Err: errBanned,
-		})
-	}
-	return false
-}
-
-func (g gater) InterceptUpgraded(conn network.Conn) (bool, control.DisconnectReason) {
-	return g.n.admit(conn), 0
-}
-
-// routeLogs sends what libp2p logs to the first logger that comes: libp2p has one
-// for the process, which it takes when it writes its first line. gossipsub has a
-// logger of its own, and is given libraryLogger. quic-go writes to package log,
-// which logging.RouteStandardLog takes care of.
-func routeLogs(log *slog.Logger) {
-	routeOnce.Do(func() {
-		gologshim.SetDefaultHandler(libraryLogger(log).Handler())
-		// quic-go prints this one to standard error, past every logger. Larger
-		// buffers are for faster networks than this one.
-		os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
-	})
-}
-
-var routeOnce sync.Once
-
-// libraryLogger is the logger for libp2p.
-func libraryLogger(log *slog.Logger) *slog.Logger {
-	return slog.New(libraryHandler{logging.Component(log, "libp2p").Handler()})
-}
-
-// libraryHandler passes on what libp2p logs, at debug: what it calls an error or
-// warns of is a failure between it and a peer, which happens in every healthy
-// network. Where it matters, this node says so itself.
-type libraryHandler struct{ slog.Handler }
-
-// libraryLevel is the level that a line of libp2p has here.
-func libraryLevel(level slog.Level) slog.Level { return min(level, slog.LevelDebug) }
-
-func (h libraryHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return h.Handler.Enabled(ctx, libraryLevel(level))
-}
-
-func (h libraryHandler) Handle(ctx context.Context, r slog.Record) error {
-	out := slog.NewRecord(r.Time, libraryLevel(r.Level), r.Message, r.PC)
-	r.Attrs(func(a slog.Attr) bool {
-		out.AddAttrs(rename(a))
-		return true
-	})
-	return h.Handler.Handle(ctx, out)
-}
-
-func (h libraryHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	renamed := make([]slog.Attr, 0, len(attrs))
-	for _, a := range attrs {
-		renamed = append(renamed, rename(a))
-	}
-	return libraryHandler{h.Handler.WithAttrs(renamed)}
-}
-
-func (h libraryHandler) WithGroup(name string) slog.Handler {
-	return libraryHandler{h.Handler.WithGroup(name)}
-}
-
-// rename gives what libp2p logs the keys that this node's lines have.
-func rename(a slog.Attr) slog.Attr {
-	switch a.Key {
-	case "peer", "remote_peer", "peerID":
-		a.Key = "peer_id"
-	case "err":
-		a.Key = "error"
-	}
-	return a
-}
-
-// checkFree opens the port of an address and closes it again: libp2p says that a
-// port is in use in many lines, and not by which process.
+// checkFree opens the port of an address and closes it again. Its error is one line and
+// names the process that uses the port; libp2p's is many lines and does not.
 func checkFree(addr ma.Multiaddr) (problem string, err error) {
 	network, address, err := manet.DialArgs(addr)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"iter"
 	"log/slog"
 	"math"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,13 +18,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
-	manet "github.com/multiformats/go-multiaddr/net"
 	"golang.org/x/time/rate"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
-	"github.com/leanEthereum/leanspec-node/internal/enr"
 	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
@@ -38,32 +34,32 @@ const (
 	//
 	// leanSpec: spec/forks/lstar/spec.py, LstarSpec.GOSSIP_DIGEST
 	DefaultNetworkName = "12345678"
-	// DefaultMaxPeers is how many peers the node keeps.
+	// DefaultMaxPeers is the number of peers to which the connections are trimmed.
 	DefaultMaxPeers = 64
 	// DefaultStatusInterval is the age at which a peer's status is asked for again.
 	DefaultStatusInterval = 3 * lstar.SecondsPerSlot * time.Second
 )
 
-// Config says what a network needs. NodeKey, Scheme, Handler and
-// NetworkName are required.
+// Config is the configuration of a Network. NodeKey, Scheme, Handler and NetworkName are
+// required.
 type Config struct {
 	// NodeKey is the identity of the node.
 	NodeKey *config.NodeKey
 	// Listen is the multiaddr to listen on, such as /ip4/0.0.0.0/udp/9001/quic-v1.
-	// Without one the node only dials.
+	// If it is empty, the node only dials.
 	Listen string
-	// Bootnodes are the peers to keep dialing, as ParseBootnode reads them. The
-	// node itself may be among them. New skips those with another address than a
-	// QUIC one, with a warning, as leanSpec's node does.
+	// Bootnodes are peers to stay connected to, in the syntax of ParseBootnode. The node
+	// itself may be among them. New logs a warning for each multiaddr that is not a QUIC
+	// address and skips it, as leanSpec's node does.
 	Bootnodes []string
-	// NetworkName stands in the gossip topics.
+	// NetworkName is part of the gossip topics.
 	NetworkName string
 	// Committees is the number of attestation committees; 0 means 1.
 	Committees uint64
-	// Subnets are the attestation subnets to subscribe to. Those from Committees on are no validator's; leanSpec's node
-	// subscribes to them too.
+	// Subnets are the attestation subnets to subscribe to. Subnets from Committees on have
+	// no validators; leanSpec's node subscribes to them too.
 	Subnets []uint64
-	// IsAggregator stands in the node record.
+	// IsAggregator is part of the node record.
 	IsAggregator bool
 	// Scheme is the signature scheme of the votes.
 	Scheme *xmss.Scheme
@@ -73,11 +69,12 @@ type Config struct {
 	// say. Either may be nil.
 	Bus *events.Bus
 	Log *slog.Logger
-	// Version stands in the user agent.
+	// Version is part of the user agent.
 	Version string
-	// PeerNames are the names of peers in metrics, where they are known.
+	// PeerNames are the names of known peers in metrics.
 	PeerNames map[peer.ID]string
-	// MaxPeers is how many peers the node keeps; DefaultMaxPeers where 0.
+	// MaxPeers is the number of peers to which the connections are trimmed. 0 means
+	// DefaultMaxPeers.
 	MaxPeers int
 	// StatusInterval is the age at which a peer's status is asked for again;
 	// DefaultStatusInterval where 0.
@@ -87,16 +84,15 @@ type Config struct {
 // PeerInfo describes a connected peer.
 type PeerInfo struct {
 	ID peer.ID
-	// Direction says who dialed: events.DirectionInbound or DirectionOutbound.
+	// Direction is events.DirectionInbound or events.DirectionOutbound.
 	Direction string
 	Address   string
 	Connected time.Time
-	// Status is the last that the peer told, or nil.
+	// Status is the latest status of the peer, or nil.
 	Status *Status
 }
 
-// Network is the node's part of the network. Its methods are safe for concurrent
-// use. It implements Requester.
+// Network connects the node to its peers. Its methods are safe for concurrent use.
 type Network struct {
 	cfg        Config
 	bus        *events.Bus
@@ -104,9 +100,9 @@ type Network struct {
 	bootnodes  []Bootnode
 	started    time.Time
 	now        func() time.Time
-	timeout    time.Duration // of a request, requestTimeout but in tests
-	aloneAfter time.Duration // aloneAfter but in tests
-	arrivals   atomic.Uint64 // counts the first connections of peers
+	timeout    time.Duration // requestTimeout; tests change it
+	aloneAfter time.Duration // the constant; tests change it
+	arrivals   atomic.Uint64 // number of peers that have connected
 
 	host   host.Host
 	topics map[wire.Topic]*pubsub.Topic
@@ -117,22 +113,22 @@ type Network struct {
 	scores *scores
 	resets resets
 	self   struct {
-		dials atomic.Int32  // connections to nodes with this node's peer id being made
-		met   chan struct{} // one of them has arrived
+		dials atomic.Int32  // running calls of dialSelf
+		met   chan struct{} // receives when one of their connections arrives
 	}
 	serving chan struct{}
-	// blocks and bytes limit what all peers together are served, encoded keeps it.
+	// blocks and bytes limit the blocks that all peers together get.
 	blocks, bytes *rate.Limiter
 	encoded       *blockCache
-	// validating counts the messages that are being judged.
+	// validating is the number of messages in validation.
 	validating map[wire.TopicKind]*atomic.Int64
-	reporting  sync.Mutex // of reportPeers
+	reporting  sync.Mutex // held by reportPeers
 	isolated   atomic.Bool
 
-	// ctx ends with Close, which waits for the goroutines counted in wg.
+	// Close ends ctx and waits for the goroutines counted in wg.
 	ctx    context.Context
 	cancel context.CancelFunc
-	open   atomic.Bool // Run was called: peers may connect
+	open   atomic.Bool // Run has been called, so peers may connect
 
 	mu     sync.Mutex
 	closed bool
@@ -141,8 +137,8 @@ type Network struct {
 
 var _ Requester = (*Network)(nil)
 
-// New checks the configuration, opens the node's port and joins the topics. Peers
-// are let in once Run is called. A network that is not run must be closed.
+// New checks the configuration, opens the node's port and joins the topics. Peers can
+// connect once Run is called. The caller must call Run or Close.
 func New(cfg Config) (*Network, error) {
 	if cfg.NodeKey == nil || cfg.Scheme == nil || cfg.Handler == nil {
 		return nil, errors.New("p2p: NodeKey, Scheme and Handler are required")
@@ -215,8 +211,8 @@ func New(cfg Config) (*Network, error) {
 	return n, nil
 }
 
-// Run lets peers in and dials the bootnodes until ctx is done. Then it closes the
-// network, and returns nil if that went well.
+// Run accepts connections and dials the bootnodes until ctx is done. Then it closes the
+// network and returns the error of closing it.
 func (n *Network) Run(ctx context.Context) error {
 	watchGossip, err := n.gossipWatch()
 	if err != nil {
@@ -233,8 +229,8 @@ func (n *Network) Run(ctx context.Context) error {
 	return n.Close()
 }
 
-// Close ends all connections and waits for whatever works on them: the handler is
-// not called any more. It may be called more than once.
+// Close ends all connections and waits for the goroutines that use them. The handler is
+// not called after it returns. It may be called more than once.
 func (n *Network) Close() error {
 	n.mu.Lock()
 	closed := n.closed
@@ -256,7 +252,7 @@ func (n *Network) Close() error {
 	return err
 }
 
-// spawn runs f in a goroutine that Close waits for, unless the network is closed.
+// spawn runs f in a goroutine for which Close waits, unless the network is closed.
 func (n *Network) spawn(f func(ctx context.Context)) {
 	if n.begin() {
 		go func() {
@@ -266,7 +262,8 @@ func (n *Network) spawn(f func(ctx context.Context)) {
 	}
 }
 
-// begin makes Close wait for n.wg.Done, or reports that the network is closed.
+// begin makes Close wait for a call of n.wg.Done and returns true. If the network is
+// closed, it returns false.
 func (n *Network) begin() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -276,25 +273,8 @@ func (n *Network) begin() bool {
 	return !n.closed
 }
 
-// PeerID returns the id of this node.
-func (n *Network) PeerID() peer.ID { return n.host.ID() }
-
-// ListenAddrs returns the addresses that the node listens on, one for each
-// network interface, with its peer id at the end.
-func (n *Network) ListenAddrs() []ma.Multiaddr {
-	addrs, err := n.host.Network().InterfaceListenAddresses()
-	if err != nil {
-		addrs = n.host.Network().ListenAddresses()
-	}
-	full := make([]ma.Multiaddr, 0, len(addrs))
-	for _, addr := range addrs {
-		full = append(full, addr.Encapsulate(ma.StringCast("/p2p/"+n.PeerID().String())))
-	}
-	return full
-}
-
-// Check says why the node is not in the network, nil if it is: it lets peers in,
-// listens if it was told to, and has topics in common with its peers.
+// Check returns an error if the node does not accept connections, does not listen on a
+// configured address, or has no topic in common with its peers.
 func (n *Network) Check() error {
 	switch {
 	case !n.open.Load():
@@ -307,46 +287,7 @@ func (n *Network) Check() error {
 	return nil
 }
 
-// ENR returns the signed record of this node with the port that it listens on. Of
-// an address for all interfaces, the record has that of the first interface that
-// others can reach. It is empty for a node that does not listen on IPv4.
-func (n *Network) ENR() string {
-	ip, port := n.reachable()
-	if port == 0 {
-		return ""
-	}
-	record, err := enr.Sign(n.cfg.NodeKey.ECDSA(), enr.Content{
-		Seq: uint64(n.started.Unix()), Addr: netip.AddrPortFrom(ip, port),
-		ForkDigest: enr.ForkDigest(n.cfg.NetworkName), IsAggregator: n.cfg.IsAggregator,
-	})
-	if err != nil {
-		n.log.Error("no node record", logging.Err(err),
-			logging.Advice("others cannot find this node by its ENR; give them its multiaddr, which is in p2p_addresses of /lean/v0/node/identity"))
-		return ""
-	}
-	return record.String()
-}
-
-func (n *Network) reachable() (best netip.Addr, port uint16) {
-	for _, addr := range n.ListenAddrs() {
-		quic, _ := peer.SplitAddr(addr)
-		udp, _ := ma.SplitFunc(quic, func(c ma.Component) bool { return c.Protocol().Code == ma.P_QUIC_V1 })
-		na, err := manet.ToNetAddr(udp)
-		if err != nil {
-			continue
-		}
-		ap, err := netip.ParseAddrPort(na.String())
-		if err != nil || !ap.Addr().Is4() {
-			continue
-		}
-		if !best.IsValid() || best.IsLoopback() && !ap.Addr().IsLoopback() {
-			best, port = ap.Addr(), ap.Port()
-		}
-	}
-	return best, port
-}
-
-// Queues returns what waits here for something else.
+// Queues returns the queues of messages in validation.
 func (n *Network) Queues() []events.Queue {
 	judged := func(name string, kind wire.TopicKind, capacity int) events.Queue {
 		return events.Queue{Name: name, Capacity: capacity, Length: func() int { return int(n.validating[kind].Load()) }}
@@ -358,7 +299,7 @@ func (n *Network) Queues() []events.Queue {
 	}
 }
 
-// byName counts peers by their names, where they are known.
+// byName returns the number of peers with each known name.
 func (n *Network) byName(ids iter.Seq[peer.ID]) map[string]int {
 	if len(n.cfg.PeerNames) == 0 {
 		return nil
@@ -372,7 +313,7 @@ func (n *Network) byName(ids iter.Seq[peer.ID]) map[string]int {
 	return counts
 }
 
-// reportPeers reports who is connected. What is counted last is reported last.
+// reportPeers reports the connected peers. Reports have the order of the counts.
 func (n *Network) reportPeers() {
 	n.reporting.Lock()
 	defer n.reporting.Unlock()
@@ -380,7 +321,7 @@ func (n *Network) reportPeers() {
 	n.bus.Report(events.Peers{Connected: len(ids), ByName: n.byName(slices.Values(ids))})
 }
 
-// Peers describes the connected peers, ordered by id.
+// Peers returns the connected peers in the order of their ids.
 func (n *Network) Peers() []PeerInfo {
 	var infos []PeerInfo
 	for _, c := range n.peers.all() {
@@ -393,7 +334,7 @@ func (n *Network) Peers() []PeerInfo {
 // Penalize implements Requester.
 func (n *Network) Penalize(id peer.ID, reason string) { n.fault(id, reason, nil) }
 
-// fault counts a fault of a peer, and bans one that has too many.
+// fault counts a fault of a peer and bans a peer with too many.
 func (n *Network) fault(id peer.ID, reason string, err error) { n.weighedFault(id, 1, reason, err) }
 
 func (n *Network) weighedFault(id peer.ID, weight float64, reason string, err error) {
@@ -412,8 +353,7 @@ func (n *Network) Disconnect(id peer.ID, reason string) {
 	if c := n.peers.get(id); c != nil {
 		c.setClosing(reason)
 	}
-	// Closing a connection waits for the streams on it, one of which the caller
-	// may be serving.
+	// Closing a connection waits for its streams, and the caller may be serving one.
 	n.spawn(func(context.Context) {
 		if err := n.host.Network().ClosePeer(id); err != nil {
 			n.log.Debug("closing a connection failed", logging.Peer(id), logging.Err(err))

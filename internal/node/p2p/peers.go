@@ -12,10 +12,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// ErrNotConnected says that there is no connection to a peer.
+// ErrNotConnected means that the peer is not connected.
 var ErrNotConnected = errors.New("peer is not connected")
 
-// peers are those with an open connection.
+// peers are the connected peers.
 type peers struct {
 	now func() time.Time
 
@@ -23,19 +23,19 @@ type peers struct {
 	byID map[peer.ID]*connectedPeer
 }
 
-// connectedPeer is what the node keeps about a peer while it is connected.
+// connectedPeer is the state of a connected peer.
 type connectedPeer struct {
 	id peer.ID
-	// inFlight holds a token for each of our requests that the peer has to answer.
+	// inFlight has an element for each unanswered request of this node to the peer.
 	inFlight chan struct{}
-	// serving holds a token for each request of the peer that we answer.
+	// serving has an element for each request of the peer that is being answered.
 	serving chan struct{}
-	// requests, blocks and bytes limit how much the peer may ask for.
+	// requests, blocks and bytes limit the requests of the peer.
 	requests, blocks, bytes *rate.Limiter
-	// gossiped limits the blocks that the peer may send by gossip.
+	// gossiped limits the blocks that the peer sends by gossip.
 	gossiped *rate.Limiter
 	gossip   gossipState
-	// gone is closed with the last connection.
+	// gone is closed when the last connection ends.
 	gone chan struct{}
 
 	// handler orders what the Handler hears about this peer: no status comes
@@ -43,17 +43,17 @@ type connectedPeer struct {
 	handler sync.Mutex
 
 	// Guarded by the mutex of peers.
-	conns    int  // open connections, and one that is expected
-	expected bool // a connection is about to replace the one there is
+	conns    int  // number of open connections, plus one if expected
+	expected bool // a connection is about to replace the present one
 
 	mu          sync.Mutex
 	info        PeerInfo
 	asked       time.Time // when the last status came, or was asked for
 	unsupported map[string]time.Time
-	closing     string // why this node closes the connection, if it does
+	closing     string // the reason if this node closes the connection
 }
 
-// add counts a connection, and returns its peer and whether it is the first one.
+// add counts a connection. It returns the peer, and whether this is its first connection.
 func (p *peers) add(conn network.Conn) (c *connectedPeer, first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,9 +91,9 @@ func (p *peers) add(conn network.Conn) (c *connectedPeer, first bool) {
 	return c, first
 }
 
-// expect makes the peer outlive its connection, until the next connection is added
-// or unexpect is called. It returns false if the peer is not connected, or a
-// connection is expected already.
+// expect keeps a peer after the end of its connection, until the next connection is added
+// or unexpect is called. It returns false if the peer is not connected or a connection is
+// expected already.
 func (p *peers) expect(id peer.ID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,8 +106,8 @@ func (p *peers) expect(id peer.ID) bool {
 	return true
 }
 
-// unexpect takes expect back, for a connection that does not come. It returns what
-// remove returns if the old connection is gone by now.
+// unexpect undoes expect if the connection was not added. If the old connection has ended,
+// it returns what remove returns.
 func (p *peers) unexpect(id peer.ID) (c *connectedPeer, last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,8 +119,8 @@ func (p *peers) unexpect(id peer.ID) (c *connectedPeer, last bool) {
 	return p.drop(c)
 }
 
-// remove counts down, and returns the peer and whether that was its last
-// connection. The peer is nil for a connection that was never added.
+// remove uncounts a connection. It returns the peer, or nil if the connection was not
+// added, and whether this was its last connection.
 func (p *peers) remove(id peer.ID) (c *connectedPeer, last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -168,8 +168,7 @@ func (p *peers) len() int {
 	return len(p.byID)
 }
 
-// lacks reports whether the peer said not long ago that it does not know a
-// protocol.
+// lacks reports whether the peer has recently refused a protocol.
 func (c *connectedPeer) lacks(protocol string, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

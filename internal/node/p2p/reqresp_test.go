@@ -369,9 +369,9 @@ func TestSlowRequest(t *testing.T) {
 	server := startNode(t)
 	server.timeout = 50 * time.Millisecond
 	if _, err := ask(t, rawPeer(t, server), server, wire.StatusProtocol, []byte{80}, false); err == nil {
-		t.Error("a request without an end was answered")
+		t.Error("an incomplete request got a response")
 	}
-	eventually(t, "the fault", func() bool { return strings.Contains(server.log.String(), "request without an end") })
+	eventually(t, "the fault", func() bool { return strings.Contains(server.log.String(), "incomplete request") })
 }
 
 // TestTooManyRequests holds that one peer does not get all places.

@@ -9,18 +9,18 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// How faults of peers add up. A fault is something that no correct peer does: bad
-// bytes, a message that was rejected, an answer to something else than was asked,
-// a request without an end. What happens to honest peers, such as connections
-// that break, unknown protocols and dials that time out, is none.
+// Limits of the faults of a peer. A fault is something that a correct peer does not do: it
+// sends invalid bytes, a message that is rejected, a response that does not match the
+// request, or an incomplete request. Failures that honest peers have, such as a broken
+// connection, an unknown protocol or a dial that times out, are not faults.
 const (
-	maxFaults      = 10 // a peer with that many is banned
+	maxFaults      = 10 // a peer with so many is banned
 	faultHalfLife  = time.Minute
 	banTime        = 5 * time.Minute
-	maxKnownFaulty = 4096 // peers whose faults are remembered; those of others are forgotten first
+	maxKnownFaulty = 4096 // number of peers whose faults are stored, the latest ones
 )
 
-// scores counts the faults of peers, across their connections.
+// scores counts the faults of peers across connections. Faults decay with faultHalfLife.
 type scores struct {
 	now func() time.Time
 
@@ -42,13 +42,12 @@ func newScores(now func() time.Time) *scores {
 	return &scores{now: now, peers: peers}
 }
 
-// relayedFault is what a bad gossip message counts: who sent it to us may only
-// have passed it on. leanSpec's node forwards before it judges, and must not be
-// banned for what others sent to it.
+// relayedFault is the weight of an invalid gossip message. leanSpec's node forwards
+// messages before it validates them, so the sender may not be the author.
 const relayedFault = 0.5
 
-// fault counts a fault of some weight, and reports how many there are now and
-// whether this one bans the peer. The ban starts with a clean slate.
+// fault adds a fault of a weight. It returns the sum of the peer's faults, and whether this
+// fault bans the peer. A ban resets the sum to 0.
 func (s *scores) fault(id peer.ID, weight float64) (faults float64, banned bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +67,7 @@ func (s *scores) fault(id peer.ID, weight float64) (faults float64, banned bool)
 	return faults, true
 }
 
-// banned reports whether a peer is to be kept out.
+// banned reports whether a peer is banned.
 func (s *scores) banned(id peer.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

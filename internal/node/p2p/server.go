@@ -17,12 +17,12 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
-// Bounds on what peers may ask for. A request that finds no place is answered
-// with SERVER_ERROR. Blocks wait until the limits allow them, and a response ends
-// early where they would have to wait too long.
+// Limits of the requests of peers. A request above them is answered with SERVER_ERROR. A
+// response waits until the limits of blocks and bytes allow its next block. It ends early
+// if that would take too long.
 //
-// The bytes are those of the wire. One peer gets 3600 blocks of 100 KB in less
-// than a minute, and the total is below the uplink of common servers.
+// Bytes are counted as on the wire. One peer gets 3600 blocks of 100 KB in less than a
+// minute. The total is below the bandwidth of common servers.
 const (
 	maxServing           = 64 // requests at a time
 	maxServingPerPeer    = 8
@@ -37,15 +37,14 @@ const (
 	totalBytesPerSecond  = 32 << 20
 	totalByteBurst       = 128 << 20
 
-	// requestTimeout is for a whole exchange, from the first byte of the request to
-	// the last of the response.
+	// requestTimeout bounds the time from the first byte of a request to the last byte of
+	// the response.
 	//
 	// leanSpec: node/networking/config.py, RESP_TIMEOUT
 	requestTimeout = 10 * time.Second
 
-	// servingShare is the part of requestTimeout after which no further block of a
-	// response is sent, so that what is on its way arrives in time and the peer
-	// reads a response that is complete, though short.
+	// servingShare is the share of requestTimeout in which blocks are sent. The rest of the
+	// time lets them arrive, so that the peer reads a short but complete response.
 	servingShare = 0.5
 )
 
@@ -53,16 +52,16 @@ const statusSize = 80
 
 // statusEndDelay is the time between a status response and the end of its stream.
 //
-// leanSpec's node ends the stream of its request a second time as soon as it has
-// read the response. If both sides have ended the stream by then, its QUIC library
-// creates the stream anew, and the second end is a FINAL_SIZE_ERROR that closes the
-// connection. Responses with blocks end at once: leanSpec's node reads those to
-// their end, and the delay would cause the error instead of preventing it.
+// leanSpec's node ends the stream of its request a second time once it has read the
+// response. If both sides have ended the stream by then, its QUIC library creates the
+// stream again, and the second end causes a FINAL_SIZE_ERROR that closes the connection.
+// Responses with blocks end without a delay, because leanSpec's node reads those to their
+// end, so that a delay would cause the error.
 //
 // leanSpec: node/networking/client/reqresp_client.py, _do_status_request
 const statusEndDelay = 50 * time.Millisecond
 
-// refusal is an answer that is no success.
+// refusal is a response with an error.
 type refusal struct {
 	code wire.ResponseCode
 	text string
@@ -70,10 +69,10 @@ type refusal struct {
 
 var busy = &refusal{wire.ServerError, "Too many requests"}
 
-// answer answers a request by calling send with each part, encoded.
+// answer responds to a request. It calls send with each encoded part of the response.
 type answer func(ctx context.Context, c *connectedPeer, request []byte, send func([]byte) error) (*refusal, error)
 
-// handleRequests answers the requests of peers.
+// handleRequests registers the handlers of the requests of peers.
 //
 // leanSpec: node/networking/reqresp/handler.py, ReqRespServer
 func (n *Network) handleRequests() {
@@ -86,7 +85,7 @@ func (n *Network) handleRequests() {
 		wire.BlocksByRangeProtocol: {wire.BlocksByRangeSize, n.answerBlocksByRange},
 	} {
 		n.host.SetStreamHandler(id, func(s network.Stream) {
-			// The stream is served to its end before Close returns.
+			// Close waits until the stream has been served.
 			served := make(chan struct{})
 			n.spawn(func(ctx context.Context) {
 				defer close(served)
@@ -134,8 +133,8 @@ func (n *Network) serve(outer context.Context, s network.Stream, id protocol.ID,
 	s.Close()
 }
 
-// respond reads a request and sends the parts of its answer. The error is that of
-// the stream.
+// respond reads a request and sends the parts of its response. The error is about the
+// stream.
 func (n *Network) respond(ctx context.Context, c *connectedPeer, s network.Stream, limit int, answer answer) (*refusal, error) {
 	if !c.requests.Allow() || !take(c.serving) {
 		return busy, nil
@@ -153,7 +152,7 @@ func (n *Network) respond(ctx context.Context, c *connectedPeer, s network.Strea
 	}
 	if err != nil {
 		if ctx.Err() == context.DeadlineExceeded || isTimeout(err) {
-			n.fault(c.id, "request without an end", err)
+			n.fault(c.id, "incomplete request", err)
 		}
 		return nil, err
 	}
@@ -178,8 +177,8 @@ func (n *Network) answerStatus(_ context.Context, c *connectedPeer, request []by
 	return nil, nil
 }
 
-// answerBlocksByRoot sends the blocks that it has in the order of the request,
-// each of them once.
+// answerBlocksByRoot sends the requested blocks that the node has, in the order of the
+// request and each of them once.
 //
 // leanSpec: node/networking/reqresp/handler.py, handle_blocks_by_root
 func (n *Network) answerBlocksByRoot(ctx context.Context, c *connectedPeer, request []byte, send func([]byte) error) (*refusal, error) {
@@ -221,7 +220,7 @@ func (n *Network) answerBlocksByRange(ctx context.Context, c *connectedPeer, req
 	return n.sendBlocks(ctx, c, func(yield func(lstar.Root) bool) {
 		for i := range count {
 			if start+i < start {
-				return // no slot is beyond the last number
+				return // above the largest slot
 			}
 			root, ok := n.cfg.Handler.CanonicalRoot(lstar.Slot(start + i))
 			if ok && !yield(root) {
@@ -231,10 +230,10 @@ func (n *Network) answerBlocksByRange(ctx context.Context, c *connectedPeer, req
 	}, send)
 }
 
-// sendBlocks sends those of the blocks that the handler has. Where the limits stop
-// it, the response ends after the blocks that were sent: that is a valid response
-// to either request, and the peer asks for the rest. A response that would have no
-// block at all is a refusal instead, because an empty one says that there are none.
+// sendBlocks sends the blocks that the handler has. If the limits stop it, the response
+// ends after the blocks that were sent, which is valid for both kinds of requests, and the
+// peer requests the rest. If no block was sent, it refuses the request, because an empty
+// response means that the node does not have the blocks.
 func (n *Network) sendBlocks(ctx context.Context, c *connectedPeer, roots iter.Seq[lstar.Root], send func([]byte) error) (*refusal, error) {
 	until := time.Now().Add(time.Duration(servingShare * float64(n.timeout)))
 	sent := 0
@@ -262,9 +261,8 @@ func (n *Network) sendBlocks(ctx context.Context, c *connectedPeer, roots iter.S
 	return nil, nil
 }
 
-// spend waits until the limits of the peer, and of all peers together, allow a
-// block of a number of bytes. It returns false, and spends nothing, if that would
-// be after a time.
+// spend waits until the limits of the peer and of all peers together allow a block of a
+// number of bytes. If that would be after until, it returns false and uses up nothing.
 func (n *Network) spend(ctx context.Context, c *connectedPeer, bytes int, until time.Time) (bool, error) {
 	now := time.Now()
 	if now.After(until) {
@@ -299,8 +297,8 @@ func (n *Network) spend(ctx context.Context, c *connectedPeer, bytes int, until 
 	}
 }
 
-// encodedBlock returns a block as a part of a response, or nil if the handler does
-// not have it.
+// encodedBlock returns a block as an encoded part of a response, or nil if the handler
+// does not have it.
 func (n *Network) encodedBlock(root lstar.Root) []byte {
 	if part := n.encoded.get(root); part != nil {
 		return part
@@ -314,7 +312,7 @@ func (n *Network) encodedBlock(root lstar.Root) []byte {
 	return part
 }
 
-// take takes a place if there is one.
+// take takes a place and returns true, or returns false if all are taken.
 func take(places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:

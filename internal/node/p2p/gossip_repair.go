@@ -21,37 +21,37 @@ import (
 )
 
 const (
-	// gossipCheck is how often the gossip with each peer is looked at.
+	// gossipCheck is the time between two checks of the gossip with all peers.
 	gossipCheck = 500 * time.Millisecond
-	// gossipGrace is for how long a connected peer may be without a stream to it, or
-	// without subscriptions that it has announced, before the node acts.
+	// gossipGrace is how long pubsub may have no stream to a connected peer, or miss
+	// subscriptions that the peer announced, before the node acts.
 	gossipGrace = 2 * time.Second
-	// maxTopics and maxTopicName bound what is kept of the topics of a peer.
+	// maxTopics and maxTopicName bound the number and the length of the topics that are
+	// recorded for a peer.
 	maxTopics    = 64
 	maxTopicName = 256
-	// firstReset and maxReset are how long the node waits, after it closed the
-	// connection to a peer to restore gossip, before it does so again.
+	// firstReset and maxReset bound the time between two resets of the connection to one
+	// peer. See resetGossip.
 	firstReset = 15 * time.Second
 	maxReset   = 10 * time.Minute
-	// foreignAfter is for how long a peer that gossips may have no topic of this
-	// network before it counts as one of another network.
+	// foreignAfter is how long a peer that gossips may announce only topics of other
+	// networks before it counts as foreign.
 	foreignAfter = 2 * lstar.SecondsPerSlot * time.Second
 )
 
-// gossipState is what the node keeps about the gossip with a peer.
+// gossipState is the state of the gossip with a peer.
 type gossipState struct {
 	mu     sync.Mutex
-	topics map[string]bool // those that the peer says it is subscribed to, of any network
-	// silent is since when pubsub has no stream to the peer, lost since when it lacks
-	// subscriptions of the peer; zero where it is well.
+	topics map[string]bool // announced by the peer, of any network
+	// silent is the time since which pubsub has no stream to the peer, and lost the time
+	// since which it misses the peer's subscriptions. The zero time means that it has them.
 	silent, lost time.Time
-	reported     bool // the loss was reported
-	wait         time.Duration
-	// foreign says that it was reported that the peer has no topic of this network.
-	foreign bool
+	reported     bool          // the loss has been reported
+	wait         time.Duration // from silent until the next attempt to open a stream
+	foreign      bool          // the peer has been reported as foreign
 }
 
-// subscribe follows what a peer says of its subscriptions.
+// subscribe records the changes that a peer announces to its subscriptions.
 func (c *connectedPeer) subscribe(changes []*pubsubpb.RPC_SubOpts) {
 	if len(changes) == 0 {
 		return
@@ -70,17 +70,18 @@ func (c *connectedPeer) subscribe(changes []*pubsubpb.RPC_SubOpts) {
 	}
 }
 
-// gossipWatch returns a function that keeps gossip with each connected peer going in both directions
-// until its context ends. The caller must call it. Peers may connect before.
+// gossipWatch returns a function that maintains gossip with each connected peer in both
+// directions until its context ends. The caller must call it, and may let peers connect
+// before.
 //
-// The function opens streams to peers that pubsub leaves alone: those that do not support the
-// identify protocol, such as leanSpec's node, for which pubsub waits in vain, and
-// those whose streams failed, or ended more often than pubsub tolerates (four times
-// in ten minutes).
+// The function opens the streams that pubsub does not open: to peers that do not support
+// the identify protocol, such as leanSpec's node, because pubsub waits for identify; and
+// to peers whose streams failed, or ended more often than pubsub accepts (four times in
+// ten minutes).
 //
-// And it closes the connection to a peer whose subscriptions pubsub has lost, so
-// that both sides start anew and announce them again. links explains how pubsub
-// loses them; whatever other ways there are end here.
+// It also closes the connection to a peer whose subscriptions pubsub has lost. Both sides
+// then announce them again. links describes the known cause of such a loss and prevents
+// it; this is the safety net for others.
 func (n *Network) gossipWatch() (func(ctx context.Context), error) {
 	bus := n.host.EventBus()
 	failed, err := bus.Subscribe(new(event.EvtPeerIdentificationFailed))
@@ -134,8 +135,8 @@ func (n *Network) gossipWatch() (func(ctx context.Context), error) {
 	}, nil
 }
 
-// listed returns the number of this network's topics for which pubsub lists each
-// peer as a subscriber.
+// listed returns, for each peer, the number of this network's topics of which pubsub
+// lists it as a subscriber.
 func (n *Network) listed() map[peer.ID]int {
 	counts := make(map[peer.ID]int)
 	for _, topic := range n.topics {
@@ -146,8 +147,8 @@ func (n *Network) listed() map[peer.ID]int {
 	return counts
 }
 
-// isSilent reports whether it is time to open a stream to a peer that has none. The
-// time between attempts doubles.
+// isSilent reports whether pubsub has had no stream to a peer for so long that the node
+// should try to open one. The time between two attempts doubles.
 func (n *Network) isSilent(c *connectedPeer) bool {
 	g := &c.gossip
 	g.mu.Lock()
@@ -167,8 +168,8 @@ func (n *Network) isSilent(c *connectedPeer) bool {
 	return true
 }
 
-// hasLost reports whether pubsub has lost the subscriptions of a peer for some time,
-// once for each time that it lost them.
+// hasLost reports whether pubsub has missed the subscriptions of a peer for gossipGrace.
+// It returns true once for each loss.
 func (n *Network) hasLost(c *connectedPeer, listed int) bool {
 	g := &c.gossip
 	g.mu.Lock()
@@ -188,7 +189,7 @@ func (n *Network) hasLost(c *connectedPeer, listed int) bool {
 	return true
 }
 
-// findForeign reports peers that gossip, but on no topic of this network.
+// findForeign reports peers that gossip only on topics of other networks.
 func (n *Network) findForeign(peers []*connectedPeer) {
 	foreign, ours := 0, 0
 	for _, c := range peers {
@@ -208,19 +209,19 @@ func (n *Network) findForeign(peers []*connectedPeer) {
 	n.bus.Report(events.ForeignPeers{Count: foreign})
 }
 
-// topicsOf returns the topics of a peer in order, and how many are of this network.
+// topicsOf returns the topics of a peer in order, and how many of them are this network's.
 func (n *Network) topicsOf(c *connectedPeer) (topics []string, common int) {
 	c.gossip.mu.Lock()
 	defer c.gossip.mu.Unlock()
 	return slices.Sorted(maps.Keys(c.gossip.topics)), n.common(c.gossip.topics)
 }
 
-// reportForeign reports whether the peer has not been reported as foreign yet.
-func (g *gossipState) reportForeign() bool {
+// reportForeign reports whether this is the first call for the peer.
+func (g *gossipState) reportForeign() (first bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	defer func() { g.foreign = true }()
-	return !g.foreign
+	first, g.foreign = !g.foreign, true
+	return first
 }
 
 // topicNames returns the names of this network's topics in order.
@@ -233,10 +234,10 @@ func (n *Network) topicNames() []string {
 	return names
 }
 
-// Isolated reports whether peers gossip, but all of them on topics of other networks.
+// Isolated reports whether peers gossip, all of them on topics of other networks only.
 func (n *Network) Isolated() bool { return n.isolated.Load() }
 
-// common counts the topics of this network in a set.
+// common returns the number of this network's topics in a set.
 func (n *Network) common(topics map[string]bool) int {
 	count := 0
 	for topic := range n.topics {
@@ -247,10 +248,9 @@ func (n *Network) common(topics map[string]bool) int {
 	return count
 }
 
-// resetGossip closes the connection to a peer and dials it again. A peer that the
-// node cannot dial keeps its connection, because leanSpec's node does not dial
-// again; a peer whose subscriptions get lost repeatedly is left alone for longer
-// each time.
+// resetGossip closes the connection to a peer and dials it again. It does neither if the
+// node has no address of the peer, because the peer may not dial again (leanSpec's node
+// does not), or if the previous reset was too recent.
 func (n *Network) resetGossip(c *connectedPeer) {
 	addrs := n.host.Peerstore().Addrs(c.id)
 	reset := len(addrs) > 0 && n.resets.allow(c.id, n.now())
@@ -274,13 +274,13 @@ func (n *Network) resetGossip(c *connectedPeer) {
 	})
 }
 
-// resets remembers which connections were closed to restore gossip.
+// resets records the connections that were closed to restore gossip.
 type resets struct {
 	mu    sync.Mutex
 	peers *simplelru.LRU[peer.ID, pause]
 }
 
-// pause is the time that must pass after a reset before the next.
+// pause is the time that must pass between a reset and the next one.
 type pause struct {
 	from time.Time
 	wait time.Duration
@@ -294,8 +294,9 @@ func newResets() resets {
 	return resets{peers: peers}
 }
 
-// allow reports whether the connection to a peer may be closed once more. The pause
-// doubles with each time, and is the first one again after twice that time.
+// allow reports whether the connection to a peer may be closed now, and if so, records
+// it. The pause doubles with each reset. It starts at firstReset again after a time of
+// two pauses without a reset.
 func (r *resets) allow(id peer.ID, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,0 +1,148 @@
+package p2p
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/transport"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/leanEthereum/leanspec-node/internal/enr"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
+)
+
+// selfTimeout is how long a connection of this node to itself may take to arrive.
+const selfTimeout = 2 * time.Second
+
+// PeerID returns the id of this node.
+func (n *Network) PeerID() peer.ID { return n.host.ID() }
+
+// ListenAddrs returns the addresses on which the node listens, one for each network
+// interface, with its peer id at the end.
+func (n *Network) ListenAddrs() []ma.Multiaddr {
+	addrs, err := n.host.Network().InterfaceListenAddresses()
+	if err != nil {
+		addrs = n.host.Network().ListenAddresses()
+	}
+	full := make([]ma.Multiaddr, 0, len(addrs))
+	for _, addr := range addrs {
+		full = append(full, addr.Encapsulate(ma.StringCast("/p2p/"+n.PeerID().String())))
+	}
+	return full
+}
+
+// ENR returns the signed record of this node. If the node listens on all interfaces, the
+// record has the address of the first one that is not a loopback. ENR returns "" if the
+// node does not listen on IPv4.
+func (n *Network) ENR() string {
+	ip, port := n.reachable()
+	if port == 0 {
+		return ""
+	}
+	record, err := enr.Sign(n.cfg.NodeKey.ECDSA(), enr.Content{
+		Seq: uint64(n.started.Unix()), Addr: netip.AddrPortFrom(ip, port),
+		ForkDigest: enr.ForkDigest(n.cfg.NetworkName), IsAggregator: n.cfg.IsAggregator,
+	})
+	if err != nil {
+		n.log.Error("no node record", logging.Err(err),
+			logging.Advice("Other nodes cannot use the ENR of this node. Give them its multiaddr: p2p_addresses in /lean/v0/node/identity."))
+		return ""
+	}
+	return record.String()
+}
+
+// reachable returns the IPv4 address and the port of the record, or port 0.
+func (n *Network) reachable() (best netip.Addr, port uint16) {
+	for _, addr := range n.ListenAddrs() {
+		quic, _ := peer.SplitAddr(addr)
+		udp, _ := ma.SplitFunc(quic, func(c ma.Component) bool { return c.Protocol().Code == ma.P_QUIC_V1 })
+		na, err := manet.ToNetAddr(udp)
+		if err != nil {
+			continue
+		}
+		ap, err := netip.ParseAddrPort(na.String())
+		if err != nil || !ap.Addr().Is4() {
+			continue
+		}
+		if !best.IsValid() || best.IsLoopback() && !ap.Addr().IsLoopback() {
+			best, port = ap.Addr(), ap.Port()
+		}
+	}
+	return best, port
+}
+
+// dialSelf connects to an address at which a node with the peer id of this node listens.
+// It returns errSelf if that is this node, and errDuplicate if it is another one.
+func (n *Network) dialSelf(ctx context.Context, addr ma.Multiaddr) error {
+	addr, err := resolve(ctx, addr)
+	if err != nil {
+		return err
+	}
+	dialer, ok := n.host.Network().(interface {
+		TransportForDialing(ma.Multiaddr) transport.Transport
+	})
+	if !ok {
+		return errSelf
+	}
+	t := dialer.TransportForDialing(addr)
+	if t == nil {
+		return fmt.Errorf("no transport for %s", addr)
+	}
+	n.self.dials.Add(1)
+	defer n.self.dials.Add(-1)
+	select {
+	case <-n.self.met: // left by an earlier dial
+	default:
+	}
+	conn, err := t.Dial(ctx, addr, "")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if id, err := peer.IDFromPublicKey(conn.RemotePublicKey()); err != nil || id != n.host.ID() {
+		return fmt.Errorf("the peer id at %s has changed", addr)
+	}
+	timeout := time.NewTimer(selfTimeout)
+	defer timeout.Stop()
+	select {
+	case <-n.self.met:
+		return errSelf
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timeout.C:
+		n.reportDuplicate(addr)
+		return errDuplicate
+	}
+}
+
+// acceptSelf handles a connection from a node that has the peer id of this node.
+func (n *Network) acceptSelf(from ma.Multiaddr) {
+	if n.self.dials.Load() == 0 && !n.isOwn(from) {
+		n.reportDuplicate(from)
+		return
+	}
+	select {
+	case n.self.met <- struct{}{}:
+	default:
+	}
+}
+
+// isOwn reports whether this node listens on an address.
+func (n *Network) isOwn(addr ma.Multiaddr) bool {
+	for _, own := range n.ListenAddrs() {
+		if quic, _ := peer.SplitAddr(own); quic != nil && quic.Equal(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// reportDuplicate reports that another node uses the identity of this one.
+func (n *Network) reportDuplicate(addr ma.Multiaddr) {
+	n.bus.Report(events.DuplicateIdentity{Peer: n.host.ID(), Address: addr.String()})
+}
