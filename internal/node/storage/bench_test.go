@@ -64,9 +64,9 @@ func tenThousandSlots(b *testing.B, proofSize int) {
 	}
 	var states uint64 // size of states and votes in bytes
 	for _, prefix := range [...]byte{statePrefix, votePrefix} {
-		for key, value := range db.values(prefix, 0) {
-			must(b, value.err)
-			states += uint64(len(key) + len(value.bytes))
+		for e, err := range db.entries(prefix, 0) {
+			must(b, err)
+			states += uint64(len(e.key) + len(e.value))
 		}
 	}
 	metrics := db.db.Metrics()

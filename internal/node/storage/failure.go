@@ -100,46 +100,37 @@ func (f *failure) report(err error) {
 	})
 }
 
-// commit is a batch to write. The result is sent to done, which has room for it.
-type commit struct {
-	batch *pebble.Batch
-	done  chan error
+// run calls work, which uses the disk, and returns its error. If the disk fails, it returns
+// the failure at once; the goroutine of work may then be blocked permanently.
+func (d *DB) run(work func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- work() }()
+	select {
+	case err := <-done:
+		return err
+	case <-d.fail.happened:
+		return d.Err()
+	}
 }
 
-// commit writes a batch and waits until it is durable or the disk has failed.
+// commit writes a batch and waits until it is durable. After the first failure it writes
+// nothing.
 func (d *DB) commit(b *pebble.Batch) error {
 	select {
 	case <-d.fail.happened:
 		return d.Err()
 	default:
 	}
-	c := commit{b, make(chan error, 1)}
-	select {
-	case d.commits <- c:
-	case <-d.fail.happened:
-		return d.Err()
-	}
-	select {
-	case err := <-c.done:
-		if err != nil {
-			d.fail.report(err)
+	err := d.run(func() error {
+		if err := b.Commit(pebble.Sync); err != nil {
+			return err
 		}
-		return d.explain(err)
-	case <-d.fail.happened:
-		return d.Err()
+		return b.Close()
+	})
+	if err != nil {
+		d.fail.report(err)
 	}
-}
-
-// commitAll commits batches. It runs in its own goroutine, which blocks permanently if
-// the disk fails.
-func (d *DB) commitAll() {
-	for c := range d.commits {
-		err := c.batch.Commit(pebble.Sync)
-		if err == nil {
-			err = c.batch.Close()
-		}
-		c.done <- err
-	}
+	return d.explain(err)
 }
 
 // logger writes pebble's log to the node's.

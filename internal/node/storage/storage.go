@@ -120,7 +120,6 @@ type DB struct {
 	fs      vfs.FS
 	db      *pebble.DB
 	log     *slog.Logger
-	commits chan commit
 	fail    *failure
 	closing sync.Once
 
@@ -140,7 +139,7 @@ func Open(dir string, id Identity, o Options) (*DB, error) {
 	}
 	d := &DB{
 		dir: dir, fs: o.FS, log: o.Log, fullStateSlots: cmp.Or(o.fullStateSlots, fullStateSlots), retainedSlots: cmp.Or(o.retainedSlots, retainedSlots),
-		fail: newFailure(), commits: make(chan commit),
+		fail: newFailure(),
 	}
 	options := &pebble.Options{
 		FS: disk{o.FS, d.fail}, CacheSize: cacheBytes, MemTableSize: memTableBytes, MaxOpenFiles: maxOpenFiles,
@@ -149,41 +148,27 @@ func Open(dir string, id Identity, o Options) (*DB, error) {
 		EventListener:      d.events(),
 	}
 	options.WithFSDefaults() // reports slow operations of the disk
-	if err := d.open(options, id); err != nil {
+	if err := d.run(func() error { return d.open(options, id) }); err != nil {
 		return nil, d.explain(err)
 	}
-	go d.commitAll()
 	return d, nil
 }
 
-// open opens the database in its own goroutine, which a failing disk blocks permanently.
 func (d *DB) open(options *pebble.Options, id Identity) error {
-	result := make(chan error, 1)
-	go func() {
-		if err := makeFolder(options.FS, d.dir); err != nil {
-			result <- err
-			return
-		}
-		db, err := pebble.Open(d.dir, options)
-		if err != nil {
-			result <- err
-			return
-		}
-		d.db = db
-		if err = d.identify(id); err == nil {
-			err = d.scan()
-		}
-		if err != nil {
-			err = errors.Join(err, db.Close())
-		}
-		result <- err
-	}()
-	select {
-	case err := <-result:
+	err := makeFolder(options.FS, d.dir)
+	if err != nil {
 		return err
-	case <-d.fail.happened:
-		return d.fail.err
 	}
+	if d.db, err = pebble.Open(d.dir, options); err != nil {
+		return err
+	}
+	if err = d.identify(id); err == nil {
+		err = d.scan()
+	}
+	if err != nil {
+		err = errors.Join(err, d.db.Close())
+	}
+	return err
 }
 
 // makeFolder creates a folder and its missing parents durably.
@@ -250,21 +235,21 @@ func (d *DB) create(id Identity) error {
 
 // scan reads the registry, and which states and blocks the database holds.
 func (d *DB) scan() error {
-	for key, value := range d.values(statePrefix, 0) {
-		if value.err != nil {
-			return value.err
+	for e, err := range d.entries(statePrefix, 0) {
+		if err != nil {
+			return err
 		}
-		slot, root, ok := parseSlotRoot(key)
+		slot, root, ok := parseSlotRoot(e.key)
 		if !ok {
-			return damaged("state key: got %d bytes, want %d", len(key), slotRootKeySize)
+			return damaged("state key: got %d bytes, want %d", len(e.key), slotRootKeySize)
 		}
 		d.full = append(d.full, lstar.Checkpoint{Root: root, Slot: slot})
 	}
-	for key, value := range d.values(blockPrefix, 0) {
-		if value.err != nil {
-			return value.err
+	for e, err := range d.entries(blockPrefix, 0) {
+		if err != nil {
+			return err
 		}
-		d.oldest, _, _ = parseSlotRoot(key)
+		d.oldest, _, _ = parseSlotRoot(e.key)
 		break
 	}
 	raw, err := d.get(validatorsKey)
@@ -407,11 +392,11 @@ func (d *DB) prune(b *pebble.Batch, before lstar.Slot) (lstar.Slot, error) {
 	if before <= d.oldest {
 		return d.oldest, nil
 	}
-	for key, value := range d.values(blockPrefix, d.oldest) {
-		if value.err != nil {
-			return 0, value.err
+	for e, err := range d.entries(blockPrefix, d.oldest) {
+		if err != nil {
+			return 0, err
 		}
-		slot, root, ok := parseSlotRoot(key)
+		slot, root, ok := parseSlotRoot(e.key)
 		if !ok || slot >= before {
 			break
 		}
@@ -453,13 +438,13 @@ func (d *DB) load() (*lstar.Saved, error) {
 		return nil, err
 	}
 	saved.Blocks = d.blocksAfter(saved.AnchorState.LatestBlockHeader.Slot)
-	for key, value := range d.values(votePrefix, 0) {
+	for e, err := range d.entries(votePrefix, 0) {
 		vote := new(lstar.SignedAggregatedAttestation)
-		if value.err != nil {
-			return nil, value.err
+		if err != nil {
+			return nil, err
 		}
-		if err := ssz.Unmarshal(value.bytes, vote); err != nil {
-			return nil, damaged("vote %x: %v", key, err)
+		if err := ssz.Unmarshal(e.value, vote); err != nil {
+			return nil, damaged("vote %x: %v", e.key, err)
 		}
 		saved.Votes = append(saved.Votes, vote)
 	}
@@ -469,43 +454,35 @@ func (d *DB) load() (*lstar.Saved, error) {
 // loadAnchor loads the oldest full state. Starting there also restores forks that left
 // the chain after it, and so allows a reorganisation that lowers finality.
 func (d *DB) loadAnchor(saved *lstar.Saved) error {
-	for key, value := range d.values(statePrefix, 0) {
-		if value.err != nil {
-			return value.err
-		}
-		slot, root, ok := parseSlotRoot(key)
-		if !ok {
-			return damaged("state key: got %d bytes, want %d", len(key), slotRootKeySize)
-		}
-		state, err := lstar.DecodeState(value.bytes)
-		if err != nil {
-			return damaged("state at slot %d: %v", slot, err)
-		}
-		state.Validators = d.validators
-		block, err := d.block(slot, root)
-		if err != nil {
-			return err
-		}
-		if at, missing := d.MissingAnchor(); block == nil && (!missing || at.Root != root) {
-			return damaged("block %s of the state at slot %d is missing", root, slot)
-		}
-		saved.Anchor, saved.AnchorState = block, state
-		return nil
+	at := d.full[0]
+	raw, err := d.get(slotRootKey(statePrefix, at.Slot, at.Root))
+	if err != nil {
+		return err
 	}
-	return damaged("no full state found")
+	if saved.AnchorState, err = lstar.DecodeState(raw); err != nil {
+		return damaged("state at slot %d: %v", at.Slot, err)
+	}
+	saved.AnchorState.Validators = d.validators
+	if saved.Anchor, err = d.block(at.Slot, at.Root); err != nil {
+		return err
+	}
+	if anchor, missing := d.MissingAnchor(); saved.Anchor == nil && (!missing || anchor != at) {
+		return damaged("block %s of the state at slot %d is missing", at.Root, at.Slot)
+	}
+	return nil
 }
 
 // blocksAfter returns an iterator over the blocks after a slot, in the order of slots.
 // It ends at the first error.
 func (d *DB) blocksAfter(slot lstar.Slot) iter.Seq2[*lstar.Block, error] {
 	return func(yield func(*lstar.Block, error) bool) {
-		for key, value := range d.values(blockPrefix, slot+1) {
-			if value.err != nil {
-				yield(nil, d.explain(value.err))
+		for e, err := range d.entries(blockPrefix, slot+1) {
+			if err != nil {
+				yield(nil, d.explain(err))
 				return
 			}
-			_, root, _ := parseSlotRoot(key)
-			block, err := decodeBlock(value.bytes, root)
+			_, root, _ := parseSlotRoot(e.key)
+			block, err := decodeBlock(e.value, root)
 			if err != nil {
 				err = d.explain(err)
 			}
@@ -577,38 +554,24 @@ func (d *DB) Err() error { return d.explain(d.fail.err) }
 // disk, in bytes. It returns with the failure if the disk fails meanwhile, because pebble
 // counts under a lock that a failed write never releases.
 func (d *DB) Space() (used, free uint64, err error) {
-	type space struct {
-		used, free uint64
-		err        error
+	var usage struct{ used, free uint64 }
+	if err := d.run(func() error {
+		disk, err := d.fs.GetDiskUsage(d.dir)
+		usage.used, usage.free = d.db.Metrics().DiskSpaceUsage(), disk.AvailBytes
+		return err
+	}); err != nil {
+		return 0, 0, err
 	}
-	result := make(chan space, 1)
-	go func() {
-		usage, err := d.fs.GetDiskUsage(d.dir)
-		result <- space{d.db.Metrics().DiskSpaceUsage(), usage.AvailBytes, err}
-	}()
-	select {
-	case s := <-result:
-		return s.used, s.free, s.err
-	case <-d.fail.happened:
-		return 0, 0, d.Err()
-	}
+	return usage.used, usage.free, nil
 }
 
 // Close closes the database. If the disk has failed, it does not touch it.
 func (d *DB) Close() (err error) {
 	d.closing.Do(func() {
-		close(d.commits)
 		select {
 		case <-d.fail.happened:
-			return
 		default:
-		}
-		closed := make(chan error, 1)
-		go func() { closed <- d.db.Close() }()
-		select {
-		case err = <-closed:
-		case <-d.fail.happened:
-			err = d.Err()
+			err = d.run(d.db.Close)
 		}
 	})
 	return err
@@ -627,30 +590,27 @@ func (d *DB) get(key []byte) ([]byte, error) {
 	return out, closer.Close()
 }
 
-// value is a value of the database, or an error.
-type value struct {
-	bytes []byte
-	err   error
-}
+// entry is a key of the database and its value. The key is valid for one iteration.
+type entry struct{ key, value []byte }
 
-// values returns an iterator over the keys with a prefix from a slot on, with their
-// values. It ends at the first error. A key is valid for one iteration.
-func (d *DB) values(prefix byte, from lstar.Slot) iter.Seq2[[]byte, value] {
-	return func(yield func([]byte, value) bool) {
+// entries returns an iterator over the entries with a prefix from a slot on. It ends at the
+// first error.
+func (d *DB) entries(prefix byte, from lstar.Slot) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
 		it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: slotKey(prefix, from), UpperBound: []byte{prefix + 1}})
 		if err != nil {
-			yield(nil, value{err: err})
+			yield(entry{}, err)
 			return
 		}
 		defer func() { _ = it.Close() }()
 		for it.First(); it.Valid(); it.Next() {
 			raw, err := it.ValueAndErr()
-			if !yield(it.Key(), value{bytes.Clone(raw), err}) || err != nil {
+			if !yield(entry{it.Key(), bytes.Clone(raw)}, err) || err != nil {
 				return
 			}
 		}
 		if err := it.Error(); err != nil {
-			yield(nil, value{err: err})
+			yield(entry{}, err)
 		}
 	}
 }

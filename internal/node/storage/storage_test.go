@@ -252,19 +252,19 @@ func TestPruning(t *testing.T) {
 		t.Errorf("Block within %d slots = %v, %v, want the block", retainedSlots, b, err)
 	}
 	states, blocks, votes := 0, 0, 0
-	for _, value := range db.values(votePrefix, 0) {
-		must(t, value.err)
+	for _, err := range db.entries(votePrefix, 0) {
+		must(t, err)
 		votes++
 	}
 	if known := store.Sizes().Known; votes > known {
 		t.Errorf("stored votes = %d, want at most %d", votes, known)
 	}
-	for _, value := range db.values(statePrefix, 0) {
-		must(t, value.err)
+	for _, err := range db.entries(statePrefix, 0) {
+		must(t, err)
 		states++
 	}
-	for _, value := range db.values(blockPrefix, 0) {
-		must(t, value.err)
+	for _, err := range db.entries(blockPrefix, 0) {
+		must(t, err)
 		blocks++
 	}
 	if states != 2 || blocks > retainedSlots+2*fullStateSlots {
