@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
@@ -52,18 +52,11 @@ func (c *devnetCmd) options() (*devnet.Options, error) {
 		return nil, badInput(fmt.Errorf("--log-level: %.64q: want debug, info, warn or error", c.LogLevel))
 	}
 	options := &devnet.Options{
-		Dir: c.Dir, Nodes: c.Nodes, Validators: c.Validators,
-		Scheme: scheme, ActiveSlots: min(defaultActiveSlots, scheme.Lifetime()),
+		Dir:   cmp.Or(c.Dir, os.TempDir()), // Run makes a temporary folder there once all flags are valid
+		Nodes: c.Nodes, Validators: c.Validators, Scheme: scheme, ActiveSlots: activeSlots(c.ActiveSlots, scheme.Lifetime()),
 		StandardPorts: true, LogLevel: c.LogLevel,
 	}
-	if c.ActiveSlots != nil {
-		options.ActiveSlots = *c.ActiveSlots
-	}
-	checked := *options
-	if checked.Dir == "" {
-		checked.Dir = os.TempDir() // Run makes the temporary folder once all flags are valid
-	}
-	if err := checked.Validate(); err != nil {
+	if err := options.Validate(); err != nil {
 		return nil, badInput(err)
 	}
 	switch {
@@ -86,10 +79,11 @@ func (c *devnetCmd) Run(ctx context.Context, console *console) error {
 	// A slow reader of stdout must not delay the network.
 	out := logging.NewSink(console.out)
 	defer out.Flush(flushTimeout)
+	buffered := *console
+	buffered.out, console = out, &buffered
 	out.OnDrop(func(dropped uint64) {
 		fmt.Fprintf(console.err, "leanspec-node: stdout was blocked: dropped %s\n", count(int(dropped), "write"))
 	})
-	console = console.withOut(out)
 	temporary := c.Dir == ""
 	if temporary {
 		if options.Dir, err = os.MkdirTemp("", "leanspec-devnet-"); err != nil {
@@ -172,7 +166,6 @@ func (c *devnetCmd) follow(ctx context.Context, network *devnet.Network, show de
 		result.Died = append(result.Died, d.Node)
 		show.death(d)
 	})
-	died := func() error { return fmt.Errorf("died: %s", strings.Join(result.Died, ", ")) }
 	switch {
 	case errors.Is(err, errDevnetTimeout):
 		if reached(network.Observe(ctx)) { // finalized since the last slot
@@ -186,7 +179,7 @@ func (c *devnetCmd) follow(ctx context.Context, network *devnet.Network, show de
 	case errors.Is(err, devnet.ErrAllGone):
 		return result, err
 	case result.Root == "":
-		return result, died()
+		return result, fmt.Errorf("died: %s", strings.Join(result.Died, ", "))
 	default:
 		return result, err
 	}
@@ -246,7 +239,7 @@ func (t devnetText) begin(network *devnet.Network) {
 		validators += len(node.Validators)
 	}
 	begin, end := slotStart(network.Clock.GenesisTime, 0), slotStart(network.Clock.GenesisTime, network.ActiveSlots)
-	table := tabwriter.NewWriter(t.console.out, 0, 0, 2, ' ', 0)
+	table := t.console.table()
 	fmt.Fprintf(table, "network\t%s, %s, in %s\n", count(len(nodes), "node"), count(validators, "validator"), network.Dir)
 	fmt.Fprintf(table, "genesis\t%s, %s\n", begin.Format(time.RFC3339), howSoon(begin, t.console.now()))
 	fmt.Fprintf(table, "keys\t%s scheme, slots 0 to %d (until %s)\n", network.Scheme, network.ActiveSlots-1, end.Format(time.RFC3339))

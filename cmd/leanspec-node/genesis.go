@@ -8,10 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
@@ -75,7 +75,7 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 		Nodes:       c.Nodes,
 		Validators:  c.Validators,
 		Scheme:      scheme,
-		ActiveSlots: min(defaultActiveSlots, scheme.Lifetime()),
+		ActiveSlots: activeSlots(c.ActiveSlots, scheme.Lifetime()),
 		Full:        c.Full,
 		GenesisTime: func() uint64 { return begin(console.now()) },
 		Dialect:     devnet.Dialect(c.Dialect),
@@ -83,9 +83,6 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 		IP:          ip,
 		Force:       c.Force,
 		Progress:    progress.report,
-	}
-	if c.ActiveSlots != nil {
-		options.ActiveSlots = *c.ActiveSlots
 	}
 	if err := options.Validate(); err != nil {
 		return badInput(err)
@@ -152,14 +149,13 @@ func printFiles(console *console, files *devnet.Files, scheme *xmss.Scheme) {
 		validators += len(node.Validators)
 	}
 	fmt.Fprintf(console.out, "Wrote %d files to %s.\n\n", len(files.Paths), files.Dir)
-	table := tabwriter.NewWriter(console.out, 0, 0, 2, ' ', 0)
+	table := console.table()
 	fmt.Fprintf(table, "genesis\t%s, %s (%d)\n", begin.Format(time.RFC3339), howSoon(begin, console.now()), files.GenesisTime)
 	fmt.Fprintf(table, "keys\t%d validators, %s scheme, slots 0 to %d (until %s)\n", validators, scheme, files.ActiveSlots-1, end.Format(time.RFC3339))
 	table.Flush()
 	fmt.Fprintln(console.out)
 
 	const shown = 16
-	table = tabwriter.NewWriter(console.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "node\tvalidators\tquic\tapi\tmetrics\tpeer id")
 	for _, node := range files.Nodes[:min(shown, len(files.Nodes))] {
 		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%s\n", node.Name, ranges(node.Validators), node.QUIC, node.API, node.Metrics, node.PeerID)
@@ -198,12 +194,12 @@ func runCommand(files *devnet.Files, scheme *xmss.Scheme) string {
 	return strings.Join(words, " ")
 }
 
+// plainWord matches words that a POSIX shell does not change.
+var plainWord = regexp.MustCompile(`^[\w./:=,@+-]+$`)
+
 // shellWord quotes a word for a POSIX shell if necessary.
 func shellWord(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=,@+", r)
-	}
-	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+	if plainWord.MatchString(word) {
 		return word
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
@@ -259,6 +255,14 @@ func parseGenesisTime(text string) (func(now time.Time) uint64, error) {
 		return func(time.Time) uint64 { return uint64(at.Unix()) }, nil
 	}
 	return nil, failure
+}
+
+// activeSlots returns the value of --active-slots, or its default, which is at most limit.
+func activeSlots(flag *uint64, limit uint64) uint64 {
+	if flag != nil {
+		return *flag
+	}
+	return min(defaultActiveSlots, limit)
 }
 
 // parseScheme parses --scheme. Its error names LEAN_ENV if the value comes from there.

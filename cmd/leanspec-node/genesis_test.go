@@ -93,7 +93,7 @@ func TestGenesisKeep(t *testing.T) {
 			t.Errorf("second run: stdout = %q, config.yaml =\n%s\nwant \"nothing was written\" and\n%s", c.out.String(), config, first)
 		}
 	}
-	checkFailure(t, t.Context(), 2, "--force and --keep cannot be used together", append(args, "--force")...)
+	checkFailure(t, t.Context(), 2, "--force and --keep can't be used together", append(args, "--force")...)
 
 	// A folder without config.yaml does not hold a network.
 	if err := os.Remove("net/config.yaml"); err != nil {

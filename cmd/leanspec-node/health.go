@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,10 +116,7 @@ func (c *healthCmd) target() (*url.URL, error) {
 			return nil, err
 		}
 	}
-	port := c.MetricsPort
-	if port == 0 {
-		port = c.RPCPort
-	}
+	port := cmp.Or(c.MetricsPort, c.RPCPort)
 	if port == 0 {
 		return nil, &config.Error{Setting: "--metrics-port", Value: "0", Problem: "want the port of the node, or --rpc-port or --url instead"}
 	}
@@ -154,10 +152,7 @@ func summary(body string) string {
 			failed = append(failed, check)
 		}
 	}
-	if len(failed) > 0 {
-		return strings.Join(failed, "; ")
-	}
-	return strings.Join(all, " ")
+	return cmp.Or(strings.Join(failed, "; "), strings.Join(all, " "))
 }
 
 // printable replaces a character that must not reach a terminal with a space.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
 )
@@ -37,15 +36,10 @@ func (c *keygenCmd) Run(ctx context.Context, console *console) error {
 		Name:           c.Name,
 		Scheme:         scheme,
 		ActivationSlot: c.ActivationSlot,
+		ActiveSlots:    activeSlots(c.ActiveSlots, scheme.Lifetime()-min(c.ActivationSlot, scheme.Lifetime())),
 		Full:           c.Full,
 		Force:          c.Force,
 		Progress:       progress.report,
-	}
-	switch {
-	case c.ActiveSlots != nil:
-		options.ActiveSlots = *c.ActiveSlots
-	case c.ActivationSlot < scheme.Lifetime():
-		options.ActiveSlots = min(defaultActiveSlots, scheme.Lifetime()-c.ActivationSlot)
 	}
 	if err := options.Validate(); err != nil {
 		return badInput(err)
@@ -55,7 +49,7 @@ func (c *keygenCmd) Run(ctx context.Context, console *console) error {
 	if err != nil {
 		return explain(err)
 	}
-	table := tabwriter.NewWriter(console.out, 0, 0, 2, ' ', 0)
+	table := console.table()
 	fmt.Fprintf(table, "attestation_public_key\t0x%x\n", pair.AttestationPublicKey)
 	fmt.Fprintf(table, "proposal_public_key\t0x%x\n", pair.ProposalPublicKey)
 	fmt.Fprintf(table, "slots\t%d to %d\n", pair.FirstSlot, pair.LastSlot)

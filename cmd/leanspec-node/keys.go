@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
@@ -173,7 +172,7 @@ func (c *keysStatusCmd) Run(console *console) error {
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(map[string]any{"current_slot": now, "keys": rows})
 	}
-	table := tabwriter.NewWriter(console.out, 0, 0, 2, ' ', 0)
+	table := console.table()
 	fmt.Fprintln(table, "validator\trole\twindow\tsigned\tleft\truns out")
 	for _, row := range rows {
 		signed := "none"

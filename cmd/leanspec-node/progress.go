@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"text/tabwriter"
 	"time"
 
 	"golang.org/x/term"
@@ -53,12 +54,8 @@ func (c *console) flush() {
 	}
 }
 
-// withOut returns the console with another stdout.
-func (c *console) withOut(out io.Writer) *console {
-	with := *c
-	with.out = out
-	return &with
-}
+// table returns a writer of aligned columns on stdout. Cells end with a tab.
+func (c *console) table() *tabwriter.Writer { return tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0) }
 
 // redrawEvery is the shortest time between two drawings of the bar.
 const redrawEvery = 100 * time.Millisecond

@@ -115,7 +115,7 @@ func isServiceVariable(name, value string) bool {
 }
 
 // testVariables matches the variables that the tests of this repository read.
-var testVariables = regexp.MustCompile(`^LEANSPEC_(VECTORS|CRASHES|MEMORY_SLOTS|TEST_\w+)$`)
+var testVariables = regexp.MustCompile(`^LEANSPEC_(VECTORS|CRASHES|RECOVERIES|MEMORY_SLOTS|TEST_\w+)$`)
 
 // unknownVariables returns the variables of an environment that have the prefix but set no flag of the command, each
 // with the most similar name that does. It skips empty variables.
@@ -205,8 +205,7 @@ var (
 	unknownFlag  = regexp.MustCompile(`^unknown flag (\S+?)(?:, did you mean (?:one of )?(.+)\?)?$`)
 	strayFlag    = regexp.MustCompile(`^flag (\S+) applies to the default command .* not "(.*)"$`)
 	missingFlags = regexp.MustCompile(`^missing flags: (.*)$`)
-	unexpected   = regexp.MustCompile(`^unexpected argument ?(.*?)(?:, did you mean (?:one of )?(.+)\?)?$`)
-	exclusive    = regexp.MustCompile(`^(--\S+) and (--\S+) can't be used together$`)
+	unexpected   = regexp.MustCompile(`^unexpected argument ?(.*?)(?:, did you mean .*)?$`)
 	expected     = regexp.MustCompile(`^expected (?:one of )?(.*)$`)
 )
 
@@ -229,25 +228,13 @@ func explainUsage(err error, args []string) error {
 	text := err.Error()
 	see := "; see " + command + " --help"
 	alternatives := func(names string) string { return strings.ReplaceAll(strings.ReplaceAll(names, `"`, ""), ", ", " or ") }
-	suggest := func(names string) string {
-		if names == "" {
-			return ""
-		}
-		return " (did you mean " + alternatives(names) + "?)"
-	}
-	noCommand := func(name string, siblings []*kong.Node) error {
-		var names []string
-		for _, sibling := range siblings {
-			names = append(names, sibling.Name)
-		}
-		return badInput(fmt.Errorf("%.64q: no such command; want one of %s%s", name, strings.Join(names, ", "), see))
-	}
 	refuse := func(format string, args ...any) error { return badInput(fmt.Errorf(format, args...)) }
 	if m := unknownFlag.FindStringSubmatch(text); m != nil {
-		if len(m[1]) <= len("-x") {
-			m[2] = "" // kong suggests any other flag of one letter
+		suggestion := ""
+		if m[2] != "" && len(m[1]) > len("-x") { // for one letter, kong suggests all flags of one letter
+			suggestion = " (did you mean " + alternatives(m[2]) + "?)"
 		}
-		return refuse("%.64q: no such flag%s%s", m[1], suggest(m[2]), see)
+		return refuse("%.64q: no such flag%s%s", m[1], suggestion, see)
 	}
 	if m := strayFlag.FindStringSubmatch(text); m != nil {
 		return refuse("%s: not a flag of %s; see leanspec-node %[2]s --help", m[1], m[2])
@@ -259,16 +246,18 @@ func explainUsage(err error, args []string) error {
 		return refuse("missing %s%s", strings.ReplaceAll(m[1], "=", " "), see)
 	}
 	if m := unexpected.FindStringSubmatch(text); m != nil {
+		parent := failed.Context.Selected()
 		if command == "leanspec-node" && len(args) > 0 && args[0] == m[1] {
-			return noCommand(m[1], failed.Context.Model.Children)
+			parent = failed.Context.Model.Node
 		}
-		if selected := failed.Context.Selected(); selected != nil && len(selected.Children) > 0 {
-			return noCommand(m[1], selected.Children)
+		if parent == nil || len(parent.Children) == 0 {
+			return refuse("%.64q: unexpected argument%s", m[1], see)
 		}
-		return refuse("%.64q: unexpected argument%s%s", m[1], suggest(m[2]), see)
-	}
-	if m := exclusive.FindStringSubmatch(text); m != nil {
-		return refuse("%s and %s cannot be used together", m[1], m[2])
+		var names []string
+		for _, child := range parent.Children {
+			names = append(names, child.Name)
+		}
+		return refuse("%.64q: no such command; want one of %s%s", m[1], strings.Join(names, ", "), see)
 	}
 	if m := expected.FindStringSubmatch(text); m != nil {
 		return refuse("%s: missing %s%s", strings.TrimPrefix(command, "leanspec-node "), alternatives(m[1]), see)

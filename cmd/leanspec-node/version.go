@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
@@ -31,7 +31,7 @@ func (*versionCmd) Run(console *console) error {
 	}
 	build, _ := debug.ReadBuildInfo()
 	name, commit := buildVersion(build)
-	table := tabwriter.NewWriter(console.out, 0, 0, 2, ' ', 0)
+	table := console.table()
 	fmt.Fprintf(table, "leanspec-node\t%s\n", name)
 	fmt.Fprintf(table, "commit\t%s\n", commit)
 	fmt.Fprintf(table, "go\t%s %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
@@ -44,13 +44,7 @@ func (*versionCmd) Run(console *console) error {
 // toolchain recorded them.
 func buildVersion(build *debug.BuildInfo) (name, commit string) {
 	name, commit = recordedVersion(build)
-	if version != "" {
-		name = version
-	}
-	if revision != "" {
-		commit = revision
-	}
-	return name, commit
+	return cmp.Or(version, name), cmp.Or(revision, commit)
 }
 
 func recordedVersion(build *debug.BuildInfo) (name, commit string) {
@@ -58,9 +52,7 @@ func recordedVersion(build *debug.BuildInfo) (name, commit string) {
 	if build == nil {
 		return name, commit
 	}
-	if build.Main.Version != "" {
-		name = build.Main.Version
-	}
+	name = cmp.Or(build.Main.Version, name)
 	settings := make(map[string]string)
 	for _, setting := range build.Settings {
 		settings[setting.Key] = setting.Value
