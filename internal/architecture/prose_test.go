@@ -21,7 +21,6 @@ var notYetPlain = []string{
 	"docs/architecture.md",
 	"internal/config",
 	"internal/devnet",
-	"internal/logging",
 	"internal/node",
 }
 
