@@ -1,11 +1,9 @@
-// Package devnet runs a network of nodes on this machine, each a process of its
-// own: it makes the network's files, starts the processes, watches them through
-// the interfaces that any operator has (HTTP API, metrics, health, logs), and
-// ends them.
+// Package devnet makes the keys and the files of a network ([WriteFiles], [WriteKeyPair]) and runs a network on this machine
+// ([Start]), each node as its own process. It observes the nodes through the interfaces that every operator has: HTTP API, metrics,
+// health and logs.
 //
-// The devnet command is built upon it, and so are tests that need real
-// processes: nodes can be killed, paused, restarted, started late, and placed
-// into network namespaces.
+// The commands genesis, keygen and devnet use it, and so do tests that need real processes: they can kill, pause and restart
+// nodes, start them late and put them into network namespaces.
 package devnet
 
 import (
@@ -32,68 +30,66 @@ import (
 )
 
 const (
-	// DefaultGenesisDelay leaves the nodes the time to start and to find each other.
+	// DefaultGenesisDelay gives the nodes time to start and to connect.
 	DefaultGenesisDelay = 10 * time.Second
-	// DefaultStopTimeout is how long a node may take to stop.
+	// DefaultStopTimeout is the time that a node has to stop.
 	DefaultStopTimeout = 5 * time.Second
 )
 
-// Options describe a network to be started.
+// Options describe a network to start.
 type Options struct {
-	// Dir is the folder of the network, made if it is not there. A network that is there already is refused.
+	// Dir is the folder of the network. Start creates it if it does not exist, and returns an error if it holds a network.
 	Dir string
-	// Nodes and Validators are their numbers. Validators are dealt to the nodes in turn.
+	// Nodes and Validators are the numbers of both. Validators are assigned to the nodes in turn.
 	Nodes, Validators int
-	// Scheme is the XMSS scheme, and ActiveSlots the number of slots for which the keys can sign.
+	// Scheme is the XMSS scheme of the keys, and ActiveSlots the number of slots for which they can sign.
 	Scheme      *xmss.Scheme
 	ActiveSlots uint64
 	// Progress is as in [FilesOptions].
 	Progress func(KeyProgress)
-	// GenesisDelay is the time from when the keys are ready to slot 0, DefaultGenesisDelay where 0.
+	// GenesisDelay is the time from the end of the key generation to slot 0. The default is DefaultGenesisDelay.
 	GenesisDelay time.Duration
-	// StandardPorts takes the ports of the genesis command, if all of them are free. Otherwise, and without it,
-	// free ports are chosen. The network's files name those that were taken.
+	// StandardPorts uses the ports of [StandardPlace] if all of them are free. Otherwise, and without it, Start chooses free
+	// ports. The network's files have the ports in use.
 	StandardPorts bool
-	// LogLevel is that of the nodes, info where empty.
+	// LogLevel is the log level of the nodes. The default is info.
 	LogLevel string
 
-	// Executable is the leanspec-node to run, the running program where empty.
+	// Executable is the leanspec-node to run. The default is the running program.
 	Executable string
-	// Env has more variables for the nodes. Variables of this process whose names begin with LEANSPEC_ are not
-	// passed on: they would set flags of all nodes alike.
+	// Env has additional variables for the nodes. Variables of this process whose names begin with LEANSPEC_ are not passed
+	// on, because they would set flags of all nodes.
 	Env []string
-	// NodeOptions are those of the nodes in order. It may be shorter than the number of nodes.
+	// NodeOptions are the options of the nodes, in order. It may be shorter than the number of nodes.
 	NodeOptions []NodeOptions
-	// StopTimeout is how long a node may take to stop before it is killed, DefaultStopTimeout where 0.
+	// StopTimeout is the time that a node has to stop before it is killed. The default is DefaultStopTimeout.
 	StopTimeout time.Duration
 }
 
-// NodeOptions are what sets a node apart from the others.
+// NodeOptions are the options of a single node.
 type NodeOptions struct {
-	// Prefix goes in front of the command, for example ip netns exec ns0. The ports of such a node are taken
-	// to be free.
+	// Prefix is put in front of the command, such as ip netns exec ns0. The ports of such a node are not checked.
 	Prefix []string
-	// IP is the address at which the other nodes and this process reach the node, 127.0.0.1 where not set.
+	// IP is the address at which the other nodes and this process reach the node. The default is 127.0.0.1.
 	IP netip.Addr
-	// Args are more flags.
+	// Args are additional flags.
 	Args []string
-	// Aggregator makes the node an aggregator. The first one of the network always is.
+	// Aggregator makes the node an aggregator. The first node always is one.
 	Aggregator bool
-	// Alone gives the node no bootnodes. Others may still dial it.
+	// Alone starts the node without bootnodes. Other nodes still dial it.
 	Alone bool
-	// Late leaves it to Node.Start to start the node.
+	// Late makes Start skip the node. Call Node.Start to start it.
 	Late bool
 }
 
-// Validate checks the options, without looking at the file system. Errors are of type [*config.Error], and name
-// the flag of the devnet command.
+// Validate checks the options without accessing the file system. Errors are of type [*config.Error].
 func (o *Options) Validate() error {
 	files := o.files()
 	if err := files.Validate(); err != nil {
 		return err
 	}
 	if len(o.NodeOptions) > o.Nodes {
-		return refuse(setting.Nodes, strconv.Itoa(o.Nodes), "want no fewer than have options, %d", len(o.NodeOptions))
+		return refuse(setting.Nodes, strconv.Itoa(o.Nodes), "want at least the number of node options, %d", len(o.NodeOptions))
 	}
 	for _, node := range o.NodeOptions {
 		if node.IP.IsValid() && !node.IP.Is4() {
@@ -103,7 +99,7 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// files are the options of the network's files.
+// files returns the options of the network's files.
 func (o *Options) files() FilesOptions {
 	delay := o.GenesisDelay
 	if delay == 0 {
@@ -111,12 +107,12 @@ func (o *Options) files() FilesOptions {
 	}
 	return FilesOptions{
 		Dir: o.Dir, Nodes: o.Nodes, Validators: o.Validators, Scheme: o.Scheme, ActiveSlots: o.ActiveSlots, Progress: o.Progress,
-		// Rounded up: never sooner than asked for.
+		// Rounded up, so that the delay is at least as long as requested.
 		GenesisTime: func() uint64 { return uint64(time.Now().Add(delay + time.Second - 1).Unix()) },
 	}
 }
 
-// Network is a network of nodes that was started. Its methods can be called by several goroutines.
+// Network is a running network. Its methods are safe for concurrent use.
 type Network struct {
 	Dir         string
 	Clock       clock.Clock
@@ -127,19 +123,19 @@ type Network struct {
 	options Options
 	ports   *reservations
 	client  *http.Client
-	starts  chan func()   // what the keeper is to start
-	died    chan struct{} // has a value when there are deaths to be told
+	starts  chan func()   // starts of processes, for the goroutine keep
+	died    chan struct{} // has a value if deaths is not empty
 
 	mu      sync.Mutex
 	stopped bool
 	deaths  []Death
-	blocks  tree   // what all nodes know of the chain
-	last    []View // of each node, when it last answered
+	blocks  tree   // blocks of all nodes
+	last    []View // latest answer of each node
 }
 
-// Start makes a network and starts its nodes. ctx ends only what Start itself does; the nodes run until Stop.
+// Start makes a network and starts its nodes, which run until Stop. Cancelling ctx ends only Start itself.
 //
-// Where the folder holds a network already the error is [fs.ErrExist], and nothing is touched.
+// If the folder already holds a network, Start changes nothing and returns an error that is [fs.ErrExist].
 func Start(ctx context.Context, options Options) (*Network, error) {
 	if err := options.Validate(); err != nil {
 		return nil, err
@@ -150,7 +146,7 @@ func Start(ctx context.Context, options Options) (*Network, error) {
 			return nil, err
 		}
 	}
-	// Absolute, as a prefix of the command may change the folder.
+	// Absolute, because a prefix of the command may change the working folder.
 	if options.Dir, err = filepath.Abs(options.Dir); err != nil {
 		return nil, err
 	}
@@ -175,7 +171,7 @@ func Start(ctx context.Context, options Options) (*Network, error) {
 		ActiveSlots: files.ActiveSlots,
 		options:     options,
 		ports:       ports,
-		// Of its own, so that no proxy stands between, and nothing is left open after Stop.
+		// Without a proxy, and with connections that Stop can close.
 		client: &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{}).DialContext}},
 		starts: make(chan func()),
 		died:   make(chan struct{}, 1),
@@ -200,8 +196,8 @@ func Start(ctx context.Context, options Options) (*Network, error) {
 	return n, nil
 }
 
-// keep starts processes, all from one thread that lives as long as they do: on Linux the signal at a parent's
-// death comes when the thread ends that started the child.
+// keep starts all processes from one thread that runs as long as they do. Linux sends the signal of dieWithParent when the thread
+// that has started the process ends.
 func (n *Network) keep() {
 	runtime.LockOSThread()
 	for start := range n.starts {
@@ -209,8 +205,8 @@ func (n *Network) keep() {
 	}
 }
 
-// Stop ends all nodes at once: each is asked to, and killed if it does not within the timeout. The error tells
-// of those that had to be killed or ended badly. The network cannot be used any more.
+// Stop stops all nodes at the same time, and kills those that do not stop within the timeout. The error names the nodes that it
+// killed and those that did not end cleanly. No node can be started afterwards.
 func (n *Network) Stop() error {
 	n.mu.Lock()
 	already := n.stopped
@@ -231,25 +227,25 @@ func (n *Network) Stop() error {
 	return errors.Join(errs...)
 }
 
-// Death is the end of a node that nobody asked for.
+// Death is an unexpected end of a node.
 type Death struct {
 	Node string `json:"node"`
-	// Cause is how the process ended, for example "exit status 2".
+	// Cause is the end of the process, such as "exit status 2".
 	Cause string `json:"cause"`
-	// LogPath is the node's log, and Log its last lines in a form for reading.
+	// LogPath is the path of the node's log, and Log has its last lines as text.
 	LogPath string   `json:"log_path"`
 	Log     []string `json:"log"`
 }
 
-// String is a report of several lines.
+// String returns a report of several lines.
 func (d Death) String() string {
 	if len(d.Log) == 0 {
-		return fmt.Sprintf("%s died: %s. It logged nothing.", d.Node, d.Cause)
+		return fmt.Sprintf("%s died: %s. Its log is empty.", d.Node, d.Cause)
 	}
 	return fmt.Sprintf("%s died: %s. The end of %s:\n  %s", d.Node, d.Cause, d.LogPath, strings.Join(d.Log, "\n  "))
 }
 
-// queue keeps a death for Follow, which wake tells of it.
+// queue stores a death for Follow. The caller calls wake afterwards.
 func (n *Network) queue(d Death) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -259,26 +255,24 @@ func (n *Network) queue(d Death) {
 func (n *Network) wake() {
 	select {
 	case n.died <- struct{}{}:
-	default: // Follow will find this one too
+	default: // Follow reads all deaths at once
 	}
 }
 
-// ErrAllGone is the error of Follow when no node is left.
+// ErrAllGone is returned by Follow when no node runs any more.
 var ErrAllGone = errors.New("all nodes are gone")
 
-// observeAt is the moment within a slot at which the nodes are looked at: late, when they have had the time to
-// import the slot's block and to accept its votes.
+// observeAt is the time within a slot at which Follow observes the nodes: late enough for them to have imported the slot's block and
+// accepted its votes.
 const observeAt = 3600 * time.Millisecond
 
-// Follow looks at all nodes once a slot and tells of what it finds, and at once of nodes that die. It returns nil
-// when a status is the last that is wanted, the cause of ctx's end, or ErrAllGone.
-//
-// Both functions are called by the calling goroutine.
+// Follow observes all nodes once per slot and calls onStatus. It calls onDeath as soon as a node dies. It returns nil when onStatus
+// returns true, the cause of the end of ctx, or ErrAllGone. Both functions run on the calling goroutine.
 func (n *Network) Follow(ctx context.Context, onStatus func(*Status) (last bool), onDeath func(Death)) error {
 	slot := n.Clock.Slot()
 	for {
 		at := n.Clock.StartOf(lstar.Interval(slot) * lstar.IntervalsPerSlot).Add(observeAt)
-		// No longer than a second, as the wall clock can be set, and machines sleep.
+		// At most one second, because the wall clock can be set and the machine can be suspended.
 		timer := time.NewTimer(min(at.Sub(n.Clock.Now()), time.Second))
 		select {
 		case <-ctx.Done():
@@ -286,7 +280,7 @@ func (n *Network) Follow(ctx context.Context, onStatus func(*Status) (last bool)
 			return context.Cause(ctx)
 		case <-n.died:
 			timer.Stop()
-			allGone := n.allGone() // looked at first: what it counts is queued
+			allGone := n.allGone() // checked first: the deaths that it counts are in the queue
 			n.mu.Lock()
 			deaths := n.deaths
 			n.deaths = nil
@@ -303,13 +297,13 @@ func (n *Network) Follow(ctx context.Context, onStatus func(*Status) (last bool)
 				continue
 			}
 			status := n.Observe(ctx)
-			if ctx.Err() != nil { // what was seen may be half of it
+			if ctx.Err() != nil { // the status may be incomplete
 				return context.Cause(ctx)
 			}
 			if onStatus(status) {
 				return nil
 			}
-			// A look that took longer than a slot is followed by one at the slot that is current then.
+			// Skip the slots that passed during a slow observation.
 			slot = max(slot+1, n.Clock.Slot())
 		}
 	}
@@ -324,8 +318,8 @@ func (n *Network) allGone() bool {
 	return true
 }
 
-// Wait looks at the nodes once a slot until enough of them is as wanted. It fails if ctx ends first, with what
-// the nodes showed last, or if a node dies.
+// Wait observes the nodes once per slot until enough returns true. It returns an error with the latest status if ctx ends first or
+// a node dies.
 func (n *Network) Wait(ctx context.Context, enough func(*Status) bool) (*Status, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -342,12 +336,12 @@ func (n *Network) Wait(ctx context.Context, enough func(*Status) bool) (*Status,
 		err = died
 	}
 	if err != nil && latest != nil {
-		err = fmt.Errorf("%w\nseen last, at slot %d:\n%s", err, latest.Slot, latest.Details())
+		err = fmt.Errorf("%w\nlatest status, at slot %d:\n%s", err, latest.Slot, latest.Details())
 	}
 	return latest, err
 }
 
-// WaitFinalized waits until all nodes that run have finalized a slot, and agree on its block.
+// WaitFinalized waits until all running nodes have finalized a slot with the same block.
 func (n *Network) WaitFinalized(ctx context.Context, slot uint64) (*Status, error) {
 	return n.Wait(ctx, func(s *Status) bool {
 		_, done := s.Finalized(slot)
@@ -355,7 +349,7 @@ func (n *Network) WaitFinalized(ctx context.Context, slot uint64) (*Status, erro
 	})
 }
 
-// Observe asks all nodes what they see.
+// Observe requests the status of all nodes.
 func (n *Network) Observe(ctx context.Context) *Status {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()

@@ -15,16 +15,15 @@ import (
 )
 
 const (
-	// logEndLines is how many lines of a log a report has.
+	// logEndLines is the number of log lines in a report.
 	logEndLines = 12
-	// logEndBytes is how much of a log is searched for them: the stacks of a panic can be long.
+	// logEndBytes is the size of the end of the log that is searched for them. The stacks of a panic can be long.
 	logEndBytes = 1 << 20
-	// lineWidth is how many characters of a line are shown.
+	// lineWidth is the largest number of characters of a line.
 	lineWidth = 240
 )
 
-// logEnd returns what tells most of a log that begins at an offset of a file: the beginning of a crash's stacks,
-// or the last lines.
+// logEnd returns the most useful lines of a log file from an offset on: the start of a crash's stacks, or the last lines.
 func logEnd(path string, from int64) []string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -41,7 +40,7 @@ func logEnd(path string, from int64) []string {
 	return excerpt(data)
 }
 
-// excerpt chooses lines of a log.
+// excerpt selects lines of a log.
 func excerpt(log []byte) []string {
 	var lines []string
 	for line := range bytes.Lines(log) {
@@ -53,7 +52,7 @@ func excerpt(log []byte) []string {
 	if i := slices.IndexFunc(lines, func(line string) bool {
 		return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.HasPrefix(line, "SIG")
 	}); i >= 0 {
-		first = max(0, i-2) // with what came just before
+		first = max(0, i-2) // with the lines before the crash
 	}
 	lines = lines[first:min(len(lines), first+logEndLines)]
 	for i := range lines {
@@ -62,8 +61,8 @@ func excerpt(log []byte) []string {
 	return lines
 }
 
-// readable turns a line of a log into text: "03:04:05.678 warn chain: block refused reason=... slot=3".
-// What is not such a line stays as it is.
+// readable converts a line of a JSON log to text, such as "03:04:05.678 warn chain: block rejected reason=... slot=3". It does not
+// change other lines.
 func readable(line string) string {
 	fields, ok := logLine(line)
 	if !ok {
@@ -96,7 +95,7 @@ func readable(line string) string {
 	return clip(strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " "))
 }
 
-// logLine reads a line of a log, an object with a message.
+// logLine parses a line of a log, which is an object with a message.
 func logLine(line string) (fields map[string]json.RawMessage, ok bool) {
 	if json.Unmarshal([]byte(line), &fields) != nil {
 		return nil, false
@@ -105,7 +104,7 @@ func logLine(line string) (fields map[string]json.RawMessage, ok bool) {
 	return fields, ok
 }
 
-// plain is a JSON value as text, strings without quotes.
+// plain returns a JSON value as text, a string without quotes.
 func plain(value json.RawMessage) string {
 	var text string
 	if json.Unmarshal(value, &text) == nil {
@@ -114,7 +113,7 @@ func plain(value json.RawMessage) string {
 	return string(value)
 }
 
-// clip makes a line fit to be shown.
+// clip shortens a line to lineWidth and replaces control characters.
 func clip(line string) string {
 	line = strings.Map(func(r rune) rune {
 		if r == '\t' || !unicode.IsPrint(r) {
@@ -128,8 +127,8 @@ func clip(line string) string {
 	return line
 }
 
-// LogErrors counts the error lines of the node's log, of all of its runs, and returns the first few in a form for
-// reading. Lines that are none of the logger's count too: nothing but a crash writes them.
+// LogErrors returns the number of error lines in the node's log, of all its processes, and the first three as text. Lines that are
+// not from the logger count too, because only a crash writes them.
 func (n *Node) LogErrors() (count int, first []string, err error) {
 	f, err := os.Open(n.LogPath())
 	if os.IsNotExist(err) {
@@ -142,7 +141,7 @@ func (n *Node) LogErrors() (count int, first []string, err error) {
 	reader := bufio.NewReader(f)
 	for {
 		line, err := reader.ReadString('\n')
-		// The last line of a node that runs may be half written.
+		// The last line of a running node may be incomplete.
 		if line = strings.TrimSpace(line); line != "" && err == nil {
 			fields, ok := logLine(line)
 			if !ok || strings.EqualFold(plain(fields["level"]), "error") {

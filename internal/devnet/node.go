@@ -13,29 +13,31 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
 // Node is a node of a network.
 type Node struct {
 	NodeFiles
-	// Dir is the folder of the node's log and data.
+	// Dir is the folder with the node's log and data.
 	Dir string
 
 	network *Network
 	options NodeOptions
 
 	mu      sync.Mutex
-	process *process // the latest, nil if there never was one
+	process *process // latest process, or nil
 }
 
-// process is one run of a node. Its fields are guarded by the node's mutex; err is set before done is closed.
+// process is one process of a node. The node's mutex guards its fields; err is set before done is closed.
 type process struct {
 	pid     int
-	done    chan struct{} // closed when the process is gone
-	err     error         // how it ended
-	asked   bool          // its end was asked for
+	done    chan struct{} // closed when the process has ended
+	err     error         // result of the process
+	asked   bool          // a method has ended it
 	paused  bool
-	logFrom int64 // where its lines begin in the log
+	logFrom int64 // offset of its first line in the log
 }
 
 func (p *process) running() bool {
@@ -50,28 +52,28 @@ func (p *process) running() bool {
 	}
 }
 
-// Multiaddr is where peers reach the node.
+// Multiaddr returns the address at which peers reach the node.
 func (n *Node) Multiaddr() string { return n.listenAddr() + "/p2p/" + n.PeerID }
 
 func (n *Node) listenAddr() string { return fmt.Sprintf("/ip4/%s/udp/%d/quic-v1", n.IP, n.QUIC) }
 
-// APIURL is where the HTTP API begins, without a slash at its end.
+// APIURL returns the base URL of the HTTP API, without a slash at its end.
 func (n *Node) APIURL() string { return n.url(n.API) }
 
-// MetricsURL is the page of the metrics, and HealthURL that of the health check.
+// MetricsURL returns the URL of the metrics.
 func (n *Node) MetricsURL() string { return n.url(n.Metrics) + "/metrics" }
 
-// HealthURL is the page of the health check.
+// HealthURL returns the URL of the health check.
 func (n *Node) HealthURL() string { return n.url(n.Metrics) + "/health" }
 
 func (n *Node) url(port uint16) string {
 	return "http://" + net.JoinHostPort(n.IP.String(), strconv.Itoa(int(port)))
 }
 
-// LogPath is the node's log, JSON lines.
+// LogPath returns the path of the node's log, which has JSON lines.
 func (n *Node) LogPath() string { return filepath.Join(n.Dir, "log.jsonl") }
 
-// PID is the process of the node, or of its prefix; 0 while it does not run.
+// PID returns the process id of the node, or of its prefix, and 0 while the node does not run.
 func (n *Node) PID() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -81,13 +83,13 @@ func (n *Node) PID() int {
 	return n.process.pid
 }
 
-// command is the node's command line.
+// command returns the node's command line.
 func (n *Node) command(more []string) []string {
 	o := &n.network.options
 	dir := n.network.Dir
 	words := append(n.options.Prefix[:len(n.options.Prefix):len(n.options.Prefix)],
 		o.Executable, "run",
-		"--genesis", filepath.Join(dir, "config.yaml"),
+		"--genesis", filepath.Join(dir, config.GenesisFile),
 		"--node-id", n.Name,
 		"--node-key", n.KeyPath,
 		"--scheme", o.Scheme.String(),
@@ -115,7 +117,7 @@ func (n *Node) command(more []string) []string {
 	return append(words, more...)
 }
 
-// environment is that of this process, without the variables that set flags.
+// environment returns the variables of this process without those that set flags, and the variables of the options.
 func (n *Node) environment() []string {
 	var env []string
 	for _, variable := range os.Environ() {
@@ -126,13 +128,12 @@ func (n *Node) environment() []string {
 	return append(env, n.network.options.Env...)
 }
 
-// Start starts the node, with more flags than those of its options, if it does not run. It does not wait until
-// the node answers.
+// Start starts the node with additional flags, and returns an error if it runs. It does not wait until the node answers.
 func (n *Node) Start(more ...string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.process.running() {
-		return fmt.Errorf("%s runs already", n.Name)
+		return fmt.Errorf("%s already runs", n.Name)
 	}
 	if err := os.MkdirAll(n.Dir, 0o700); err != nil {
 		return err
@@ -141,7 +142,7 @@ func (n *Node) Start(more ...string) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() // the process has its own
+	defer log.Close() // the process has its own descriptor
 	from, err := log.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -160,7 +161,7 @@ func (n *Node) Start(more ...string) error {
 	return nil
 }
 
-// start has the keeper start a process, unless the network has stopped.
+// start starts a process on the thread of keep, unless the network has stopped.
 func (n *Network) start(cmd *exec.Cmd) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -172,15 +173,15 @@ func (n *Network) start(cmd *exec.Cmd) error {
 	return <-result
 }
 
-// await waits for the end of a process, and tells of one that nobody asked for.
+// await waits for the end of a process, and queues its death if no method has ended it.
 func (n *Node) await(p *process, cmd *exec.Cmd) {
 	err := cmd.Wait()
-	_ = signalGroup(p.pid, syscall.SIGKILL) // what a prefix may have left
+	_ = signalGroup(p.pid, syscall.SIGKILL) // children of a prefix
 	death := Death{Node: n.Name, Cause: howItEnded(err), LogPath: n.LogPath(), Log: logEnd(n.LogPath(), p.logFrom)}
 	n.mu.Lock()
 	p.err = err
 	asked := p.asked
-	if !asked { // queued before the node counts as dead, so that a network is not all gone with deaths untold
+	if !asked { // queued before the node counts as dead, so that Follow reports it before ErrAllGone
 		n.network.queue(death)
 	}
 	close(p.done)
@@ -197,7 +198,7 @@ func howItEnded(err error) string {
 	return err.Error()
 }
 
-// end asks the process for its end with a signal, and returns it, or nil if none runs.
+// end sends a signal to the process and returns the process, or nil if none runs.
 func (n *Node) end(sig syscall.Signal) *process {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -206,16 +207,16 @@ func (n *Node) end(sig syscall.Signal) *process {
 		return nil
 	}
 	p.asked = true
-	_ = signalGroup(p.pid, sig) // if it is gone already that is as well
+	_ = signalGroup(p.pid, sig) // fails only if the process has ended
 	if p.paused {
-		_ = resumeGroup(p.pid) // so that it can hear
+		_ = resumeGroup(p.pid) // a paused process does not handle signals
 		p.paused = false
 	}
 	return p
 }
 
-// Stop asks the node to stop, and kills it if it does not within the timeout. It is no error if it does not run,
-// and one if it had to be killed or ended badly.
+// Stop stops the node, and kills it if it does not stop within the timeout. It returns an error if the node was killed or did not
+// end cleanly, and nil if it did not run.
 func (n *Node) Stop() error {
 	p := n.end(syscall.SIGTERM)
 	if p == nil {
@@ -230,21 +231,21 @@ func (n *Node) Stop() error {
 		<-p.done
 		return fmt.Errorf("%s did not stop within %s and was killed", n.Name, n.network.options.StopTimeout)
 	}
-	// A process that has only begun knows no signals yet.
+	// A process that has just started does not handle signals yet.
 	if p.err != nil && !endedBy(p.err, syscall.SIGTERM) {
 		return fmt.Errorf("%s did not stop cleanly: %w", n.Name, p.err)
 	}
 	return nil
 }
 
-// Kill ends the node without warning, and waits until it is gone.
+// Kill kills the node and waits until it has ended.
 func (n *Node) Kill() {
 	if p := n.end(syscall.SIGKILL); p != nil {
 		<-p.done
 	}
 }
 
-// Restart stops the node if it runs, and starts it, with more flags than those of its options.
+// Restart stops the node if it runs, and starts it with additional flags.
 func (n *Node) Restart(more ...string) error {
 	if err := n.Stop(); err != nil {
 		return err
@@ -252,10 +253,10 @@ func (n *Node) Restart(more ...string) error {
 	return n.Start(more...)
 }
 
-// Pause freezes the node, and Resume lets it go on.
+// Pause suspends the process of the node.
 func (n *Node) Pause() error { return n.freeze(true) }
 
-// Resume lets a node that is paused go on.
+// Resume continues a paused node.
 func (n *Node) Resume() error { return n.freeze(false) }
 
 func (n *Node) freeze(paused bool) error {
@@ -276,7 +277,7 @@ func (n *Node) freeze(paused bool) error {
 	return nil
 }
 
-// state says whether the process runs, and of a dead one how it ended.
+// state returns the state of the process, and the cause of death of a dead one.
 func (n *Node) state() (State, string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

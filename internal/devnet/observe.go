@@ -16,36 +16,36 @@ import (
 )
 
 const (
-	// answerTimeout is how long the nodes may take to answer, all together.
+	// answerTimeout is the time that all nodes together have to answer.
 	answerTimeout = 3 * time.Second
-	// maxAnswer bounds an answer in bytes: a tree of more than 100,000 blocks.
+	// maxAnswer is the largest answer in bytes, enough for a tree of 100,000 blocks.
 	maxAnswer = 64 << 20
 )
 
-// State says how a node does.
+// State is the state of a node.
 type State string
 
 // The states of a node.
 const (
-	Up      State = "up"      // it runs, and answers
-	Silent  State = "silent"  // it runs, and does not answer
-	Paused  State = "paused"  // by Node.Pause
-	Stopped State = "stopped" // on purpose, or not started yet
-	Dead    State = "dead"    // ended although nobody asked for it
+	Up      State = "up"      // runs and answers
+	Silent  State = "silent"  // runs and does not answer
+	Paused  State = "paused"  // suspended by Node.Pause
+	Stopped State = "stopped" // ended by a method of Node, or not started yet
+	Dead    State = "dead"    // ended unexpectedly
 )
 
-// Checkpoint is a block as the API shows it.
+// Checkpoint is a block in an answer of the API.
 type Checkpoint struct {
 	Slot uint64 `json:"slot"`
 	Root string `json:"root"` // 0x and 64 hex digits
 }
 
-// View is what a node shows. A node that is not up shows what it did when it last was; roots are empty if it
-// never was.
+// View is the status of a node. The view of a node that is not up has the checkpoints of its latest answer, with empty roots if it
+// has never answered.
 type View struct {
 	Name      string     `json:"name"`
 	State     State      `json:"state"`
-	Problem   string     `json:"problem,omitempty"` // why it is silent or dead
+	Problem   string     `json:"problem,omitempty"` // reason for Silent or Dead
 	Head      Checkpoint `json:"head"`
 	Justified Checkpoint `json:"justified"`
 	Finalized Checkpoint `json:"finalized"`
@@ -53,7 +53,7 @@ type View struct {
 	Synced    bool       `json:"synced"`
 }
 
-// String is the view in a line, without the node's name.
+// String returns the view as one line, without the node's name.
 func (v View) String() string {
 	seen := v.Checkpoints()
 	switch {
@@ -66,12 +66,12 @@ func (v View) String() string {
 	}
 }
 
-// Checkpoints shows the head and the two checkpoints.
+// Checkpoints returns the head and the two checkpoints as text.
 func (v View) Checkpoints() string {
 	return fmt.Sprintf("head %d %s, justified %d, finalized %d", v.Head.Slot, ShortRoot(v.Head.Root), v.Justified.Slot, v.Finalized.Slot)
 }
 
-// Condition is the state with its reason.
+// Condition returns the state and its reason.
 func (v View) Condition() string {
 	if v.Problem == "" {
 		return string(v.State)
@@ -79,7 +79,7 @@ func (v View) Condition() string {
 	return string(v.State) + " (" + v.Problem + ")"
 }
 
-// Mark tells of a node that is up and not synced.
+// Mark returns ", not synced" for a node that is up and not synced, and "" for any other.
 func (v View) Mark() string {
 	if v.State == Up && !v.Synced {
 		return ", not synced"
@@ -87,22 +87,22 @@ func (v View) Mark() string {
 	return ""
 }
 
-// ShortRoot is the beginning of a root, enough to tell it from another.
+// ShortRoot returns the first 8 digits of a root.
 func ShortRoot(root string) string {
 	root = strings.TrimPrefix(root, "0x")
 	return root[:min(8, len(root))]
 }
 
-// Status is what all nodes show at one moment.
+// Status is the status of all nodes at one moment.
 type Status struct {
-	Slot          uint64         `json:"slot"` // of the wall clock
+	Slot          uint64         `json:"slot"` // current slot of the wall clock
 	Nodes         []View         `json:"nodes"`
 	Disagreements []Disagreement `json:"disagreements"`
 
 	tree tree
 }
 
-// Details has a line for each node.
+// Details returns one line for each node.
 func (s *Status) Details() string {
 	width := 0
 	for _, v := range s.Nodes {
@@ -115,8 +115,8 @@ func (s *Status) Details() string {
 	return b.String()
 }
 
-// Finalized reports whether every node has finalized a slot, and all of them the same block: root is that of the
-// slot, or of the latest block before it. Nodes that were stopped on purpose do not count.
+// Finalized reports whether all nodes have finalized a slot with the same block. root is the root of that block, which is the latest
+// one up to the slot. Stopped nodes do not count.
 func (s *Status) Finalized(slot uint64) (root string, ok bool) {
 	for _, v := range s.Nodes {
 		if v.State == Stopped {
@@ -134,13 +134,13 @@ func (s *Status) Finalized(slot uint64) (root string, ok bool) {
 	return root, root != ""
 }
 
-// Disagreement says that nodes contradict each other.
+// Disagreement is a slot for which nodes have different blocks.
 type Disagreement struct {
 	About string `json:"about"` // head or finalized
-	Slot  uint64 `json:"slot"`  // the lowest at which they differ
+	Slot  uint64 `json:"slot"`  // lowest slot with a difference
 }
 
-// String is a short sentence.
+// String returns a short sentence.
 func (d Disagreement) String() string {
 	if d.About == "finalized" {
 		return fmt.Sprintf("finalized blocks differ at slot %d", d.Slot)
@@ -148,8 +148,8 @@ func (d Disagreement) String() string {
 	return fmt.Sprintf("heads differ at slot %d", d.Slot)
 }
 
-// disagreements compares the nodes that are up: heads that are at the same slot, and what is final at a slot that
-// several nodes have finalized. Heads at different slots may just be on their way.
+// disagreements compares the nodes that are up: heads of the same slot, and finalized blocks at each slot that several nodes have
+// finalized. It does not compare heads of different slots, because a block needs time to reach all nodes.
 func disagreements(views []View, t tree) []Disagreement {
 	var up []View
 	for _, v := range views {
@@ -157,7 +157,7 @@ func disagreements(views []View, t tree) []Disagreement {
 			up = append(up, v)
 		}
 	}
-	all := []Disagreement{} // in JSON none is a list too
+	all := []Disagreement{} // an empty list in JSON, not null
 	heads := func(slot uint64, v View) string {
 		if v.Head.Slot == slot {
 			return v.Head.Root
@@ -171,7 +171,7 @@ func disagreements(views []View, t tree) []Disagreement {
 		if at := t.ancestor(v.Finalized, slot); at.Slot <= slot {
 			return at.Root
 		}
-		return "" // too far back to know
+		return "" // the block at the slot is not in the tree
 	}
 	for _, kind := range []struct {
 		about string
@@ -196,6 +196,7 @@ func disagreements(views []View, t tree) []Disagreement {
 	return all
 }
 
+// differ reports whether root returns different roots for the views. It ignores empty roots.
 func differ(slot uint64, views []View, root func(uint64, View) string) bool {
 	first := ""
 	for _, v := range views {
@@ -210,15 +211,14 @@ func differ(slot uint64, views []View, root func(uint64, View) string) bool {
 	return false
 }
 
-// block is what is known of a block: its place in the tree.
+// block is the place of a block in the tree.
 type block struct {
 	Root   string `json:"root"`
 	Slot   uint64 `json:"slot"`
 	Parent string `json:"parent_root"`
 }
 
-// tree has all blocks that any node has shown and that may still matter, by root. Blocks are named by their
-// content, so that the trees of all nodes can be one.
+// tree has the blocks of all nodes from the lowest finalized slot on, by root.
 type tree map[string]block
 
 func (t tree) add(blocks []block) {
@@ -227,7 +227,7 @@ func (t tree) add(blocks []block) {
 	}
 }
 
-// prune forgets the blocks before the lowest finalized slot.
+// prune removes the blocks before the lowest finalized slot.
 func (t tree) prune(views []View) {
 	var lowest *uint64
 	for _, v := range views {
@@ -242,7 +242,7 @@ func (t tree) prune(views []View) {
 	}
 }
 
-// ancestor goes back from a block to the latest one that is not after slot, or as far as is known.
+// ancestor returns the latest ancestor of a block that is not after slot, or the earliest known ancestor.
 func (t tree) ancestor(from Checkpoint, slot uint64) Checkpoint {
 	for from.Slot > slot {
 		parent, known := t[t[from.Root].Parent]
@@ -254,7 +254,7 @@ func (t tree) ancestor(from Checkpoint, slot uint64) Checkpoint {
 	return from
 }
 
-// look asks the node what it sees, where it runs.
+// look requests the status of the node, if it runs.
 func (n *Node) look(ctx context.Context, client *http.Client) (View, []block) {
 	v := View{Name: n.Name}
 	if v.State, v.Problem = n.state(); v.State != Up {
@@ -262,7 +262,7 @@ func (n *Node) look(ctx context.Context, client *http.Client) (View, []block) {
 	}
 	blocks, err := v.read(ctx, client, n)
 	if err != nil {
-		// It may have ended in the meantime.
+		// The node may have ended meanwhile.
 		if v.State, v.Problem = n.state(); v.State == Up {
 			v.State, v.Problem = Silent, briefly(err)
 		}
@@ -271,7 +271,7 @@ func (n *Node) look(ctx context.Context, client *http.Client) (View, []block) {
 	return v, blocks
 }
 
-// read fills a view from the node's three servers.
+// read fills a view with the answers of the API, the health check and the metrics.
 func (v *View) read(ctx context.Context, client *http.Client, n *Node) ([]block, error) {
 	var choice struct {
 		Nodes     []block    `json:"nodes"`
@@ -311,7 +311,7 @@ func (v *View) read(ctx context.Context, client *http.Client, n *Node) ([]block,
 	return choice.Nodes, nil
 }
 
-// get reads a page. The whole body is read, so that the connection can be used again.
+// get requests a URL. It reads the whole body, so that the connection can be reused.
 func get(ctx context.Context, client *http.Client, url string, read func(status int, body io.Reader) error) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -330,7 +330,7 @@ func get(ctx context.Context, client *http.Client, url string, read func(status 
 	return err
 }
 
-// readPeers finds the number of peers in a page of metrics.
+// readPeers returns the number of peers in the text of the metrics.
 func readPeers(page io.Reader) (int, error) {
 	lines := bufio.NewScanner(page)
 	for lines.Scan() {
@@ -342,10 +342,10 @@ func readPeers(page io.Reader) (int, error) {
 	if err := lines.Err(); err != nil {
 		return 0, err
 	}
-	return 0, errors.New("no leanspec_peers_connected")
+	return 0, errors.New("leanspec_peers_connected is missing")
 }
 
-// briefly says why there was no answer, without the address, which the table has.
+// briefly returns the reason for a missing answer, without the address.
 func briefly(err error) string {
 	var failed *url.Error
 	switch {

@@ -10,22 +10,22 @@ import (
 	"strconv"
 )
 
-// Ports are those of a node. QUIC is a UDP port, the others are TCP ports.
+// Ports are the ports of a node. QUIC is a UDP port, the others are TCP ports.
 type Ports struct {
 	QUIC    uint16 `json:"quic"`
 	API     uint16 `json:"api"`
 	Metrics uint16 `json:"metrics"`
 }
 
-// Ports are chosen from firstPort up to lastPort, which is below those that systems give to programs that let them
-// choose: a node that is restarted is to find its ports free again.
+// The range of the chosen ports, without lastPort. It is below the ports that operating systems assign, so that the ports of a node
+// are still free when it restarts.
 const firstPort, lastPort = 10_000, 32_000
 
-// reservations are the ports of a network. Other networks on this machine do not choose them before this one has
-// stopped, also while its nodes are still to be started or do not run.
+// reservations are the ports of a network. Other networks on this machine do not choose them until this one has stopped, even
+// while its nodes do not run.
 type reservations struct{ locks []io.Closer }
 
-// take reserves a port, unless another network has reserved it or any program has it open.
+// take reserves a port. It returns false if another network has reserved it or a program has it open.
 func (r *reservations) take(network string, port uint16) bool {
 	lock, err := lockPort(network, port)
 	if err != nil {
@@ -39,9 +39,8 @@ func (r *reservations) take(network string, port uint16) bool {
 	return true
 }
 
-// lockPort makes sure that only one network chooses a port. The lock is a socket in the kernel's own namespace, which
-// leaves no file and ends with the process. Only Linux has it; elsewhere two networks that start in the same moment may
-// choose the same port.
+// lockPort prevents other networks from choosing a port. The lock is an abstract Unix socket, which has no file and ends with the
+// process. Only Linux has them; on other systems, two networks that start at the same moment may choose the same port.
 func lockPort(network string, port uint16) (io.Closer, error) {
 	if runtime.GOOS != "linux" {
 		return io.NopCloser(nil), nil
@@ -49,7 +48,7 @@ func lockPort(network string, port uint16) (io.Closer, error) {
 	return net.Listen("unix", fmt.Sprintf("@leanspec-node/devnet/%s/%d", network, port))
 }
 
-// close gives all ports back.
+// close releases all ports.
 func (r *reservations) close() {
 	for _, lock := range r.locks {
 		_ = lock.Close()
@@ -57,8 +56,8 @@ func (r *reservations) close() {
 	r.locks = nil
 }
 
-// choosePlaces gives the nodes their addresses and ports, and reserves the ports. Nodes with a prefix, which are in a
-// place of their own, have the standard ports, and none of theirs is reserved.
+// choosePlaces assigns addresses and ports to the nodes and reserves the ports. A node with a prefix is in its own network
+// namespace: it has the standard ports, and they are not reserved.
 func (r *reservations) choosePlaces(options *Options) ([]Place, error) {
 	places := make([]Place, options.Nodes)
 	for i := range places {
@@ -70,7 +69,7 @@ func (r *reservations) choosePlaces(options *Options) ([]Place, error) {
 		places[i] = StandardPlace(i, ip)
 		places[i].IsAggregator = places[i].IsAggregator || node.Aggregator
 	}
-	// each calls a function for the ports that are this machine's, until one fails.
+	// each calls do for the ports of this machine until one call returns false.
 	each := func(do func(network string, port *uint16) bool) bool {
 		for i := range places {
 			if len(options.NodeOptions[i].Prefix) > 0 {
@@ -86,7 +85,7 @@ func (r *reservations) choosePlaces(options *Options) ([]Place, error) {
 		return places, nil
 	}
 	r.close()
-	// From somewhere at random, so that networks that start at the same time do not meet.
+	// From a random port on, so that networks that start at the same time rarely try the same ports.
 	next, left := firstPort+rand.IntN(lastPort-firstPort), lastPort-firstPort
 	ok := each(func(network string, port *uint16) bool {
 		for ; left > 0; left-- {
@@ -102,12 +101,12 @@ func (r *reservations) choosePlaces(options *Options) ([]Place, error) {
 		return false
 	})
 	if !ok {
-		return nil, errors.New("there are no free ports left")
+		return nil, errors.New("no free ports left")
 	}
 	return places, nil
 }
 
-// isFree tries a port on all addresses.
+// isFree reports whether a port can be opened on all addresses.
 func isFree(network string, port uint16) bool {
 	address := ":" + strconv.Itoa(int(port))
 	if network == "udp" {

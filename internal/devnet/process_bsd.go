@@ -4,5 +4,5 @@ package devnet
 
 import "syscall"
 
-// dieWithParent does nothing: only Linux has a signal for it.
+// dieWithParent does nothing, because only Linux can do it.
 func dieWithParent(*syscall.SysProcAttr) {}

@@ -2,6 +2,5 @@ package devnet
 
 import "syscall"
 
-// dieWithParent has the process killed when the devnet is gone, however it went. A paused process would not
-// hear a milder signal.
+// dieWithParent makes the kernel kill the process when the devnet ends in any way. A paused process would not handle SIGTERM.
 func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }

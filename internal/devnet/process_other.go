@@ -10,7 +10,7 @@ import (
 
 func processAttributes() *syscall.SysProcAttr { return nil }
 
-// signalGroup ends a process: there are no other signals here.
+// signalGroup ends the process: this system has no other signals.
 func signalGroup(pid int, _ syscall.Signal) error {
 	process, err := os.FindProcess(pid)
 	if err != nil {
@@ -23,5 +23,5 @@ func pauseGroup(int) error { return errors.ErrUnsupported }
 
 func resumeGroup(int) error { return errors.ErrUnsupported }
 
-// endedBy takes every end for the one that was asked for.
+// endedBy always returns true, because this system does not report signals.
 func endedBy(error, syscall.Signal) bool { return true }

@@ -8,15 +8,15 @@ import (
 	"syscall"
 )
 
-// processAttributes put a process into a group of its own: Ctrl-C in the terminal reaches the devnet alone, which
-// then stops the nodes, and signals to the group reach also what a prefix started.
+// processAttributes puts a process into its own process group. So Ctrl-C in the terminal reaches only the devnet, which stops the
+// nodes, and signals to the group reach the children of a prefix too.
 func processAttributes() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	dieWithParent(attr)
 	return attr
 }
 
-// signalGroup sends a signal to a process and all that it started.
+// signalGroup sends a signal to a process and its children.
 func signalGroup(pid int, sig syscall.Signal) error { return syscall.Kill(-pid, sig) }
 
 func pauseGroup(pid int) error { return signalGroup(pid, syscall.SIGSTOP) }
