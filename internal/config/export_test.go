@@ -1,6 +1,6 @@
 package config
 
-// What the tests in package config_test, which write networks with package devnet, need of this package.
+// Exports for the tests in package config_test. They use package devnet, which imports this package.
 const (
 	MaxYAMLSize = maxYAMLSize
 	MaxKeySize  = maxKeySize

@@ -16,7 +16,7 @@ func FuzzPeerNames(f *testing.F) {
 		checkOneLine(t, err)
 		for _, name := range names {
 			if name == "" || len(name) > maxPeerName || err != nil {
-				t.Errorf("accepted the name %q, with error %v", name, err)
+				t.Errorf("name = %q, error %v; want a name of 1 to 64 bytes and no error", name, err)
 			}
 		}
 	})
@@ -40,14 +40,14 @@ func FuzzAssignment(f *testing.F) {
 			}
 			for j, index := range node.validators {
 				if index >= 8 || slices.Contains(node.validators[:j], index) {
-					t.Errorf("validators %v were accepted", node.validators)
+					t.Errorf("check accepted the validators %v, want each below 8 and once", node.validators)
 				}
 			}
 		}
 	})
 }
 
-// fuzzGenesis is a registry for the fuzz tests: two validators with the keys 1 to 4.
+// fuzzGenesis has two validators with the keys 1 to 4.
 var fuzzGenesis = &Genesis{Path: "config.yaml", Validators: []GenesisValidator{
 	{AttestationPublicKey: fakeKey(1), ProposalPublicKey: fakeKey(2)},
 	{AttestationPublicKey: fakeKey(3), ProposalPublicKey: fakeKey(4)},
@@ -71,7 +71,7 @@ func FuzzAnnotation(f *testing.F) {
 			for _, index := range node.validators {
 				for _, role := range Roles {
 					if entries[index].keys[role].file == "" {
-						t.Errorf("validator %d was accepted without its %s key", index, role)
+						t.Errorf("entries accepted validator %d without its %s key", index, role)
 					}
 				}
 			}
@@ -94,7 +94,7 @@ func FuzzManifest(f *testing.F) {
 		checkOneLine(t, m.checkScheme(xmss.Test))
 		for index, entry := range m.entries {
 			if entry.index != index || entry.keys[Attestation].file == "" || entry.keys[Proposal].file == "" {
-				t.Errorf("entry %d was accepted as %+v", index, entry)
+				t.Errorf("parseManifest accepted entry %d as %+v, want both keys", index, entry)
 			}
 		}
 	})

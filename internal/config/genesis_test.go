@@ -11,7 +11,7 @@ import (
 	"unicode"
 )
 
-// fakeKey is a well-formed public key that differs for each n.
+// fakeKey returns a well-formed public key that is different for each n.
 func fakeKey(n int) (key [PublicKeySize]byte) {
 	for i := 0; i < PublicKeySize; i += 4 {
 		binary.LittleEndian.PutUint32(key[i:], uint32(1000*n+i+1))
@@ -21,7 +21,7 @@ func fakeKey(n int) (key [PublicKeySize]byte) {
 
 func fakeHex(n int) string { return fmt.Sprintf("%x", fakeKey(n)) }
 
-// checkOneLine fails the test if an error is not one line that is fit to print.
+// checkOneLine checks that an error is an *Error and one printable line of moderate length.
 func checkOneLine(t testing.TB, err error) {
 	t.Helper()
 	if err == nil {
@@ -36,7 +36,7 @@ func checkOneLine(t testing.TB, err error) {
 		t.Errorf("error is not one printable line: %q", text)
 	}
 	if len(text) > 2400 {
-		t.Errorf("error has %d bytes, want a line that can be read: %.200q…", len(text), text)
+		t.Errorf("error has %d bytes, want at most 2400: %.200q…", len(text), text)
 	}
 }
 
@@ -132,7 +132,7 @@ func mustHex(s string) (key [PublicKeySize]byte) {
 	return key
 }
 
-// fakeRegistry is a GENESIS_VALIDATORS of n validators with the keys 1 to 2n.
+// fakeRegistry returns a GENESIS_VALIDATORS of n validators with the keys 1 to 2n.
 func fakeRegistry(n int) string {
 	var b strings.Builder
 	b.WriteString("GENESIS_VALIDATORS:\n")
@@ -145,10 +145,10 @@ func fakeRegistry(n int) string {
 func TestParseGenesisFull(t *testing.T) {
 	genesis, err := parseGenesis("config.yaml", []byte("GENESIS_TIME: 1\n"+fakeRegistry(RegistryLimit)))
 	if err != nil {
-		t.Fatalf("a full registry: %v", err)
+		t.Fatalf("parseGenesis of a full registry: %v", err)
 	}
 	if len(genesis.Validators) != RegistryLimit || genesis.Validators[RegistryLimit-1].ProposalPublicKey != fakeKey(2*RegistryLimit) {
-		t.Errorf("got %d validators, want %d with their own keys", len(genesis.Validators), RegistryLimit)
+		t.Errorf("got %d validators, want %d with different keys", len(genesis.Validators), RegistryLimit)
 	}
 }
 
@@ -229,7 +229,7 @@ func TestParseGenesisErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			genesis, err := parseGenesis("net/config.yaml", []byte(test.text))
 			if err == nil {
-				t.Fatalf("parseGenesis accepted %.200q as %+v, want: %s", test.text, genesis, test.want)
+				t.Fatalf("parseGenesis(%.200q) = %+v, want the error %s", test.text, genesis, test.want)
 			}
 			checkOneLine(t, err)
 			if err.Error() != test.want {
@@ -239,7 +239,7 @@ func TestParseGenesisErrors(t *testing.T) {
 	}
 }
 
-// A public key whose field elements are not below the modulus is a second encoding of another key, or none.
+// TestParseGenesisNonCanonicalKey checks a key with field elements above the modulus, which would be a second encoding of a key.
 func TestParseGenesisNonCanonicalKey(t *testing.T) {
 	text := "GENESIS_TIME: 1\nGENESIS_VALIDATORS:\n  - attestation_pubkey: " + strings.Repeat("ff", PublicKeySize) + "\n    proposal_pubkey: " + fakeHex(1) + "\n"
 	_, err := parseGenesis("net/config.yaml", []byte(text))
@@ -300,18 +300,18 @@ func FuzzGenesis(f *testing.F) {
 			for _, role := range Roles {
 				key := genesis.Validators[i].PublicKey(role)
 				if seen[key] {
-					t.Errorf("a public key was accepted twice: %x", key)
+					t.Errorf("parseGenesis accepted the public key %x twice", key)
 				}
 				seen[key] = true
 			}
 		}
 		if n := len(genesis.Validators); n < 1 || n > RegistryLimit || genesis.AttestationCommitteeCount < 1 {
-			t.Errorf("accepted %d validators and %d committees", n, genesis.AttestationCommitteeCount)
+			t.Errorf("parseGenesis accepted %d validators and %d committees", n, genesis.AttestationCommitteeCount)
 		}
 	})
 }
 
-// A byte order mark at the start of a text file means nothing.
+// TestByteOrderMark checks that every reader skips a byte order mark at the start of a file.
 func TestByteOrderMark(t *testing.T) {
 	t.Chdir(t.TempDir())
 	write := func(name, text string) {
@@ -346,14 +346,14 @@ func TestByteOrderMark(t *testing.T) {
 	if names, err := LoadPeerNames("."); err != nil || names[key.PeerID()] != "a" {
 		t.Errorf("LoadPeerNames = %v, %v; want the name a", names, err)
 	}
-	// A second one is text.
+	// A second mark is text.
 	write("twice.key", mark+mark+key.Hex())
 	if _, err := LoadNodeKey("twice.key"); err == nil {
 		t.Error("a key after two byte order marks is accepted")
 	}
 }
 
-// A key that has no effect is reported, and what cannot be seen in it is shown.
+// TestUnknownKeys checks that keys without effect are reported, with their invisible characters escaped.
 func TestUnknownKeys(t *testing.T) {
 	const rest = "GENESIS_TIME: 7\nACTIVE_EPOCH: 18\nVALIDATOR_COUNT: 1\nLOG_INV_RATE: 1\n"
 	for key, want := range map[string]string{
@@ -396,6 +396,6 @@ func TestNearest(t *testing.T) {
 		}
 	}
 	if got := Nearest("x", nil); got != "" {
-		t.Errorf("Nearest of none = %q, want nothing", got)
+		t.Errorf(`Nearest without known names = %q, want ""`, got)
 	}
 }

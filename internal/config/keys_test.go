@@ -78,7 +78,7 @@ func copyFile(t *testing.T, from, to string) {
 	put(t, to, string(data))
 }
 
-// checkKeys makes sure that keys are those of the validators of a genesis.
+// checkKeys checks that keys belong to the given validators of a genesis.
 func checkKeys(t *testing.T, genesis *Genesis, keys []ValidatorKeys, want ...uint64) {
 	t.Helper()
 	var got []uint64
@@ -166,7 +166,7 @@ func TestLoadValidatorKeysOrderAndPlaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// leanSpec takes the first validator that is listed as the node's identity in the store.
+	// The order matters: leanSpec uses the first validator as the identity of the store.
 	if len(keys) != 2 || keys[0].Index != 2 || keys[1].Index != 0 {
 		t.Errorf("keys are not in the order of the assignment: %+v", keys)
 	}
@@ -205,7 +205,7 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 		a1 = netKeys + "validator_1_attester_key_sk.ssz"
 		a2 = netKeys + "validator_2_attester_key_sk.ssz"
 	)
-	// Only one of the two layouts, except where both are the matter.
+	// Most cases have only one of the two layouts.
 	manifestOnly := func(change func(*testing.T, *Genesis)) func(*testing.T, *Genesis) {
 		return func(t *testing.T, g *Genesis) { remove(t, netAnnotated); change(t, g) }
 	}
@@ -335,7 +335,7 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 	}
 }
 
-// A key file is checked by the xmss package; what matters here is the file's name and that no secret is shown.
+// TestLoadValidatorKeysCorruptKey checks that the error names the file and shows no secret. Package xmss tests the parser.
 func TestLoadValidatorKeysCorruptKey(t *testing.T) {
 	const file = netKeys + "validator_0_attester_key_sk.ssz"
 	genesis := writeNet(t, devnet.LeanSpec)

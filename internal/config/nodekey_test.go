@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// The identities of lean-quickstart's local devnet, whose peer ids are written beside them there.
+// knownIdentities are the node keys of lean-quickstart's local devnet, with the peer ids that it gives for them.
 var knownIdentities = []struct{ secret, peerID string }{
 	{"bdf953adc161873ba026330c56450453f582e3c4ee6cb713644794bcfdd85fe5", "16Uiu2HAkvi2sxT75Bpq1c7yV2FjnSQJJ432d6jeshbmfdJss1i6f"},
 	{"af27950128b49cda7e7bc9fcb7b0270f7a3945aa7543326f3bfdbd57d2a97a32", "16Uiu2HAmPQhkD6Zg5Co2ee8ShshkiY4tDePKFARPpCS2oKSLj1E1"},
@@ -121,12 +121,12 @@ func FuzzNodeKey(f *testing.F) {
 		}
 		again, err := parseNodeKey("a.key", []byte(key.Hex()))
 		if err != nil || again.PeerID() != key.PeerID() {
-			t.Errorf("a key that was accepted does not survive being written: %v", err)
+			t.Errorf("parseNodeKey of the written key: peer id %v, error %v; want %v", again, err, key)
 		}
 	})
 }
 
-// A key in a wrong place is not shown.
+// TestMisplacedNodeKeyIsNotShown checks that an error does not show a key that is in the place of a path or a file.
 func TestMisplacedNodeKeyIsNotShown(t *testing.T) {
 	t.Chdir(t.TempDir())
 	key, err := GenerateNodeKey()

@@ -41,7 +41,7 @@ func checkConfigError(t *testing.T, err error) {
 	}
 }
 
-// listTree lists what is below a folder, with permissions: "-rw------- net/lean_spec_0.key".
+// listTree returns all files and folders in root, with permissions: "-rw------- net/lean_spec_0.key".
 func listTree(t *testing.T, root string) []string {
 	t.Helper()
 	var all []string
@@ -218,7 +218,7 @@ func TestWriteFilesRoundTrip(t *testing.T) {
 	}
 }
 
-// The names that the dialects use, as their readers expect them.
+// TestWriteFilesDialects checks the field names of each dialect.
 func TestWriteFilesDialects(t *testing.T) {
 	for dialect, want := range map[Dialect]map[string]string{
 		LeanSpec: {
@@ -402,14 +402,14 @@ func TestWriteFilesKeepsExistingFolder(t *testing.T) {
 	}
 	put(t, "net/notes.txt", "mine")
 	if _, err := WriteFiles(t.Context(), testFiles()); err != nil {
-		t.Fatalf("an empty folder of keys and another file are no obstacle: %v", err)
+		t.Fatalf("with an empty folder of keys and another file: %v, want no error", err)
 	}
 	if data, err := os.ReadFile("net/notes.txt"); err != nil || string(data) != "mine" {
 		t.Errorf("notes.txt was touched (error %v)", err)
 	}
 }
 
-// A run that is interrupted, at whatever key, leaves the disk as it was.
+// TestWriteFilesCancel checks that an interrupt at any key leaves the folder unchanged.
 func TestWriteFilesCancel(t *testing.T) {
 	for _, at := range []int{0, 1, 3, 5, 6} {
 		for _, existing := range []bool{false, true} {
@@ -442,7 +442,7 @@ func TestWriteFilesCancel(t *testing.T) {
 	}
 }
 
-// While keys are made nothing has its final name, and config.yaml of an older network is still there.
+// TestWriteFilesStaysHidden checks that no file has its final name while keys are made.
 func TestWriteFilesStaysHidden(t *testing.T) {
 	t.Chdir(t.TempDir())
 	options := testFiles()
@@ -461,7 +461,7 @@ func TestWriteFilesStaysHidden(t *testing.T) {
 	}
 }
 
-// If moving the files fails half-way, there is no config.yaml.
+// TestWriteFilesHalfCommit checks that config.yaml does not exist after a failure to move another file.
 func TestWriteFilesHalfCommit(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if _, err := WriteFiles(t.Context(), testFiles()); err != nil {
@@ -512,7 +512,7 @@ func TestWriteFilesProgress(t *testing.T) {
 	}
 }
 
-// With standard windows the network says how long they really are.
+// TestWriteFilesFull checks that ActiveSlots is the real length of standard windows.
 func TestWriteFilesFull(t *testing.T) {
 	t.Chdir(t.TempDir())
 	options := testFiles()
