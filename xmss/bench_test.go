@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// benchKey is a short key of the Prod scheme.
+// benchKey returns a short key of the Prod scheme.
 func benchKey(b *testing.B) *SecretKey {
 	b.Helper()
 	sk, err := Prod.deriveKey(b.Context(), [32]byte{1}, publicParameter{1, 2, 3, 4, 5}, KeyGenOptions{ActivationSlot: 100, NumActiveSlots: 4, Short: true})
@@ -31,8 +31,8 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-// BenchmarkSign signs many messages, for the work differs: it ends when some
-// randomness fits the message.
+// BenchmarkSign signs different messages, because the number of attempts depends on the
+// message. It also reports the median.
 func BenchmarkSign(b *testing.B) {
 	sk := benchKey(b)
 	var took []time.Duration
@@ -48,7 +48,7 @@ func BenchmarkSign(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "median-ns/op")
 }
 
-// BenchmarkGenerateShortKey makes a key for 4096 slots on one goroutine.
+// BenchmarkGenerateShortKey generates a key for 4096 slots on one goroutine.
 func BenchmarkGenerateShortKey(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

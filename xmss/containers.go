@@ -9,8 +9,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
-// ErrInvalid is wrapped by the error of every Parse function whose input is not the
-// encoding of a value.
+// ErrInvalid is wrapped by every error of a Parse function whose input is not a valid
+// encoding.
 var ErrInvalid = errors.New("invalid encoding")
 
 // PublicKeySize is the length in bytes of an encoded public key in every scheme.
@@ -67,7 +67,7 @@ func (s *Scheme) SignatureSize() int {
 	return s.hashesOffset() + digestSize*s.dimension
 }
 
-// hashesOffset is where the released chain values begin in an encoded signature.
+// hashesOffset returns the offset of the released chain values in an encoded signature.
 func (s *Scheme) hashesOffset() int {
 	return signatureFixedSize + bytesPerOffset + digestSize*s.logLifetime
 }
@@ -139,8 +139,7 @@ type treeLayer struct {
 
 const treeLayerFixedSize = 8 + bytesPerOffset
 
-// parseLayer decodes a layer of any length up to the limit of the scheme. Errors
-// wrap [ErrInvalid].
+// parseLayer decodes a layer. Errors wrap [ErrInvalid].
 func (s *Scheme) parseLayer(b []byte) (treeLayer, error) {
 	var l treeLayer
 	d := decoder{rest: b}
@@ -157,13 +156,13 @@ func (l treeLayer) appendSSZ(b []byte) []byte {
 
 func (l treeLayer) size() int { return treeLayerFixedSize + digestSize*len(l.nodes) }
 
-// vectorRoot is the SSZ root of up to 8 field elements.
+// vectorRoot returns the SSZ root of a vector of at most 8 field elements.
 func vectorRoot(elements []koalabear.Element) (root [32]byte) {
 	koalabear.AppendVector(root[:0], elements)
 	return root
 }
 
-// digestsRoot is the SSZ root of a list of digests.
+// digestsRoot returns the SSZ root of a list of at most limit digests.
 func digestsRoot(digests []hashDigest, limit uint64) [32]byte {
 	chunks := make([][32]byte, len(digests))
 	for i := range digests {
@@ -183,7 +182,7 @@ func appendOffset(b []byte, offset int) []byte {
 	return binary.LittleEndian.AppendUint32(b, uint32(offset))
 }
 
-// decoder reads fields one after the other. After an error it returns zeros.
+// decoder reads the fields of an encoding. After an error it returns zeros.
 type decoder struct {
 	rest []byte
 	err  error
@@ -197,7 +196,7 @@ func (d *decoder) fail(format string, args ...any) {
 
 func (d *decoder) take(n int) []byte {
 	if d.err != nil || len(d.rest) < n {
-		d.fail("%d bytes left, want %d", len(d.rest), n)
+		d.fail("%d remaining bytes, want at least %d", len(d.rest), n)
 		return make([]byte, n)
 	}
 	b := d.rest[:n]
@@ -209,7 +208,7 @@ func (d *decoder) uint32() uint32 { return binary.LittleEndian.Uint32(d.take(4))
 
 func (d *decoder) uint64() uint64 { return binary.LittleEndian.Uint64(d.take(8)) }
 
-// offset reads an offset that can have one value only.
+// offset reads an offset, which must have the given value.
 func (d *decoder) offset(want int) {
 	if got := d.uint32(); uint64(got) != uint64(want) {
 		d.fail("offset %d, want %d", got, want)
@@ -222,7 +221,7 @@ func (d *decoder) vector(dst []koalabear.Element) {
 	}
 }
 
-// digests reads a list of digests up to the end.
+// digests reads a list of at most limit digests, up to the end of the input.
 func (d *decoder) digests(limit uint64) []hashDigest {
 	n := len(d.rest) / digestSize
 	if d.err != nil || uint64(n) > limit || len(d.rest)%digestSize != 0 {
@@ -236,10 +235,10 @@ func (d *decoder) digests(limit uint64) []hashDigest {
 	return digests
 }
 
-// finish returns the first error, or an error if bytes are left over.
+// finish returns the first error. Bytes that remain are an error.
 func (d *decoder) finish(what string) error {
 	if len(d.rest) > 0 {
-		d.fail("%d bytes too many", len(d.rest))
+		d.fail("%d bytes after the end", len(d.rest))
 	}
 	if d.err != nil {
 		return fmt.Errorf("xmss: %w: %s: %w", ErrInvalid, what, d.err)

@@ -10,7 +10,7 @@ import (
 // codeword holds the digits that a signature commits to, one for each chain.
 type codeword [maxDimension]uint8
 
-// messageHash is the input of the message hash without the randomness.
+// messageHash is the input of the message hash, still without randomness.
 //
 // leanSpec: spec/crypto/xmss/encoding.py, message_hash
 type messageHash [24]koalabear.Element // message, parameter, slot, randomness, zero
@@ -39,7 +39,7 @@ func (s *Scheme) encode(m *messageHash, rho *randomness, word *codeword) bool {
 	for i := 0; i < s.dimension; i += digitsPerFp {
 		e := state[i/digitsPerFp]
 		if e == koalabear.P-1 {
-			return false // the digits of this element would not be uniform
+			return false // without this value, the digits are uniform
 		}
 		digits := uint32(e) / quotient
 		for j := range min(digitsPerFp, s.dimension-i) {

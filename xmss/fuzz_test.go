@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// fuzzKey is a small key to take seeds for fuzzing from.
+// fuzzKey returns a small key and a signature, as seeds for fuzzing.
 func fuzzKey(f *testing.F) (*SecretKey, *Signature) {
 	sk, err := Test.deriveKey(f.Context(), [32]byte{9}, publicParameter{9}, KeyGenOptions{ActivationSlot: 14, NumActiveSlots: 5, Short: true})
 	if err != nil {
@@ -28,7 +28,7 @@ func FuzzParsePublicKey(f *testing.F) {
 			return
 		}
 		if again := pk.Bytes(); !bytes.Equal(again[:], b) {
-			t.Fatalf("%x was accepted but encodes as %x", b, again)
+			t.Fatalf("encoding = %x, want the input %x", again, b)
 		}
 	})
 }
@@ -44,7 +44,7 @@ func FuzzParseSignature(f *testing.F) {
 				continue
 			}
 			if again := sig.Bytes(); !bytes.Equal(again, b) {
-				t.Fatalf("%s: %x was accepted but encodes as %x", s, b, again)
+				t.Fatalf("%s: encoding = %x, want the input %x", s, again, b)
 			}
 			sig.HashTreeRoot()
 		}
@@ -60,9 +60,8 @@ func FuzzParseSecretKey(f *testing.F) {
 			return
 		}
 		if again := sk.Bytes(); !bytes.Equal(again, b) {
-			t.Fatalf("%x was accepted but encodes as %x", b, again)
+			t.Fatalf("encoding = %x, want the input %x", again, b)
 		}
-		// A key that was accepted signs.
 		pk := sk.PublicKey()
 		start, end := sk.PreparedInterval()
 		for _, slot := range []uint64{start, end - 1} {
@@ -74,7 +73,7 @@ func FuzzParseSecretKey(f *testing.F) {
 	})
 }
 
-// FuzzVerify verifies whatever decodes; only the seed is a valid signature.
+// FuzzVerify verifies every input that decodes.
 func FuzzVerify(f *testing.F) {
 	sk, sig := fuzzKey(f)
 	pk := sk.PublicKey().Bytes()

@@ -72,8 +72,8 @@ func (s *Scheme) newLeaf(parameter *publicParameter, slot uint64) poseidon.Spong
 	return sponge
 }
 
-// leafCapacity returns the capacity value of the leaf sponge. It depends on the shape
-// of the input, so inputs of different shapes give unrelated hashes.
+// leafCapacity returns the capacity value of the leaf sponge. It depends on the lengths of
+// the inputs, so inputs of other lengths give unrelated hashes.
 //
 // leanSpec: spec/crypto/xmss/poseidon.py, PoseidonXmss.safe_domain_separator
 func leafCapacity(dimension int) [poseidon.Capacity]koalabear.Element {

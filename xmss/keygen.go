@@ -13,27 +13,27 @@ import (
 
 // KeyGenOptions are the options of [Scheme.GenerateKey].
 type KeyGenOptions struct {
-	// ActivationSlot is the first slot that the key can sign. NumActiveSlots is the
-	// number of slots from there and must not be 0.
+	// ActivationSlot is the first slot of the key, and NumActiveSlots the number of its
+	// slots, which must not be 0.
 	ActivationSlot, NumActiveSlots uint64
 
-	// Short limits the key to exactly these slots. Otherwise the window is widened
-	// to whole bottom trees, at least two of them.
+	// Short limits the key to exactly these slots. Otherwise they are widened to whole
+	// bottom trees, at least two.
 	Short bool
 
-	// Workers is the number of goroutines; 0 means one for each processor.
+	// Workers is the number of goroutines. 0 means one for each processor.
 	Workers int
 
-	// Progress, if not nil, is called from time to time with the number of leaves
-	// that are done and their total. Calls do not overlap.
+	// Progress, if not nil, is called with the number of leaves that are computed, and
+	// with their total. Calls do not overlap.
 	Progress func(doneLeaves, totalLeaves uint64)
 
 	// Rand is the source of the secret seed; nil means crypto/rand.
 	Rand io.Reader
 }
 
-// GenerateKey generates a key pair. Its cost is proportional to the number of slots.
-// It fails if the slots exceed the lifetime of the scheme, if the random source
+// GenerateKey generates a key pair. Its cost is proportional to the number of slots. It
+// returns an error if the slots exceed the lifetime of the scheme, if the random source
 // fails, or if ctx ends.
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.key_gen
@@ -44,14 +44,14 @@ func (s *Scheme) GenerateKey(ctx context.Context, o KeyGenOptions) (*SecretKey, 
 	}
 	var seed [prfKeyLength]byte
 	if _, err := io.ReadFull(source, seed[:]); err != nil {
-		return nil, fmt.Errorf("xmss: reading randomness: %w", err)
+		return nil, fmt.Errorf("xmss: read randomness: %w", err)
 	}
 	var parameter publicParameter
 	for i := range parameter {
 		for {
 			var b [4]byte
 			if _, err := io.ReadFull(source, b[:]); err != nil {
-				return nil, fmt.Errorf("xmss: reading randomness: %w", err)
+				return nil, fmt.Errorf("xmss: read randomness: %w", err)
 			}
 			if v := binary.LittleEndian.Uint32(b[:]) >> 1; v < koalabear.P {
 				parameter[i] = koalabear.Element(v)
@@ -62,8 +62,8 @@ func (s *Scheme) GenerateKey(ctx context.Context, o KeyGenOptions) (*SecretKey, 
 	return s.deriveKey(ctx, seed, parameter, o)
 }
 
-// deriveKey generates the key pair of a given seed and parameter. The same seed,
-// parameter and slots give the same key. The elements of parameter must be canonical.
+// deriveKey generates a key pair from a seed and a parameter. The same seed, parameter and
+// options give the same key. The elements of parameter must be less than p.
 func (s *Scheme) deriveKey(ctx context.Context, prfKey [32]byte, parameter publicParameter, o KeyGenOptions) (*SecretKey, error) {
 	sk := &SecretKey{
 		scheme:         s,
@@ -112,11 +112,11 @@ func (sk *SecretKey) alignActivation() {
 	width := sk.scheme.LeavesPerBottomTree()
 	first, last := sk.treesOfWindow()
 	trees := max(last-first+1, 2)
-	first = min(first, width-trees) // there are as many trees as leaves in each
+	first = min(first, width-trees) // width is also the number of bottom trees
 	sk.activationSlot, sk.numActiveSlots = first*width, trees*width
 }
 
-// progressFunc returns a function that counts leaves and reports the sum.
+// progressFunc returns a function that adds up leaves and calls report with the sum.
 func progressFunc(report func(done, total uint64), total uint64) func(leaves int) {
 	if report == nil {
 		return func(int) {}

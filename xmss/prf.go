@@ -7,13 +7,12 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
-// prfDomainSeparator is the start of the input of every call.
+// prfDomainSeparator is the prefix of every input.
 //
 // leanSpec: spec/crypto/xmss/prf.py, PRF_DOMAIN_SEP
 const prfDomainSeparator = "\xae\xae\x22\xff\x00\x01\xfa\xff\x21\xaf\x12\x00\x01\x11\xff\x00"
 
-// Tags for the uses of the output. leanSpec defines the first two; the pad tag is an
-// addition of this package.
+// Tags for the uses of the output. leanSpec does not have the pad tag.
 const (
 	prfTagChainStart = 0x00
 	prfTagRandomness = 0x01
@@ -56,7 +55,7 @@ func (p *prf) randomness(slot uint64, message *[32]byte, attempt int) (r randomn
 	return r
 }
 
-// pad derives the digest that takes the place of a node that is not computed.
+// pad derives the digest that replaces a node.
 func (p *prf) pad(level int, index uint64) (d hashDigest) {
 	in := append(p.input(prfTagPad), byte(level))
 	p.elements(d[:], binary.BigEndian.AppendUint64(in, index))
@@ -69,8 +68,8 @@ func (p *prf) input(tag byte) []byte {
 	return p.in[:17+prfKeyLength]
 }
 
-// elements fills dst with field elements, each from 16 bytes of output as a
-// big-endian number.
+// elements derives dst from the input. Each element is a big-endian number of 16 bytes of
+// output, reduced modulo p.
 func (p *prf) elements(dst []koalabear.Element, in []byte) {
 	const mod64 = (1 << 32 % koalabear.P) * (1 << 32 % koalabear.P) % koalabear.P // 2^64 mod p
 

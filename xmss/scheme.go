@@ -35,14 +35,13 @@ const (
 // leanSpec: spec/crypto/xmss/types.py, HashDigestVector
 type hashDigest = [digestLength]koalabear.Element
 
-// publicParameter separates the hashes of one key pair from those of every other.
-// It is part of the public key.
+// publicParameter is an input of all hashes of a key pair, so that different key pairs have
+// unrelated hashes. It is part of the public key.
 //
 // leanSpec: spec/crypto/xmss/types.py, Parameter
 type publicParameter = [parameterLength]koalabear.Element
 
-// randomness is the value that the signer varies until the message has a valid
-// codeword.
+// randomness is the value that the signer varies until the message has a valid codeword.
 //
 // leanSpec: spec/crypto/xmss/types.py, Randomness
 type randomness = [randomnessLength]koalabear.Element
@@ -61,12 +60,10 @@ type Scheme struct {
 }
 
 var (
-	// Prod is the production scheme: keys of up to 2^32 slots, signatures of 2,536
-	// bytes.
+	// Prod is the production scheme.
 	Prod = newScheme("prod", 32, 46, 200)
 
-	// Test is for tests only and gives no security: keys of up to 2^8 slots,
-	// signatures of 424 bytes.
+	// Test is a small scheme for tests. It gives no security.
 	Test = newScheme("test", 8, 4, 6)
 )
 
@@ -93,20 +90,20 @@ func ParseScheme(name string) (*Scheme, error) {
 // String returns the name that ParseScheme accepts.
 func (s *Scheme) String() string { return s.name }
 
-// KeyScheme returns the name that validator key manifests give the scheme.
+// KeyScheme returns the name of the scheme in validator key manifests.
 func (s *Scheme) KeyScheme() string {
 	return fmt.Sprintf("SIGTopLevelTargetSumLifetime%dDim%dBase%d", s.logLifetime, s.dimension, base)
 }
 
-// LogLifetime returns the height of the tree. It is also the number of nodes in the
-// authentication path of a signature.
+// LogLifetime returns the height of the tree, which is also the number of nodes in the path
+// of a signature.
 func (s *Scheme) LogLifetime() int { return s.logLifetime }
 
 // Lifetime returns the number of slots that a key can have. Slots start at 0.
 func (s *Scheme) Lifetime() uint64 { return 1 << s.logLifetime }
 
-// LeavesPerBottomTree returns W, which is both the number of slots of a bottom tree
-// and the number of bottom trees.
+// LeavesPerBottomTree returns W, the number of slots of a bottom tree, which is also the
+// number of bottom trees.
 func (s *Scheme) LeavesPerBottomTree() uint64 { return 1 << s.halfHeight() }
 
 // halfHeight is the height of each bottom tree and of the top tree.

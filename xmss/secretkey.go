@@ -11,27 +11,27 @@ import (
 )
 
 var (
-	// ErrOutsideWindow reports a slot that the key can never sign.
+	// ErrOutsideWindow reports a slot for which the key has no one-time key.
 	ErrOutsideWindow = errors.New("xmss: slot outside the activation window of the key")
 
-	// ErrNotPrepared reports a slot of the activation window whose bottom tree the
-	// key does not hold at present.
+	// ErrNotPrepared reports a slot of the activation window whose bottom tree is not in
+	// the prepared window.
 	ErrNotPrepared = errors.New("xmss: slot outside the prepared window of the key")
 
-	// ErrNoEncoding reports that no randomness gave the message a valid codeword.
-	// Its probability is negligible.
+	// ErrNoEncoding reports that no attempt gave a valid codeword of the message. Its
+	// probability is negligible.
 	ErrNoEncoding = errors.New("xmss: no valid encoding of the message")
 
-	// ErrCorruptKey reports a secret key whose parts do not match. Its signatures
-	// would be invalid.
+	// ErrCorruptKey reports a secret key whose parts do not match. Its signatures would be
+	// invalid.
 	ErrCorruptKey = errors.New("xmss: corrupt secret key")
 )
 
-// SecretKey is the private part of a key pair. It is immutable and safe for
-// concurrent use. Printing or logging a SecretKey never reveals the secret: every
-// format verb prints the same text. Only [SecretKey.Bytes] returns it.
+// SecretKey is the secret part of a key pair. It is immutable and safe for concurrent use.
+// Use a [Signer] to sign, so that no slot is used for two messages.
 //
-// Sign with a [Signer]. See the package comment for the reason.
+// Printing or logging a SecretKey does not reveal the secret: every format verb prints the
+// public key. Only [SecretKey.Bytes] returns the secret.
 //
 // leanSpec: spec/crypto/xmss/containers.py, SecretKey
 type SecretKey struct {
@@ -48,7 +48,7 @@ type SecretKey struct {
 	rightBottomTree subTree // at leftIndex + 1
 }
 
-// String returns a text that identifies the key by its public key.
+// String returns a text with the public key.
 func (sk SecretKey) String() string {
 	if sk.topTree.empty() {
 		return "xmss.SecretKey(empty)"
@@ -59,8 +59,8 @@ func (sk SecretKey) String() string {
 // GoString implements [fmt.GoStringer] like String.
 func (sk SecretKey) GoString() string { return sk.String() }
 
-// Format implements [fmt.Formatter]: it writes String for every verb, because some
-// verbs would print the fields of the key.
+// Format implements [fmt.Formatter]. It writes the result of String for every verb, because
+// some verbs would print the fields of the key.
 func (sk SecretKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, sk.String()) }
 
 // Scheme returns the scheme of the key.
@@ -71,17 +71,17 @@ func (sk *SecretKey) PublicKey() PublicKey {
 	return PublicKey{root: *sk.topTree.root(), parameter: sk.parameter}
 }
 
-// ActivationInterval returns the slots that the key can sign in its lifetime, from
-// start up to but not including end.
+// ActivationInterval returns the slots for which the key has one-time keys, from start up to
+// but not including end.
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.get_activation_interval
 func (sk *SecretKey) ActivationInterval() (start, end uint64) {
 	return sk.activationSlot, sk.activationSlot + sk.numActiveSlots
 }
 
-// PreparedInterval returns the slots that the key can sign at present, from start up
-// to but not including end. They are the slots of the activation interval in the two
-// bottom trees that the key holds.
+// PreparedInterval returns the slots that the key can sign, from start up to but not
+// including end. They are the slots of the activation interval in the key's two bottom
+// trees.
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.get_prepared_interval
 func (sk *SecretKey) PreparedInterval() (start, end uint64) {
@@ -90,8 +90,8 @@ func (sk *SecretKey) PreparedInterval() (start, end uint64) {
 	return start, end
 }
 
-// slotsOfTree returns the slots of the activation interval that lie in the bottom
-// tree at index. start is not below end if there are none.
+// slotsOfTree returns the slots of the activation interval in the bottom tree at index. If
+// there are none, start is not less than end.
 func (sk *SecretKey) slotsOfTree(index uint64) (start, end uint64) {
 	width := sk.scheme.LeavesPerBottomTree()
 	first, last := sk.ActivationInterval()
@@ -106,10 +106,10 @@ func (sk *SecretKey) treesOfWindow() (first, last uint64) {
 	return start / width, (end - 1) / width
 }
 
-// AdvancePreparation returns a key whose prepared window is one bottom tree further,
-// or the same key if the window has reached its end. It builds the new tree on all
-// processors. It fails if ctx ends, or with [ErrCorruptKey] if the root of the new
-// tree is not the leaf that the top tree holds.
+// AdvancePreparation returns a key whose prepared window is one bottom tree further, or the
+// same key if there are no further slots. It computes the new tree on all processors. It
+// returns an error if ctx ends, and one that wraps [ErrCorruptKey] if the root of the new
+// tree is not a leaf of the top tree.
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.advance_preparation
 func (sk *SecretKey) AdvancePreparation(ctx context.Context) (*SecretKey, error) {
@@ -119,8 +119,8 @@ func (sk *SecretKey) AdvancePreparation(ctx context.Context) (*SecretKey, error)
 	return sk.moveTo(ctx, sk.leftIndex+1, 0)
 }
 
-// moveTo returns a key with the bottom trees at leftIndex and leftIndex+1. It builds
-// those that sk does not hold.
+// moveTo returns a key with the bottom trees at leftIndex and leftIndex+1. It computes those
+// that sk does not have.
 func (sk *SecretKey) moveTo(ctx context.Context, leftIndex uint64, workers int) (*SecretKey, error) {
 	get := func(index uint64) (subTree, error) {
 		switch index {
@@ -156,15 +156,14 @@ func (sk *SecretKey) checkRoot(index uint64, t *subTree) error {
 		return nil
 	}
 	if leaf := sk.topTree.node(0, index); leaf == nil || *leaf != *t.root() {
-		return fmt.Errorf("root of bottom tree %d differs from the leaf of the top tree", index)
+		return fmt.Errorf("root of bottom tree %d is not leaf %d of the top tree", index, index)
 	}
 	return nil
 }
 
 const secretKeyFixedSize = prfKeyLength + parameterSize + 8 + 8 + bytesPerOffset + 8 + 2*bytesPerOffset
 
-// Bytes returns the SSZ encoding of the key, as leanSpec defines it. The result
-// contains the secret.
+// Bytes returns the SSZ encoding of the key, as leanSpec defines it. It contains the secret.
 func (sk *SecretKey) Bytes() []byte {
 	leftOffset := secretKeyFixedSize + sk.topTree.size()
 	rightOffset := leftOffset + sk.leftBottomTree.size()
@@ -185,16 +184,15 @@ func (sk *SecretKey) Bytes() []byte {
 	return sk.rightBottomTree.appendSSZ(b, height, 0)
 }
 
-// ParseSecretKey decodes a secret key of this scheme, made by this package or by
-// leanSpec.
+// ParseSecretKey decodes a secret key of this scheme that this package or leanSpec made.
+// Errors wrap [ErrInvalid] or [ErrCorruptKey].
 //
-// It checks that the two windows are consistent, that every tree has the layers and
-// nodes that signing needs, that every hash of the top tree is correct, and that in
-// each bottom tree the paths of the first and the last slot lead from the secret
-// seed to the root. Errors wrap [ErrInvalid] or [ErrCorruptKey].
+// It checks that the two windows are consistent, that every tree has the layers and nodes
+// that signing needs, that every hash of the top tree is correct, and that in each bottom
+// tree the paths of the first and the last slot lead from the secret seed to the root.
 func (s *Scheme) ParseSecretKey(b []byte) (*SecretKey, error) {
 	if len(b) < secretKeyFixedSize {
-		return nil, fmt.Errorf("xmss: %w: secret key of %d bytes, want %d at least", ErrInvalid, len(b), secretKeyFixedSize)
+		return nil, fmt.Errorf("xmss: %w: secret key of %d bytes, want at least %d", ErrInvalid, len(b), secretKeyFixedSize)
 	}
 	sk := &SecretKey{scheme: s, prfKey: new([prfKeyLength]byte)}
 	d := decoder{rest: b[:secretKeyFixedSize]}
@@ -206,7 +204,7 @@ func (s *Scheme) ParseSecretKey(b []byte) (*SecretKey, error) {
 	sk.leftIndex = d.uint64()
 	left, right, end := uint64(d.uint32()), uint64(d.uint32()), uint64(len(b))
 	if left < secretKeyFixedSize || right < left || end < right {
-		d.fail("bottom trees at offsets %d and %d of %d", left, right, end)
+		d.fail("offsets %d and %d of the bottom trees, want ascending ones from %d to %d", left, right, secretKeyFixedSize, end)
 	}
 	if err := d.finish("secret key"); err != nil {
 		return nil, err
@@ -242,16 +240,15 @@ func (sk *SecretKey) checkWindows() error {
 		return fmt.Errorf("%w: %w", ErrCorruptKey, err)
 	}
 	if trees := sk.scheme.LeavesPerBottomTree(); sk.leftIndex >= trees-1 {
-		return fmt.Errorf("%w: left bottom tree at index %d, beyond %d", ErrCorruptKey, sk.leftIndex, trees-2)
+		return fmt.Errorf("%w: left bottom tree at index %d, want at most %d", ErrCorruptKey, sk.leftIndex, trees-2)
 	}
 	if start, end := sk.PreparedInterval(); start >= end {
-		return fmt.Errorf("%w: bottom trees %d and %d hold no slot of the activation window", ErrCorruptKey, sk.leftIndex, sk.leftIndex+1)
+		return fmt.Errorf("%w: bottom trees %d and %d have no slot of the activation window", ErrCorruptKey, sk.leftIndex, sk.leftIndex+1)
 	}
 	return nil
 }
 
-// checkActivation checks that a window of slots is not empty and within the
-// lifetime.
+// checkActivation checks that a window of slots is not empty and inside of the lifetime.
 func (s *Scheme) checkActivation(slot, count uint64) error {
 	if count == 0 {
 		return errors.New("activation window is empty")
@@ -262,9 +259,9 @@ func (s *Scheme) checkActivation(slot, count uint64) error {
 	return nil
 }
 
-// checkShape checks that the layers start and end on whole pairs of siblings, that
-// each holds all parents of the one below, and that the first one holds at least
-// the leaves from first to last and at most those that the subtree has room for.
+// checkShape checks that the layers consist of whole pairs of siblings, that each layer has
+// all parents of the one below, and that the first layer has the leaves from first to last
+// and no leaves outside of the W that begin at room.
 func (sk *SecretKey) checkShape(t *subTree, room, first, last uint64) error {
 	if t.empty() {
 		return errors.New("no layers")
@@ -278,7 +275,7 @@ func (sk *SecretKey) checkShape(t *subTree, room, first, last uint64) error {
 	for i, l := range t.layers[1:] {
 		parents, count := start/2, n/2
 		start, n = parents&^1, (parents+count+1)&^1-parents&^1
-		if i+2 == len(t.layers) && len(l.nodes) == 1 { // the root may go without its pad
+		if i+2 == len(t.layers) && len(l.nodes) == 1 { // the root may have no pad
 			start, n = parents, 1
 		}
 		if l.start != start || uint64(len(l.nodes)) != n {
@@ -311,19 +308,19 @@ func (sk *SecretKey) checkBottomTree(index uint64, t *subTree) error {
 		return nil
 	}
 	if start >= end {
-		return errors.New("has layers, but no slot of the activation window")
+		return errors.New("layers without a slot of the activation window")
 	}
 	width := sk.scheme.LeavesPerBottomTree()
 	if err := sk.checkShape(t, index*width, start, end-1); err != nil {
 		return err
 	}
 	if root := t.layers[len(t.layers)-1]; len(root.nodes) != 1 {
-		return fmt.Errorf("last layer has %d nodes, want the root alone", len(root.nodes))
+		return fmt.Errorf("last layer has %d nodes, want 1", len(root.nodes))
 	}
 	secrets := newPRF(sk.prfKey)
 	for _, slot := range []uint64{start, end - 1} {
 		if *t.node(0, slot) != sk.leaf(secrets, slot) {
-			return fmt.Errorf("leaf of slot %d does not follow from the seed", slot)
+			return fmt.Errorf("leaf of slot %d does not match the seed", slot)
 		}
 		for i := range sk.scheme.halfHeight() {
 			if err := sk.checkParent(t, 0, i, slot>>i); err != nil {
@@ -334,7 +331,8 @@ func (sk *SecretKey) checkBottomTree(index uint64, t *subTree) error {
 	return sk.checkRoot(index, t)
 }
 
-// checkParent checks the hash over a node of layer i and its sibling.
+// checkParent checks that the parent of a node of layer i is the hash of the node and its
+// sibling.
 func (sk *SecretKey) checkParent(t *subTree, lowest, i int, index uint64) error {
 	left, right, parent := t.node(i, index&^1), t.node(i, index|1), t.node(i+1, index/2)
 	if *parent != hashNodes(&sk.parameter, lowest+i+1, index/2, left, right) {

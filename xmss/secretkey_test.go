@@ -13,7 +13,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
-// TestParseCorruptSecretKey damages keys in ways that keep their encoding valid.
+// TestParseCorruptSecretKey damages keys so that their encoding remains valid.
 func TestParseCorruptSecretKey(t *testing.T) {
 	aligned := KeyGenOptions{ActivationSlot: 16, NumActiveSlots: 48}
 	short := KeyGenOptions{ActivationSlot: 21, NumActiveSlots: 6, Short: true}
@@ -72,11 +72,11 @@ func TestParseCorruptSecretKey(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			sk := testKey(t, tt.options)
 			if _, err := Test.ParseSecretKey(sk.Bytes()); err != nil {
-				t.Fatalf("sound key: %v", err)
+				t.Fatalf("undamaged key: %v", err)
 			}
 			tt.damage(sk)
 			if _, err := Test.ParseSecretKey(sk.Bytes()); !errors.Is(err, ErrCorruptKey) {
-				t.Errorf("error is %v, want %v", err, ErrCorruptKey)
+				t.Errorf("error = %v, want %v", err, ErrCorruptKey)
 			}
 		})
 	}
@@ -95,7 +95,7 @@ func TestParseMalformed(t *testing.T) {
 		name  string
 		valid []byte
 		parse func(b []byte) error
-		wrong map[int]uint32 // words that make it invalid, by offset
+		wrong map[int]uint32 // by offset, words that make the encoding invalid
 	}{
 		{"PublicKey", pk[:],
 			func(b []byte) error { _, err := ParsePublicKey(b); return err },
@@ -120,10 +120,10 @@ func TestParseMalformed(t *testing.T) {
 			}
 			check := func(what string, b []byte) {
 				if err := p.parse(b); !errors.Is(err, ErrInvalid) {
-					t.Errorf("%s: error is %v, want %v", what, err, ErrInvalid)
+					t.Errorf("%s: error = %v, want %v", what, err, ErrInvalid)
 				}
 			}
-			check("nothing", nil)
+			check("empty", nil)
 			check("one byte too few", p.valid[:len(p.valid)-1])
 			check("one byte too many", append(slices.Clone(p.valid), 0))
 			check("half", p.valid[:len(p.valid)/2+1])
@@ -139,15 +139,15 @@ func TestParseMalformed(t *testing.T) {
 		t.Errorf("layer beyond the list limit: error = %v, want %v", err, ErrInvalid)
 	}
 	if _, err := Prod.ParseSignature(sig.Bytes()); !errors.Is(err, ErrInvalid) {
-		t.Errorf("signature of the other scheme: error is %v, want %v", err, ErrInvalid)
+		t.Errorf("signature of the other scheme: error = %v, want %v", err, ErrInvalid)
 	}
 	if _, err := Prod.ParseSecretKey(sk.Bytes()); err == nil {
-		t.Error("secret key of the other scheme is accepted")
+		t.Error("secret key of the other scheme: error = nil, want an error")
 	}
 }
 
-// TestSecretKeyIsRedacted prints a key in every way that package fmt, log/slog and
-// encoding/json have, and looks for its seed in the output.
+// TestSecretKeyIsRedacted prints a key with packages fmt, log/slog and encoding/json, and
+// checks that the output does not contain its seed.
 func TestSecretKeyIsRedacted(t *testing.T) {
 	sk := testKey(t, KeyGenOptions{NumActiveSlots: 2, Short: true})
 	for i := range sk.prfKey {

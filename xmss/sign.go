@@ -2,24 +2,24 @@ package xmss
 
 import "fmt"
 
-// checkSlot returns [ErrOutsideWindow] or [ErrNotPrepared] for a slot that the key
-// cannot sign at present.
+// checkSlot returns an error that wraps [ErrOutsideWindow] or [ErrNotPrepared] if the key
+// cannot sign the slot.
 func (sk *SecretKey) checkSlot(slot uint64) error {
 	if start, end := sk.ActivationInterval(); slot < start || slot >= end {
-		return fmt.Errorf("%w: slot %d, window %d to %d", ErrOutsideWindow, slot, start, end-1)
+		return fmt.Errorf("%w: slot %d, want %d to %d", ErrOutsideWindow, slot, start, end-1)
 	}
 	if start, end := sk.PreparedInterval(); slot < start || slot >= end {
-		return fmt.Errorf("%w: slot %d, window %d to %d", ErrNotPrepared, slot, start, end-1)
+		return fmt.Errorf("%w: slot %d, want %d to %d", ErrNotPrepared, slot, start, end-1)
 	}
 	return nil
 }
 
-// SignUnguarded signs a message for a slot without a record of the slot. The same
-// key, slot and message always give the same signature. It fails with
-// [ErrOutsideWindow] or [ErrNotPrepared].
+// SignUnguarded signs a message for a slot without a [Ledger]. The same key, slot and
+// message always give the same signature. Errors wrap [ErrOutsideWindow], [ErrNotPrepared]
+// or [ErrNoEncoding].
 //
-// Signatures of two different messages for one slot reveal the key. Use it only where
-// the caller prevents that by other means, as in tests; otherwise use a [Signer].
+// Signatures of two different messages for one slot reveal the one-time key. The caller must
+// prevent this. Otherwise use a [Signer].
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.sign
 func (sk *SecretKey) SignUnguarded(slot uint64, message [32]byte) (*Signature, error) {
@@ -51,9 +51,8 @@ func (sk *SecretKey) SignUnguarded(slot uint64, message [32]byte) (*Signature, e
 	return sig, nil
 }
 
-// findCodeword tries randomness until the message has a valid codeword. It returns
-// the codeword and the number of failed attempts. After maxTries failed attempts it
-// gives up.
+// findCodeword tries randomness until the message has a valid codeword, or for maxTries
+// attempts. It returns the codeword and the number of failed attempts.
 func (sk *SecretKey) findCodeword(secrets *prf, slot uint64, message *[32]byte, rho *randomness) (word codeword, attempts int) {
 	m := newMessageHash(&sk.parameter, slot, message)
 	for ; attempts < maxTries; attempts++ {

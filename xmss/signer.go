@@ -12,22 +12,21 @@ var ErrSignerClosed = errors.New("xmss: signer is closed")
 
 // Ledger records the use of the one-time keys of one key pair.
 type Ledger interface {
-	// Reserve permits the signature of message for slot. It returns nil only if no
-	// other message was reserved for the slot before, and if the reservation survives
-	// a crash and a power cut. A second call with the same slot and message may
-	// return nil again. After an error no signature is made.
+	// Reserve reserves a slot for a message. It must return an error if another message
+	// was reserved for the slot before, and it must not return nil before the
+	// reservation survives a crash and a power cut. It may return nil again for the same
+	// slot and message. If it returns an error, the Signer does not sign.
 	//
 	// Reserve must be safe for concurrent use.
 	Reserve(slot uint64, message [32]byte) error
 }
 
-// Signer signs with one key. It reserves every slot in a [Ledger] before it signs, and
-// it keeps the prepared window of the key ahead of the slots. When it signs a slot in
-// the second half of the window, it starts to build the next bottom tree in the
-// background, on one processor, long before a slot needs it. A Signer is safe for
-// concurrent use.
+// Signer signs with one key. It reserves every slot in a [Ledger] before it signs. It also
+// moves the prepared window ahead: when it signs a slot in the second half of the window, it
+// begins to compute the next bottom tree in the background, on one processor. A Signer is
+// safe for concurrent use.
 //
-// Slots should ascend. A slot before the prepared window cannot be signed.
+// Slots should ascend, because a Signer cannot sign a slot before the prepared window.
 type Signer struct {
 	ledger Ledger
 	ctx    context.Context // of the background work
@@ -45,13 +44,12 @@ type preparation struct {
 	done chan struct{} // closed at the end
 }
 
-// signing limits the signatures that are computed at the same time to the number of
-// processors. With many keys, the first signatures are then ready early, rather than
-// all of them late.
+// signing limits the number of signatures that are computed at the same time to the number
+// of processors. So with many keys, the first signatures are ready early.
 var signing = make(chan struct{}, runtime.GOMAXPROCS(0))
 
-// NewSigner returns a signer for a key. It panics if ledger is nil. The caller must
-// call Close to end the background work.
+// NewSigner returns a signer for a key. It panics if ledger is nil. The caller must call
+// [Signer.Close] to end the background work.
 func NewSigner(key *SecretKey, ledger Ledger) *Signer {
 	if ledger == nil {
 		panic("xmss: NewSigner needs a ledger")
@@ -72,13 +70,13 @@ func (s *Signer) Close() {
 // PublicKey returns the public key.
 func (s *Signer) PublicKey() PublicKey { return s.secretKey().PublicKey() }
 
-// ActivationInterval returns the slots that the key can sign in its lifetime, from
-// start up to but not including end.
+// ActivationInterval returns the slots for which the key has one-time keys, from start up to
+// but not including end.
 func (s *Signer) ActivationInterval() (start, end uint64) {
 	return s.secretKey().ActivationInterval()
 }
 
-// secretKey returns the key with its present window.
+// secretKey returns the key with its current window.
 func (s *Signer) secretKey() *SecretKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,14 +113,14 @@ func (s *Signer) WaitPrepared(ctx context.Context) error {
 	}
 }
 
-// Sign reserves the slot for the message in the ledger and signs it. The same slot and
-// message always give the same signature. It fails with [ErrOutsideWindow],
-// [ErrNotPrepared], [ErrSignerClosed], or the error of the ledger; a slot that the key
-// cannot sign is not reserved.
+// Sign reserves the slot for the message in the ledger and signs the message. The same slot
+// and message always give the same signature. Errors wrap [ErrOutsideWindow],
+// [ErrNotPrepared], [ErrSignerClosed] or the error of the ledger. Sign does not reserve a
+// slot that the key cannot sign.
 //
-// If the slot is beyond the prepared window, Sign first builds the trees that it needs
-// on all processors, which can take seconds. If ctx ends, Sign returns its error, and
-// the building goes on. After an error of ctx the slot may be reserved.
+// If the slot is after the prepared window, Sign first computes the trees that it needs, on
+// all processors, which can take seconds. If ctx ends, Sign returns its error, and the
+// computation continues. The slot may then be reserved.
 func (s *Signer) Sign(ctx context.Context, slot uint64, message [32]byte) (*Signature, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -157,8 +155,8 @@ func (s *Signer) sign(ctx context.Context, key *SecretKey, slot uint64, message 
 	return key.SignUnguarded(slot, message)
 }
 
-// keyFor returns the key that can sign the slot, or the preparation to wait for before
-// the next call.
+// keyFor returns the key that can sign the slot, or a preparation that must end before the
+// next call.
 func (s *Signer) keyFor(slot uint64) (*SecretKey, *preparation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +182,7 @@ func (s *Signer) keyFor(slot uint64) (*SecretKey, *preparation, error) {
 			if s.failed != nil {
 				return nil, nil, s.failed
 			}
-			// If the slot is in the tree after the right one, keep the right one.
+			// If the slot is in the tree after the right one, the right one becomes the left.
 			left := min(index, last-1)
 			if index == s.key.leftIndex+2 {
 				left = index - 1
@@ -199,8 +197,8 @@ func (s *Signer) keyFor(slot uint64) (*SecretKey, *preparation, error) {
 	return s.key, nil, nil
 }
 
-// prepare starts to build the key whose left bottom tree is at leftIndex. The caller
-// holds the lock.
+// prepare begins to compute the key whose left bottom tree is at leftIndex. The caller must
+// hold the lock.
 func (s *Signer) prepare(leftIndex uint64, workers int) {
 	key, p := s.key, &preparation{done: make(chan struct{})}
 	s.running = p

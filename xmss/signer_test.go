@@ -18,7 +18,7 @@ func newTestSigner(t *testing.T, o KeyGenOptions) *Signer {
 	return s
 }
 
-// ledger is a Ledger in memory. If err is set, it refuses everything.
+// ledger is a Ledger in memory. If err is set, Reserve returns it.
 type ledger struct {
 	err error
 
@@ -55,27 +55,27 @@ func TestSignerReserves(t *testing.T) {
 	}
 	checkSignerSigns(t, s, 4) // the same message again
 	if sig, err := s.Sign(t.Context(), 4, message(5)); sig != nil || !errors.Is(err, errReserved) {
-		t.Errorf("second message: signature = %v, error = %v, want none and %v", sig, err, errReserved)
+		t.Errorf("second message: signature = %v, error = %v, want nil and %v", sig, err, errReserved)
 	}
 	for _, slot := range []uint64{0, 2, 8, 1 << 40} {
 		if _, err := s.Sign(t.Context(), slot, message(slot)); !errors.Is(err, ErrOutsideWindow) {
 			t.Errorf("Sign(%d): error = %v, want %v", slot, err, ErrOutsideWindow)
 		}
 		if _, ok := l.reserved[slot]; ok {
-			t.Errorf("slot %d is outside the window but reserved", slot)
+			t.Errorf("slot %d outside of the window is reserved", slot)
 		}
 	}
 
 	l.err = errors.New("disk is full")
 	if sig, err := s.Sign(t.Context(), 6, message(6)); sig != nil || !errors.Is(err, l.err) {
-		t.Errorf("failing ledger: signature = %v, error = %v, want none and %v", sig, err, l.err)
+		t.Errorf("failing ledger: signature = %v, error = %v, want nil and %v", sig, err, l.err)
 	}
 }
 
 func TestNewSignerWithoutLedger(t *testing.T) {
 	defer func() {
 		if recover() == nil {
-			t.Error("NewSigner with a nil ledger does not panic")
+			t.Error("NewSigner with a nil ledger returned, want a panic")
 		}
 	}()
 	NewSigner(testKey(t, KeyGenOptions{NumActiveSlots: 1, Short: true}), nil)
@@ -112,12 +112,12 @@ func TestSignerPreparesAhead(t *testing.T) {
 
 	checkSignerSigns(t, s, 16)
 	checkSignerPrepared(t, s, 0, 48)
-	checkSignerSigns(t, s, 3) // the window has grown, not moved
+	checkSignerSigns(t, s, 3) // the first half is still prepared
 
 	checkSignerSigns(t, s, 32)
 	checkSignerPrepared(t, s, 16, 64)
 	if _, err := s.Sign(t.Context(), 15, message(15)); !errors.Is(err, ErrNotPrepared) {
-		t.Errorf("Sign(15) after the window moved fails with %v, want %v", err, ErrNotPrepared)
+		t.Errorf("Sign(15) after the window moved: error = %v, want %v", err, ErrNotPrepared)
 	}
 
 	checkSignerSigns(t, s, 48)
@@ -125,7 +125,7 @@ func TestSignerPreparesAhead(t *testing.T) {
 	checkSignerSigns(t, s, 79)
 	checkSignerPrepared(t, s, 48, 80)
 	if _, err := s.Sign(t.Context(), 80, message(80)); !errors.Is(err, ErrOutsideWindow) {
-		t.Errorf("Sign(80) fails with %v, want %v", err, ErrOutsideWindow)
+		t.Errorf("Sign(80): error = %v, want %v", err, ErrOutsideWindow)
 	}
 }
 
@@ -187,11 +187,11 @@ func TestSignerReportsForeignTree(t *testing.T) {
 	defer s.Close()
 	checkSignerSigns(t, s, 16)
 	if err := s.WaitPrepared(t.Context()); !errors.Is(err, ErrCorruptKey) {
-		t.Errorf("preparation ends with %v, want %v", err, ErrCorruptKey)
+		t.Errorf("WaitPrepared: error = %v, want %v", err, ErrCorruptKey)
 	}
-	checkSignerSigns(t, s, 31) // the present window is still of use
+	checkSignerSigns(t, s, 31) // the current window can still sign
 	if _, err := s.Sign(t.Context(), 32, message(32)); !errors.Is(err, ErrCorruptKey) {
-		t.Errorf("Sign(32) fails with %v, want %v", err, ErrCorruptKey)
+		t.Errorf("Sign(32): error = %v, want %v", err, ErrCorruptKey)
 	}
 }
 
@@ -205,10 +205,10 @@ func TestSignerContextEndsTheWait(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Sign(ctx, 200, message(200)); !errors.Is(err, context.Canceled) {
-		t.Errorf("Sign in a canceled context fails with %v, want %v", err, context.Canceled)
+		t.Errorf("Sign with a canceled context: error = %v, want %v", err, context.Canceled)
 	}
 	if err := s.WaitPrepared(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("WaitPrepared in a canceled context fails with %v, want %v", err, context.Canceled)
+		t.Errorf("WaitPrepared with a canceled context: error = %v, want %v", err, context.Canceled)
 	}
 }
 
@@ -218,6 +218,6 @@ func TestSignerClose(t *testing.T) {
 	s.Close()
 	s.Close()
 	if _, err := s.Sign(t.Context(), 17, message(17)); !errors.Is(err, ErrSignerClosed) {
-		t.Errorf("Sign after Close fails with %v, want %v", err, ErrSignerClosed)
+		t.Errorf("Sign after Close: error = %v, want %v", err, ErrSignerClosed)
 	}
 }

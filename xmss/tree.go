@@ -20,11 +20,11 @@ type subTree struct {
 
 func (t *subTree) empty() bool { return len(t.layers) == 0 }
 
-// root returns the first node of the last layer.
+// root returns the root, the first node of the last layer.
 func (t *subTree) root() *hashDigest { return &t.layers[len(t.layers)-1].nodes[0] }
 
-// node returns the node of layer i at an absolute index, or nil if the layer does not
-// hold it.
+// node returns the node of layer i at an index of its level, or nil if the layer does not
+// have it.
 func (t *subTree) node(i int, index uint64) *hashDigest {
 	l := &t.layers[i]
 	if index < l.start || index-l.start >= uint64(len(l.nodes)) {
@@ -44,8 +44,8 @@ func (t *subTree) path(index uint64, dst []hashDigest) {
 	}
 }
 
-// grow builds the subtree over the given nodes of its lowest level, of which the
-// first has index start. The subtree retains the slice.
+// grow computes the subtree over nodes, a run of its lowest level that begins at index
+// start. The subtree retains the slice.
 //
 // leanSpec: spec/crypto/xmss/merkle.py, HashSubTree.new
 func (sk *SecretKey) grow(ctx context.Context, workers, lowest int, start uint64, nodes []hashDigest) (subTree, error) {
@@ -72,8 +72,8 @@ func (sk *SecretKey) grow(ctx context.Context, workers, lowest int, start uint64
 	}
 }
 
-// padded adds a pad at each end of a run of nodes that would separate a pair of
-// siblings.
+// padded returns a layer of a run of nodes, with a pad at each end where a sibling is
+// missing.
 //
 // leanSpec: spec/crypto/xmss/merkle.py, HashTreeLayer.padded
 func padded(pads *prf, level int, start uint64, nodes []hashDigest) treeLayer {
@@ -119,7 +119,7 @@ func (sk *SecretKey) bottomTree(ctx context.Context, workers int, index uint64, 
 	return t, nil
 }
 
-// leaf hashes the ends of all chains of a slot.
+// leaf returns the hash of the ends of all chains of a slot.
 func (sk *SecretKey) leaf(secrets *prf, slot uint64) hashDigest {
 	sponge := sk.scheme.newLeaf(&sk.parameter, slot)
 	for chain := range sk.scheme.dimension {
@@ -188,11 +188,12 @@ func (t *subTree) appendSSZ(b []byte, height, lowest int) []byte {
 	return b
 }
 
-// parseSubTree decodes a subtree. It must have one layer for each level or no layer.
+// parseSubTree decodes a subtree, which must have either one layer for each level or no
+// layers.
 func (s *Scheme) parseSubTree(b []byte, lowest int) (t subTree, err error) {
 	d := decoder{rest: b}
 	if height := d.uint64(); height != uint64(s.logLifetime) {
-		d.fail("depth %d, want %d", height, s.logLifetime)
+		d.fail("height %d, want %d", height, s.logLifetime)
 	}
 	if l := d.uint64(); l != uint64(lowest) {
 		d.fail("lowest layer %d, want %d", l, lowest)

@@ -2,7 +2,6 @@ package xmss
 
 import (
 	"bytes"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +13,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
-// TestSSZVectors runs leanSpec's ssz vectors of the types of this package.
+// TestSSZVectors runs leanSpec's ssz vectors for the types of this package.
 func TestSSZVectors(t *testing.T) {
 	folder := "../../shared/vectors/lstar-43246bd6"
 	if env := os.Getenv("LEANSPEC_VECTORS"); env != "" {
@@ -58,17 +57,17 @@ func TestSSZVectors(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !bytes.Equal(encoded, c.Serialized) {
-					t.Errorf("encodes as %x, want %x", encoded, c.Serialized)
+					t.Errorf("encoding = %x, want %x", encoded, c.Serialized)
 				}
 				if !bytes.Equal(root[:], c.Root) {
-					t.Errorf("root is %x, want %x", root, c.Root)
+					t.Errorf("root = %x, want %x", root, c.Root)
 				}
 			})
 		}
 	}
 	for _, name := range []string{"PublicKey", "Signature"} {
 		if ran[name] == 0 {
-			t.Errorf("no vector for %s", name)
+			t.Errorf("vectors for %s = 0, want at least 1", name)
 		}
 	}
 }
@@ -78,8 +77,7 @@ type keyPairJSON struct {
 	SecretKey hexBytes `json:"secret_key"`
 }
 
-// TestLeanSpecKeys signs with keys that leanSpec made, whose pads are random,
-// through their whole lifetime.
+// TestLeanSpecKeys signs all slots of keys that leanSpec made. Their pads are random.
 func TestLeanSpecKeys(t *testing.T) {
 	folder := sharedFile(t, "keys/test_scheme")
 	files, err := filepath.Glob(filepath.Join(folder, "*.json"))
@@ -90,7 +88,7 @@ func TestLeanSpecKeys(t *testing.T) {
 		var pairs map[string]keyPairJSON
 		readJSON(t, file, &pairs)
 		if len(pairs) != 2 {
-			t.Errorf("%s: %d keys, want those of two roles", file, len(pairs))
+			t.Errorf("%s: %d keys, want 2", file, len(pairs))
 		}
 		for role, pair := range pairs {
 			t.Run(filepath.Base(file)+"/"+role, func(t *testing.T) {
@@ -99,10 +97,10 @@ func TestLeanSpecKeys(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !bytes.Equal(sk.Bytes(), pair.SecretKey) {
-					t.Error("encodes as another secret key")
+					t.Error("the encoding of the secret key differs from the file")
 				}
 				if pk := sk.PublicKey().Bytes(); !bytes.Equal(pk[:], pair.PublicKey) {
-					t.Errorf("public key is %x, want %x", pk, pair.PublicKey)
+					t.Errorf("public key = %x, want %x", pk, pair.PublicKey)
 				}
 				for slot, end := sk.ActivationInterval(); slot < end; slot++ {
 					if _, prepared := sk.PreparedInterval(); slot >= prepared {
@@ -117,7 +115,7 @@ func TestLeanSpecKeys(t *testing.T) {
 	}
 }
 
-// knownAnswers is the form of xmss_prod_kat.json.
+// knownAnswers is the content of xmss_prod_kat.json.
 type knownAnswers struct {
 	Keys []struct {
 		PRFKey          hexBytes `json:"prf_key"`
@@ -148,19 +146,18 @@ type knownSignature struct {
 func readKnownAnswers(t testing.TB) (answers knownAnswers) {
 	readJSON(t, sharedFile(t, "vectors/xmss_prod_kat.json"), &answers)
 	if len(answers.Keys) == 0 {
-		t.Fatal("no keys among the known answers")
+		t.Fatal("the known answers have 0 keys, want at least 1")
 	}
 	for i, k := range answers.Keys {
 		if len(k.BottomTreeRoots) == 0 || len(k.Leaves) == 0 || len(k.TopTreeLayers) == 0 || len(k.Signatures) == 0 {
-			t.Fatalf("key %d of the known answers: %d bottom trees, %d leaves, %d layers and %d signatures, want some of each",
+			t.Fatalf("key %d of the known answers: %d bottom trees, %d leaves, %d layers and %d signatures, want at least 1 of each",
 				i, len(k.BottomTreeRoots), len(k.Leaves), len(k.TopTreeLayers), len(k.Signatures))
 		}
 	}
 	return answers
 }
 
-// knownKey assembles the i-th key of the known answers, with its top tree, pads
-// included, and without bottom trees.
+// knownKey returns key i of the known answers, with the top tree and without bottom trees.
 func (answers *knownAnswers) knownKey(t testing.TB, i int) *SecretKey {
 	k := &answers.Keys[i]
 	sk := &SecretKey{
@@ -183,8 +180,8 @@ func (answers *knownAnswers) knownKey(t testing.TB, i int) *SecretKey {
 	return sk
 }
 
-// TestKnownAnswers checks everything of the known answers that does not need the
-// bottom trees: leaves, top trees, public keys, codewords and all verdicts.
+// TestKnownAnswers checks the parts of the known answers that do not need bottom trees:
+// leaves, top trees, public keys, codewords, and whether signatures are valid.
 func TestKnownAnswers(t *testing.T) {
 	answers := readKnownAnswers(t)
 	for i, k := range answers.Keys {
@@ -195,7 +192,7 @@ func TestKnownAnswers(t *testing.T) {
 			}
 			for j, want := range k.BottomTreeRoots {
 				if got := sk.topTree.node(0, sk.leftIndex+uint64(j)); *got != want {
-					t.Errorf("bottom tree root %d is %v, want %v", j, *got, want)
+					t.Errorf("root of bottom tree %d = %v, want %v", j, *got, want)
 				}
 			}
 			wantKey, err := ParsePublicKey(k.PublicKey)
@@ -204,7 +201,7 @@ func TestKnownAnswers(t *testing.T) {
 			}
 			pk := sk.PublicKey()
 			if pk != wantKey {
-				t.Errorf("public key is %v, want %v", pk, wantKey)
+				t.Errorf("public key = %v, want %v", pk, wantKey)
 			}
 
 			secrets := newPRF(sk.prfKey)
@@ -214,7 +211,7 @@ func TestKnownAnswers(t *testing.T) {
 					t.Fatal(err)
 				}
 				if got := sk.leaf(secrets, slot); got != want {
-					t.Errorf("leaf of slot %d is %v, want %v", slot, got, want)
+					t.Errorf("leaf of slot %d = %v, want %v", slot, got, want)
 				}
 			}
 			for j, want := range k.Signatures {
@@ -227,7 +224,7 @@ func TestKnownAnswers(t *testing.T) {
 					continue
 				}
 				if got := Prod.Verify(&pk, want.Slot, msg, sig); got != want.Valid {
-					t.Errorf("signature %d (%s) is valid: %v, want %v", j, want.Comment, got, want.Valid)
+					t.Errorf("signature %d (%s): valid = %v, want %v", j, want.Comment, got, want.Valid)
 				}
 				if !want.Valid {
 					continue
@@ -235,18 +232,18 @@ func TestKnownAnswers(t *testing.T) {
 				var rho randomness
 				word, attempts := sk.findCodeword(secrets, want.Slot, &msg, &rho)
 				if !slices.Equal(word[:Prod.dimension], want.Codeword) {
-					t.Errorf("codeword %d is %v, want %v", j, word, want.Codeword)
+					t.Errorf("codeword %d = %v, want %v", j, word, want.Codeword)
 				}
 				if attempts+1 != *want.Attempts {
-					t.Errorf("codeword %d was found in %d attempts, want %d", j, attempts+1, *want.Attempts)
+					t.Errorf("attempts for codeword %d = %d, want %d", j, attempts+1, *want.Attempts)
 				}
 			}
 		})
 	}
 }
 
-// TestKnownAnswersFromSeed rebuilds the bottom trees of the known answers from
-// their seeds, which takes a while, and makes the signatures again.
+// TestKnownAnswersFromSeed computes the bottom trees of the known answers from their seeds,
+// which takes minutes, and compares the signatures.
 func TestKnownAnswersFromSeed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds four bottom trees of 65536 leaves")
@@ -256,7 +253,6 @@ func TestKnownAnswersFromSeed(t *testing.T) {
 		t.Run(fmt.Sprintf("key %d", i), func(t *testing.T) {
 			sk := answers.knownKey(t, i)
 			for j, tree := range []*subTree{&sk.leftBottomTree, &sk.rightBottomTree} {
-				// Leaves are counted in two places at once, hence the lock inside.
 				report := progressFunc(func(done, total uint64) {
 					if done%(total/4) < 16 {
 						t.Logf("bottom tree %d: %d of %d leaves", j, done, total)
@@ -267,7 +263,7 @@ func TestKnownAnswersFromSeed(t *testing.T) {
 					t.Fatal(err)
 				}
 				if *tree.root() != k.BottomTreeRoots[j] {
-					t.Fatalf("root of bottom tree %d is %v, want %v", j, *tree.root(), k.BottomTreeRoots[j])
+					t.Fatalf("root of bottom tree %d = %v, want %v", j, *tree.root(), k.BottomTreeRoots[j])
 				}
 			}
 			checkRoundTrip(t, sk)
@@ -279,7 +275,7 @@ func TestKnownAnswersFromSeed(t *testing.T) {
 				if err != nil {
 					t.Errorf("slot %d: %v", want.Slot, err)
 				} else if got := sig.Bytes(); !bytes.Equal(got, want.Signature) {
-					t.Errorf("signature for slot %d is %s, want %s", want.Slot, hex.EncodeToString(got), hex.EncodeToString(want.Signature))
+					t.Errorf("signature for slot %d = %x, want %x", want.Slot, got, []byte(want.Signature))
 				}
 			}
 		})

@@ -43,8 +43,8 @@ type Verification struct {
 	Signature *Signature
 }
 
-// VerifyBatch verifies every item and stores the results in ok, which must be at
-// least as long as items.
+// VerifyBatch verifies every item and stores the results in ok, which must be at least as
+// long as items. It does not use several goroutines.
 func (s *Scheme) VerifyBatch(items []Verification, ok []bool) {
 	for i := range items {
 		v := &items[i]

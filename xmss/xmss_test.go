@@ -14,9 +14,9 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/koalabear"
 )
 
-// sharedFile finds a file of the vectors' folder: two levels above the folder
-// that LEANSPEC_VECTORS names, or beside the repository. Without the file, the
-// test is skipped, and fails under CI.
+// sharedFile returns the path of a file relative to the folder two levels above the one that
+// LEANSPEC_VECTORS names. The default is the folder shared beside the repository. If there is
+// no such file, it calls missing.
 func sharedFile(t testing.TB, path string) string {
 	t.Helper()
 	root := "../../shared"
@@ -30,7 +30,7 @@ func sharedFile(t testing.TB, path string) string {
 	return file
 }
 
-// missing skips a test whose files are not there. Under CI that is a failure.
+// missing skips a test whose file does not exist. Under CI it fails the test.
 func missing(t testing.TB, file string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
@@ -68,20 +68,20 @@ func testKey(t testing.TB, o KeyGenOptions) *SecretKey {
 	return sk
 }
 
-// message returns a message that differs for every number.
+// message returns a different message for each number.
 func message(n uint64) (m [32]byte) {
 	binary.LittleEndian.PutUint64(m[7:], n*0x9e3779b97f4a7c15)
 	return m
 }
 
-// checkSigns checks that a key signs a slot and that only the right public key,
-// slot and message verify.
+// checkSigns checks that a key signs a slot, and that the signature is valid only for the
+// right public key, slot and message.
 func checkSigns(t *testing.T, sk *SecretKey, slot uint64) {
 	t.Helper()
 	msg := message(slot)
 	sig, err := sk.SignUnguarded(slot, msg)
 	if err != nil {
-		t.Fatalf("Sign(%d): %v", slot, err)
+		t.Fatalf("SignUnguarded(%d): %v", slot, err)
 	}
 	pk := sk.PublicKey()
 	if !sk.scheme.Verify(&pk, slot, msg, sig) {
@@ -104,7 +104,7 @@ func checkSigns(t *testing.T, sk *SecretKey, slot uint64) {
 func checkRefuses(t *testing.T, sk *SecretKey, slot uint64, want error) {
 	t.Helper()
 	if _, err := sk.SignUnguarded(slot, message(slot)); !errors.Is(err, want) {
-		t.Errorf("Sign(%d) fails with %v, want %v", slot, err, want)
+		t.Errorf("SignUnguarded(%d): error = %v, want %v", slot, err, want)
 	}
 }
 
@@ -117,10 +117,10 @@ func checkRoundTrip(t *testing.T, sk *SecretKey) {
 		t.Fatalf("ParseSecretKey: %v", err)
 	}
 	if string(again.Bytes()) != string(b) {
-		t.Error("secret key decodes to another key")
+		t.Error("the encoding of the decoded secret key differs from the input")
 	}
-	if again.PublicKey() != sk.PublicKey() {
-		t.Error("secret key decodes to another public key")
+	if got, want := again.PublicKey(), sk.PublicKey(); got != want {
+		t.Errorf("public key of the decoded key = %v, want %v", got, want)
 	}
 }
 
@@ -138,7 +138,7 @@ func TestScheme(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := tt.scheme
 			if got, err := ParseScheme(tt.name); got != s || err != nil {
-				t.Errorf("ParseScheme(%q) = %v, %v", tt.name, got, err)
+				t.Errorf("ParseScheme(%q) = %v, %v, want %v", tt.name, got, err, s)
 			}
 			if got := s.String(); got != tt.name {
 				t.Errorf("String() = %q, want %q", got, tt.name)
@@ -164,11 +164,11 @@ func TestScheme(t *testing.T) {
 		})
 	}
 	if _, err := ParseScheme("toy"); err == nil {
-		t.Error(`ParseScheme("toy") does not fail`)
+		t.Error(`ParseScheme("toy"): error = nil, want an error`)
 	}
 }
 
-// TestAlignedWindows holds the cases of leanSpec's _expand_activation_time.
+// TestAlignedWindows has the cases of leanSpec's tests of _expand_activation_time.
 func TestAlignedWindows(t *testing.T) {
 	tests := []struct{ slot, count, wantStart, wantEnd uint64 }{
 		{0, 1, 0, 32},
@@ -206,7 +206,7 @@ func TestWindowsOutsideLifetime(t *testing.T) {
 	} {
 		for _, o.Short = range []bool{false, true} {
 			if _, err := Test.GenerateKey(t.Context(), o); err == nil {
-				t.Errorf("a key for %d slots from %d (short: %v) was made, want an error", o.NumActiveSlots, o.ActivationSlot, o.Short)
+				t.Errorf("key for %d slots from %d (short: %v): error = nil, want an error", o.NumActiveSlots, o.ActivationSlot, o.Short)
 			}
 		}
 	}
@@ -233,7 +233,7 @@ func TestAdvancePreparation(t *testing.T) {
 			t.Fatal(err)
 		}
 		if atEnd := tree == 5; (next == sk) != atEnd {
-			t.Fatalf("window from tree %d: advanced to the same key: %v, want %v", tree, next == sk, atEnd)
+			t.Fatalf("window from tree %d: same key = %v, want %v", tree, next == sk, atEnd)
 		}
 		sk = next
 	}
@@ -278,30 +278,29 @@ func TestShortKeys(t *testing.T) {
 				}
 				checkSigns(t, sk, slot)
 			}
-			if sk.PublicKey() != pk {
-				t.Error("public key changed with the prepared window")
+			if got := sk.PublicKey(); got != pk {
+				t.Errorf("public key at the end of the window = %v, want %v", got, pk)
 			}
 			for _, slot := range []uint64{tt.slot - 1, end, end + 16, 256, 1<<64 - 1} {
 				checkRefuses(t, sk, slot, ErrOutsideWindow)
 			}
 			if next, err := sk.AdvancePreparation(t.Context()); next != sk || err != nil {
-				t.Errorf("AdvancePreparation at the end: same key %v, error %v", next == sk, err)
+				t.Errorf("AdvancePreparation at the end: same key = %v, error = %v, want true and nil", next == sk, err)
 			}
 		})
 	}
 }
 
-// TestShortKeyHoldsNothingElse checks that a short key computes no more than its
-// window.
+// TestShortKeyHoldsNothingElse checks that a short key has only the leaves of its window.
 func TestShortKeyHoldsNothingElse(t *testing.T) {
 	var done, total uint64
 	sk := testKey(t, KeyGenOptions{ActivationSlot: 21, NumActiveSlots: 6, Short: true,
 		Progress: func(d, n uint64) { done, total = d, n }})
 	if done != 6 || total != 6 {
-		t.Errorf("progress ended at %d of %d leaves, want 6 of 6", done, total)
+		t.Errorf("progress at the end = %d of %d leaves, want 6 of 6", done, total)
 	}
 	if !sk.rightBottomTree.empty() {
-		t.Error("right bottom tree has layers, want none")
+		t.Errorf("right bottom tree has %d layers, want 0", len(sk.rightBottomTree.layers))
 	}
 	leaves := sk.leftBottomTree.layers[0]
 	if leaves.start != 20 || len(leaves.nodes) != 8 {
@@ -309,7 +308,7 @@ func TestShortKeyHoldsNothingElse(t *testing.T) {
 	}
 	secrets := newPRF(sk.prfKey)
 	if leaves.nodes[0] != secrets.pad(0, 20) || leaves.nodes[7] != secrets.pad(0, 27) {
-		t.Error("leaves 20 and 27 are not pads")
+		t.Error("leaves 20 and 27 are computed, want pads")
 	}
 }
 
@@ -318,7 +317,7 @@ func TestKeysAreDeterministicOnAnyNumberOfWorkers(t *testing.T) {
 	want := testKey(t, o).Bytes()
 	for o.Workers = range 6 {
 		if string(testKey(t, o).Bytes()) != string(want) {
-			t.Errorf("%d workers make another key than one", o.Workers)
+			t.Errorf("the key of %d workers differs from the key of one worker", o.Workers)
 		}
 	}
 }
@@ -333,18 +332,18 @@ func TestGenerateKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	if a.prfKey == b.prfKey || a.parameter == b.parameter {
-		t.Error("two keys share their seed or parameter")
+		t.Error("two keys have the same seed or parameter")
 	}
 	checkSigns(t, a, 3)
 
 	_, err = Test.GenerateKey(t.Context(), KeyGenOptions{NumActiveSlots: 16, Rand: strings.NewReader("too short")})
 	if err == nil {
-		t.Error("key made from 9 bytes of randomness, want an error")
+		t.Error("GenerateKey with 9 bytes of randomness: error = nil, want an error")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Test.GenerateKey(ctx, KeyGenOptions{NumActiveSlots: 16}); !errors.Is(err, context.Canceled) {
-		t.Errorf("key generation in a canceled context fails with %v, want %v", err, context.Canceled)
+		t.Errorf("GenerateKey with a canceled context: error = %v, want %v", err, context.Canceled)
 	}
 }
 
@@ -372,7 +371,7 @@ func TestVerifyRejects(t *testing.T) {
 		}
 	}
 
-	// Any changed element, and any changed bit of the rest, must be noticed.
+	// A signature with any byte changed must be invalid.
 	b := sig.Bytes()
 	for i := range b {
 		changed := []byte(string(b))
@@ -402,7 +401,7 @@ func TestVerifyBatch(t *testing.T) {
 	Test.VerifyBatch(items, ok)
 	for i, got := range ok {
 		if want := i%3 != 0; got != want {
-			t.Errorf("item %d: %v, want %v", i, got, want)
+			t.Errorf("item %d: valid = %v, want %v", i, got, want)
 		}
 	}
 }
@@ -419,11 +418,11 @@ func TestVerifyDoesNotAllocate(t *testing.T) {
 	}
 	secrets := newPRF(sk.prfKey)
 	if n := testing.AllocsPerRun(10, func() { sk.leaf(secrets, 3) }); n != 0 {
-		t.Errorf("computing a leaf allocates %v times, want 0", n)
+		t.Errorf("leaf allocates %v times, want 0", n)
 	}
 	var rho randomness
 	msg := message(3)
 	if n := testing.AllocsPerRun(10, func() { sk.findCodeword(secrets, 3, &msg, &rho) }); n != 0 {
-		t.Errorf("finding a codeword allocates %v times, want 0", n)
+		t.Errorf("findCodeword allocates %v times, want 0", n)
 	}
 }
