@@ -1,6 +1,6 @@
 //go:build unix
 
-// Package porttest gives tests TCP ports that no other process takes in the meantime.
+// Package porttest reserves TCP ports for tests.
 package porttest
 
 import (
@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// Reserve returns a TCP port and reserves it until the test ends, by a socket that is bound to it on 127.0.0.1 and never
-// listens. Connections to the port are refused, and the system gives it to no other process that lets it choose a port. A
-// program that is given the port, and sets SO_REUSEADDR as Go's net package does, can listen on it.
+// Reserve returns a TCP port of 127.0.0.1 and reserves it until the test ends. It binds a socket to the port that never
+// listens, so connections to the port are refused, and the system does not choose it for other sockets. A program that is
+// given the port can listen on it if it sets SO_REUSEADDR, as Go's net package does.
 func Reserve(t testing.TB) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
@@ -21,7 +21,7 @@ func Reserve(t testing.TB) string {
 	}
 	t.Cleanup(func() { _ = syscall.Close(fd) })
 	syscall.CloseOnExec(fd)
-	// SO_REUSEADDR comes after the choice of the port: before, the system could choose a port that is in use.
+	// SO_REUSEADDR is set after bind, because otherwise the system could choose a port that is in use.
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(os.NewSyscallError("bind", err))
 	}

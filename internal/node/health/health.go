@@ -13,7 +13,7 @@ import (
 // count as recent.
 const maxHeadAge = 8
 
-// Input is what Evaluate decides upon.
+// Input has the facts that Evaluate uses.
 type Input struct {
 	HeadSlot uint64
 	// ClockSlot is the slot of the wall clock, 0 before genesis.

@@ -25,7 +25,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
-// cable carries UDP packets from one dialer to a node, until it is cut.
+// cable forwards UDP packets between one dialer and a node until it is cut.
 type cable struct {
 	cut  atomic.Bool
 	near *net.UDPConn
@@ -84,26 +84,26 @@ func (c *cable) addr(to *testNode) string {
 	return "/ip4/127.0.0.1/udp/" + port + "/quic-v1/p2p/" + to.PeerID().String()
 }
 
-// knows reports whether a node has a peer among the subscribers of blocks.
+// knows reports whether pubsub lists a peer as a subscriber of blocks.
 func (n *testNode) knows(id peer.ID) bool {
 	return slices.Contains(n.topics[wire.Topic{Kind: wire.TopicBlock, Network: DefaultNetworkName}].ListPeers(), id)
 }
 
 var published atomic.Int64
 
-// wantGossip publishes a block and wants the other node to receive it.
+// wantGossip publishes a block and checks that the other node receives it.
 func wantGossip(t *testing.T, from, to *testNode) {
 	t.Helper()
 	eventually(t, "a mesh", func() bool { return from.knows(to.PeerID()) && from.tracer.topics(to.PeerID()) == 2 })
 	if err := from.PublishBlock(t.Context(), block(lstar.Slot(published.Add(1)))); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, "the block", to.handler.heard)
+	receive(t, "the block", to.handler.gossiped)
 }
 
-// TestPeerThatComesBack: a peer is cut off without a word, and connects again while
-// the node still holds the old connection. Gossip then goes both ways, and still
-// does once the old connection has timed out.
+// TestPeerThatComesBack cuts off a peer, which then connects again while the node still
+// has the old connection. Gossip must work in both directions, also after the old
+// connection has timed out.
 func TestPeerThatComesBack(t *testing.T) {
 	t.Parallel()
 	key := newNodeKey(t)
@@ -127,8 +127,8 @@ func TestPeerThatComesBack(t *testing.T) {
 	}
 }
 
-// TestCrossedDials: two nodes that dial each other at once have one connection, and
-// each reports one.
+// TestCrossedDials checks that two nodes that dial each other at the same time have one
+// connection, and that each reports one.
 func TestCrossedDials(t *testing.T) {
 	for range 10 {
 		a, b := startNode(t), startNode(t)
@@ -158,7 +158,7 @@ func TestCrossedDials(t *testing.T) {
 	}
 }
 
-// subscribe sends a subscription to the topic of blocks on a stream of its own.
+// subscribe sends a subscription to a topic on a stream.
 func subscribe(t *testing.T, s network.Stream, topics ...string) {
 	t.Helper()
 	rpc := new(pubsubpb.RPC)
@@ -174,8 +174,8 @@ func subscribe(t *testing.T, s network.Stream, topics ...string) {
 	}
 }
 
-// TestLostSubscriptions: where pubsub loses the subscriptions of a connected peer,
-// the node connects anew, unless it cannot dial the peer.
+// TestLostSubscriptions checks that the node connects again if pubsub loses the
+// subscriptions of a connected peer, unless it cannot dial the peer.
 func TestLostSubscriptions(t *testing.T) {
 	for _, dialable := range []bool{true, false} {
 		t.Run(fmt.Sprint("dialable ", dialable), func(t *testing.T) {
@@ -205,7 +205,7 @@ func testLostSubscriptions(t *testing.T, dialable bool) {
 	subscribe(t, out, wire.Topic{Kind: wire.TopicBlock, Network: DefaultNetworkName}.String())
 	eventually(t, "the subscription to be known", func() bool { return node.knows(h.ID()) })
 	first := h.Network().ConnsToPeer(node.PeerID())[0]
-	_ = receive(t, "a gossip stream", streams).Reset() // pubsub opens a new one, and forgets the subscription
+	_ = receive(t, "a gossip stream", streams).Reset() // pubsub opens a new one and drops the subscription
 	eventually(t, "a warning", func() bool { return strings.Contains(node.log.String(), "gossip subscriptions of a peer were lost") })
 	eventually(t, "a new connection of a peer that can be dialed, and the old one of another", func() bool {
 		conns := h.Network().ConnsToPeer(node.PeerID())
@@ -216,7 +216,7 @@ func testLostSubscriptions(t *testing.T, dialable bool) {
 	}
 }
 
-// TestResets holds that the connection to one peer is not closed again and again.
+// TestResets checks the pauses between resets of the connection to one peer.
 func TestResets(t *testing.T) {
 	r := newResets()
 	at := time.Unix(0, 0)
@@ -236,8 +236,8 @@ func TestResets(t *testing.T) {
 	}
 }
 
-// TestTwoProcessesWithOneIdentity: the first of two keeps its connection, and the
-// node warns.
+// TestTwoProcessesWithOneIdentity checks that the first of two processes with one identity
+// keeps its connection, and that the node logs a warning.
 func TestTwoProcessesWithOneIdentity(t *testing.T) {
 	key := newNodeKey(t)
 	node := startNode(t)
@@ -259,8 +259,8 @@ func TestTwoProcessesWithOneIdentity(t *testing.T) {
 	wantGossip(t, node, first)
 }
 
-// TestOwnIdentityElsewhere: a node whose key was copied warns when it dials the other,
-// and the other warns as well. A node that dials itself does not.
+// TestOwnIdentityElsewhere checks that two nodes with the same key both log a warning when
+// one dials the other, and that a node that dials itself does not.
 func TestOwnIdentityElsewhere(t *testing.T) {
 	t.Parallel()
 	key := newNodeKey(t)
@@ -285,11 +285,11 @@ func TestOwnIdentityElsewhere(t *testing.T) {
 		t.Errorf("dialing itself gives %v, want %v", err, errSelf)
 	}
 	if got := metricstest.Value(t, first.metrics, "leanspec_duplicate_identity_total"); got != before {
-		t.Errorf("leanspec_duplicate_identity_total = %v, want %v: the node met itself", got, before)
+		t.Errorf("leanspec_duplicate_identity_total = %v, want %v after the node dialed itself", got, before)
 	}
 }
 
-// TestConnectionsOfLeanSpecsNode: leanSpec's node dials a peer that it is connected to,
+// TestConnectionsOfLeanSpecsNode checks that a peer such as leanSpec's node can dial twice
 // and keeps both connections.
 func TestConnectionsOfLeanSpecsNode(t *testing.T) {
 	t.Parallel()
@@ -311,11 +311,11 @@ func TestConnectionsOfLeanSpecsNode(t *testing.T) {
 	}
 	sum := metricstest.Sum(t, node.metrics, "lean_peer_connection_events_total", "success")
 	if sum != 1 {
-		t.Errorf("lean_peer_connection_events_total counts %v connections, want 1: of a peer the first", sum)
+		t.Errorf("lean_peer_connection_events_total counts %v connections, want 1: the first of a peer", sum)
 	}
 }
 
-// claimedConn is a connection that was claimed.
+// claimedConn is a connection that has been claimed.
 type claimedConn struct {
 	network.Conn
 	id     peer.ID
@@ -330,8 +330,8 @@ func (c *claimedConn) Close() error {
 	return nil
 }
 
-// TestConnectionThatComesUp: a connection that libp2p does not have yet is not judged,
-// because it looks dead until then.
+// TestConnectionThatComesUp checks that admit waits until libp2p has added the old
+// connection, because no stream can be opened on it before.
 func TestConnectionThatComesUp(t *testing.T) {
 	node := startNode(t)
 	id := newNodeKey(t).PeerID()
@@ -347,7 +347,7 @@ func TestConnectionThatComesUp(t *testing.T) {
 	go func() { admitted <- node.admit(conn) }()
 	select {
 	case <-closed:
-		t.Fatal("the connection was closed before libp2p had it")
+		t.Fatal("the connection was closed before libp2p had added it")
 	case <-time.After(partTimeout / 4):
 	}
 	node.links.setUp(old)

@@ -13,7 +13,7 @@ import (
 
 type bootnodeCase struct{ text, addr, problem string }
 
-// bootnodes are bootnodes with what becomes of them.
+// bootnodes returns bootnodes with the expected results of parsing.
 func bootnodes(t testing.TB) map[string]bootnodeCase {
 	t.Helper()
 	key := newNodeKey(t)
@@ -22,7 +22,7 @@ func bootnodes(t testing.TB) map[string]bootnodeCase {
 		t.Fatal(err)
 	}
 	record := signed.String()
-	// edit changes the pairs of the record and leaves its signature.
+	// edit removes entries of the record without signing it again.
 	edit := func(drop ...string) string {
 		items := [][]byte{signed.Signature(), {}}
 		for _, name := range []string{"eth2", "id", "ip", "quic", "secp256k1", "udp"} {
@@ -54,7 +54,7 @@ func bootnodes(t testing.TB) map[string]bootnodeCase {
 		"ENR, cut":                {record[:len(record)-4], "", "invalid ENR"},
 		"ENR without key":         {edit("secp256k1"), "", "ENR structurally invalid"},
 		"ENR without scheme":      {edit("id"), "", "ENR structurally invalid"},
-		"ENR of somebody else":    {edit("eth2"), "", "ENR signature verification failed"},
+		"ENR, changed":            {edit("eth2"), "", "ENR signature verification failed"},
 		"ENR, unsigned, nowhere":  {edit("ip"), "", "ENR signature verification failed"},
 		"ENR with a line break\n": {"enr:\n\x1b[31m", "", "not base64"},
 	}
@@ -79,10 +79,10 @@ func TestParseBootnode(t *testing.T) {
 		})
 	}
 	t.Run("ENR without address", func(t *testing.T) {
-		// A record that was signed without ip, from the vectors of leanSpec.
+		// A record without an IP address, with a valid signature, from leanSpec's vectors.
 		const text = "enr:-Iu4QH9jczrZFmQYFzYOnzvoHr0x_oqo6uiVwYyfW4JqmzieRFUycscJpHoQoAudebpIM0ty96ktM0ZdV0Cb_Xc_oD4BhGV0aDKQEjRWeAAAAAD__________4JpZIJ2NIlzZWNwMjU2azGhA8pjTK4NSay0Adikxrb-jFW3DRFb9AB2nMFADzJYzTE4"
 		if _, err := ParseBootnode(text); err == nil || !strings.Contains(err.Error(), "ENR has no UDP connection info") {
-			t.Errorf("error is %v, want that the ENR has no UDP connection info", err)
+			t.Errorf("got error %v, want an error about UDP connection info", err)
 		}
 	})
 }

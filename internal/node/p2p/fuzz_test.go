@@ -27,7 +27,7 @@ func FuzzGossip(f *testing.F) {
 		message, err := decodeGossip(kinds[int(kind)%len(kinds)], raw, Config{Scheme: xmss.Test})
 		if err != nil {
 			if !errors.Is(err, wire.ErrInvalid) && !errors.Is(err, ssz.ErrInvalid) {
-				t.Errorf("error %v does not say that the bytes are bad", err)
+				t.Errorf("got error %v, want one about the bytes", err)
 			}
 			return
 		}
@@ -54,7 +54,7 @@ func FuzzStatus(f *testing.F) {
 		var s Status
 		if err := ssz.Unmarshal(b, &s); err != nil {
 			if len(b) == statusSize {
-				t.Errorf("80 bytes are no status: %v", err)
+				t.Errorf("a status of 80 bytes does not decode: %v", err)
 			}
 			return
 		}
@@ -75,7 +75,7 @@ func FuzzParseBootnode(f *testing.F) {
 			t.Errorf("error %T, want %T", err, configError)
 		}
 		if err == nil && !dialable(b.Addr) {
-			t.Errorf("%q gives %v, which cannot be dialed", s, b.Addr)
+			t.Errorf("%q is parsed as %v, which cannot be dialed", s, b.Addr)
 		}
 	})
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/metrics/metricstest"
 )
 
-// TestWrongNetworkName: peers without a common topic are warned of on both sides. A
-// node that has no other peers is not in the network.
+// TestWrongNetworkName checks that both sides log a warning about a peer without a common
+// topic, and that a node with only such peers is not ready.
 func TestWrongNetworkName(t *testing.T) {
 	var later atomic.Int64
 	clock := func(_ *Config, n *testNode) {

@@ -19,7 +19,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// testSignature is a signature of the test scheme.
+// testSignature returns a signature of the test scheme.
 var testSignature = sync.OnceValue(func() *xmss.Signature {
 	key, err := xmss.Test.GenerateKey(context.Background(), xmss.KeyGenOptions{NumActiveSlots: 2, Short: true})
 	if err != nil {
@@ -57,8 +57,8 @@ func (t *tracer) topics(id peer.ID) int {
 	return t.mesh[id]
 }
 
-// line starts three nodes of which the middle one knows the others, and waits
-// until they gossip on the given number of topics.
+// line starts three nodes, connects the middle one to the others, and waits until they
+// gossip on a number of topics.
 func line(t *testing.T, topics int, change ...func(*Config, *testNode)) (left, middle, right *testNode) {
 	t.Helper()
 	left, right = startNode(t, change...), startNode(t, change...)
@@ -82,13 +82,13 @@ func TestGossipIsForwarded(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, n := range []*testNode{middle, right} {
-			if got := receive(t, want, n.handler.heard); got != want {
-				t.Errorf("heard %s, want %s", got, want)
+			if got := receive(t, want, n.handler.gossiped); got != want {
+				t.Errorf("received %s, want %s", got, want)
 			}
 		}
 	}
-	if n := len(left.handler.heard); n != 0 {
-		t.Errorf("the publisher judged %d messages, want none: they are its own", n)
+	if n := len(left.handler.gossiped); n != 0 {
+		t.Errorf("the publisher validated %d of its own messages, want 0", n)
 	}
 	eventually(t, "sizes in the metrics", func() bool {
 		return metricstest.Value(t, middle.metrics, "lean_gossip_block_size_bytes") == 1 &&
@@ -101,25 +101,25 @@ func TestGossipIsForwarded(t *testing.T) {
 	for _, n := range []*testNode{left, middle, right} { // before any stops, of which the others warn
 		for line := range strings.Lines(n.log.String()) {
 			if strings.Contains(line, `"level":"warn"`) || strings.Contains(line, `"level":"error"`) {
-				t.Errorf("a quiet network writes %s", line)
+				t.Errorf("log line without an event: %s", line)
 			}
 		}
 	}
 }
 
-// TestSubnetsBeyondCommittees holds that a node subscribes to subnets that no validator has, as leanSpec's does.
+// TestSubnetsBeyondCommittees checks that a node subscribes to subnets without validators, as leanSpec's node does.
 func TestSubnetsBeyondCommittees(t *testing.T) {
 	left, middle, _ := line(t, 5, func(cfg *Config, _ *testNode) { cfg.Subnets = []uint64{0, 1, 77} })
 	if err := left.PublishAttestation(t.Context(), vote(3, 5)); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := receive(t, "the vote", middle.handler.heard), "attestation 5"; got != want {
-		t.Errorf("heard %s, want %s", got, want)
+	if got, want := receive(t, "the vote", middle.handler.gossiped), "attestation 5"; got != want {
+		t.Errorf("received %s, want %s", got, want)
 	}
 }
 
-// TestVerdicts holds that only accepted messages go on, and that rejected ones
-// cost their sender.
+// TestVerdicts checks that only accepted messages are forwarded, and that a rejected one
+// counts as a fault of its sender.
 func TestVerdicts(t *testing.T) {
 	left, middle, right := line(t, 2)
 	for slot, test := range []struct {
@@ -130,25 +130,25 @@ func TestVerdicts(t *testing.T) {
 		if err := left.PublishBlock(t.Context(), block(lstar.Slot(slot))); err != nil {
 			t.Fatal(err)
 		}
-		receive(t, "the block", middle.handler.heard)
+		receive(t, "the block", middle.handler.gossiped)
 		if test.faults {
 			eventually(t, "a fault of the sender", func() bool { return strings.Contains(middle.log.String(), "peer at fault") })
 		}
 	}
-	// What comes through next is the first that the right one hears.
+	// The next accepted message is the first one that the right node receives.
 	middle.handler.set(func(h *fakeHandler) { h.verdict = Accept })
 	if err := left.PublishBlock(t.Context(), block(9)); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := receive(t, "a block", right.handler.heard), "block 9"; got != want {
-		t.Errorf("heard %s, want %s", got, want)
+	if got, want := receive(t, "a block", right.handler.gossiped), "block 9"; got != want {
+		t.Errorf("received %s, want %s", got, want)
 	}
 	if n := strings.Count(middle.log.String(), "peer at fault"); n != 1 {
 		t.Errorf("%d faults, want 1", n)
 	}
 }
 
-// TestPublishToOtherSubnets has a node that is on no subnet vote on two.
+// TestPublishToOtherSubnets publishes votes on subnets that the node is not subscribed to.
 func TestPublishToOtherSubnets(t *testing.T) {
 	committees := func(subnets ...uint64) func(*Config, *testNode) {
 		return func(cfg *Config, _ *testNode) { cfg.Committees, cfg.Subnets = 4, subnets }
@@ -172,14 +172,14 @@ func TestPublishToOtherSubnets(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := fmt.Sprint("attestation ", validator)
-		if got := receive(t, "the vote", n.handler.heard); got != want {
-			t.Errorf("heard %s, want %s", got, want)
+		if got := receive(t, "the vote", n.handler.gossiped); got != want {
+			t.Errorf("received %s, want %s", got, want)
 		}
 	}
 }
 
-// TestRubbishIsBanned sends bytes that are no blocks until the sender is thrown
-// out, and holds that it stays out.
+// TestRubbishIsBanned sends undecodable blocks until the sender is banned, and checks that
+// it cannot connect again.
 func TestRubbishIsBanned(t *testing.T) {
 	victim := startNode(t)
 	sender := startNode(t, dialing(victim))
@@ -188,7 +188,7 @@ func TestRubbishIsBanned(t *testing.T) {
 	rubbish := [][]byte{
 		[]byte("no snappy"), // declares more than it has
 		wire.CompressBlock([]byte("no SSZ")),
-		{0x80, 0x80, 0x80, 0x05, 0},                        // declares 10 MiB and has none
+		{0x80, 0x80, 0x80, 0x05, 0},                        // declares 10 MiB and has 0 bytes
 		wire.CompressBlock(ssz.Marshal(block(1))[1:]),      // truncated
 		append(wire.CompressBlock([]byte("x")), "more"...), // goes on
 	}
@@ -198,14 +198,14 @@ func TestRubbishIsBanned(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := receive(t, "the sender to be thrown out", victim.handler.disconnected); got != sender.PeerID() {
-		t.Errorf("%s was thrown out, want %s", got, sender.PeerID())
+	if got := receive(t, "the disconnection of the sender", victim.handler.disconnected); got != sender.PeerID() {
+		t.Errorf("%s was disconnected, want %s", got, sender.PeerID())
 	}
 	if !victim.scores.banned(sender.PeerID()) {
 		t.Error("the sender is not banned")
 	}
-	if len(victim.handler.heard) != 0 {
-		t.Error("the handler got a message out of rubbish")
+	if len(victim.handler.gossiped) != 0 {
+		t.Error("the handler received an undecodable message")
 	}
 	if _, err := victim.dial(t.Context(), Bootnode{ID: sender.PeerID(), Addr: sender.host.Addrs()[0]}); err == nil {
 		t.Error("the victim dials a banned peer")
@@ -219,7 +219,7 @@ func TestRubbishIsBanned(t *testing.T) {
 
 func TestGossipParameters(t *testing.T) {
 	if got, want := seenTTL.Seconds(), 24.0; got != want {
-		t.Errorf("messages are remembered for %v s, want %v", got, want)
+		t.Errorf("message ids are stored for %v s, want %v", got, want)
 	}
 	node := startNode(t)
 	var got []string
@@ -234,8 +234,8 @@ func TestGossipParameters(t *testing.T) {
 	}
 }
 
-// TestBlockFlood: a peer that sends more blocks than there can be leaves room for
-// those of others.
+// TestBlockFlood checks that a peer that sends too many blocks does not use up the places
+// of other peers.
 func TestBlockFlood(t *testing.T) {
 	n := startNode(t)
 	name := wire.Topic{Kind: wire.TopicBlock, Network: DefaultNetworkName}.String()

@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeHandler is a node that says what the test tells it to.
+// fakeHandler is a Handler with configurable results.
 type fakeHandler struct {
 	mu       sync.Mutex
 	verdict  Verdict
@@ -39,7 +39,7 @@ type fakeHandler struct {
 	bySlot   map[lstar.Slot]*lstar.SignedBlock
 	asked    int // for a block
 
-	heard        chan string // what came by gossip: kind and slot
+	gossiped     chan string // kind and slot of each message
 	statuses     chan Status
 	disconnected chan peer.ID
 }
@@ -48,7 +48,7 @@ func newFakeHandler() *fakeHandler {
 	return &fakeHandler{
 		byRoot:       make(map[lstar.Root]*lstar.SignedBlock),
 		bySlot:       make(map[lstar.Slot]*lstar.SignedBlock),
-		heard:        make(chan string, 1000),
+		gossiped:     make(chan string, 1000),
 		statuses:     make(chan Status, 1000),
 		disconnected: make(chan peer.ID, 1000),
 	}
@@ -63,7 +63,7 @@ func (h *fakeHandler) set(change func(h *fakeHandler)) {
 func (h *fakeHandler) judge(kind string, slot lstar.Slot) Verdict {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.heard <- fmt.Sprint(kind, " ", slot)
+	h.gossiped <- fmt.Sprint(kind, " ", slot)
 	return h.verdict
 }
 
@@ -117,8 +117,7 @@ func (h *fakeHandler) CurrentSlot() lstar.Slot {
 	return h.current
 }
 
-// addChain gives the handler a chain with blocks at the given slots, which it
-// returns.
+// addChain adds blocks at the given slots to the handler's chain and returns them.
 func (h *fakeHandler) addChain(slots ...lstar.Slot) (chain []*lstar.SignedBlock) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -132,14 +131,14 @@ func (h *fakeHandler) addChain(slots ...lstar.Slot) (chain []*lstar.SignedBlock)
 	return chain
 }
 
-// testNode is a network on loopback with a fake node behind it.
+// testNode is a network on 127.0.0.1 with a fake handler.
 type testNode struct {
 	*Network
 	handler *fakeHandler
 	metrics *metrics.Metrics
 	log     *syncBuffer
 	stop    func()
-	// prepare is called before the network runs.
+	// prepare is called before Run.
 	prepare func(n *Network)
 }
 
@@ -207,7 +206,7 @@ func startNode(t testing.TB, change ...func(*Config, *testNode)) *testNode {
 	return node
 }
 
-// dialing makes a node dial others.
+// dialing returns a change of a configuration that makes a node dial others.
 func dialing(others ...*testNode) func(*Config, *testNode) {
 	return func(cfg *Config, _ *testNode) {
 		for _, o := range others {
@@ -265,10 +264,10 @@ func TestStatusHandshake(t *testing.T) {
 	listener := startNode(t, func(_ *Config, n *testNode) { n.handler.status.Head.Slot = 7 })
 	dialer := startNode(t, dialing(listener), func(_ *Config, n *testNode) { n.handler.status.Head.Slot = 9 })
 	if got := receive(t, "the dialer's status", listener.handler.statuses); got.Head.Slot != 9 {
-		t.Errorf("the listener hears of head %d, want 9", got.Head.Slot)
+		t.Errorf("head slot that the listener received = %d, want 9", got.Head.Slot)
 	}
 	if got := receive(t, "the listener's status", dialer.handler.statuses); got.Head.Slot != 7 {
-		t.Errorf("the dialer hears of head %d, want 7", got.Head.Slot)
+		t.Errorf("head slot that the dialer received = %d, want 7", got.Head.Slot)
 	}
 	for n, want := range map[*testNode]struct {
 		direction string
@@ -286,14 +285,14 @@ func TestStatusHandshake(t *testing.T) {
 	if len(listener.Peers()) != 0 {
 		t.Errorf("peers are %+v, want none", listener.Peers())
 	}
-	eventually(t, "the listener's log to say how the connection ended", func() bool {
+	eventually(t, "the reason of the end of the connection in the listener's log", func() bool {
 		return strings.Contains(listener.log.String(), `"reason":"remote_close"`)
 	})
-	eventually(t, "the listener's log to say that it is alone", func() bool {
+	eventually(t, "a warning about missing peers in the listener's log", func() bool {
 		return strings.Contains(listener.log.String(), `"msg":"no peers left"`)
 	})
 	if log := dialer.log.String(); !strings.Contains(log, `"detail":"this node stops"`) || strings.Contains(log, `"msg":"no peers left"`) {
-		t.Errorf("the dialer's log does not say why it ended the connection, or that of itself it is alone:\n%s", log)
+		t.Errorf("want the reason of the end of the connection and no warning about missing peers in the dialer's log:\n%s", log)
 	}
 }
 
@@ -331,8 +330,7 @@ func TestRedial(t *testing.T) {
 	}
 }
 
-// TestBootnodeForms dials by all the forms that a bootnode can have. Each leads to
-// one connection.
+// TestBootnodeForms dials each form of a bootnode. Each must lead to one connection.
 func TestBootnodeForms(t *testing.T) {
 	for name, form := range map[string]func(n *testNode) string{
 		"multiaddr":            (*testNode).addr,
@@ -360,8 +358,8 @@ func TestBootnodeForms(t *testing.T) {
 	}
 }
 
-// TestBootnodesThatCannotBeDialed holds that they are skipped with a warning, and
-// that the others are dialed.
+// TestBootnodesThatCannotBeDialed checks that the node skips them with a warning and dials
+// the others.
 func TestBootnodesThatCannotBeDialed(t *testing.T) {
 	listener := startNode(t)
 	skipped := []string{"/ip4/192.0.2.1/tcp/9000", "/ip4/192.0.2.1/udp/9000/quic", "/p2p/" + listener.PeerID().String()}
@@ -375,7 +373,7 @@ func TestBootnodesThatCannotBeDialed(t *testing.T) {
 	}
 }
 
-// TestSelfAsBootnode holds that a node does not connect to itself.
+// TestSelfAsBootnode checks that a node does not connect to itself.
 func TestSelfAsBootnode(t *testing.T) {
 	probe := startNode(t)
 	addr := probe.host.Network().ListenAddresses()[0].String()
@@ -406,8 +404,7 @@ func TestENR(t *testing.T) {
 	}
 }
 
-// TestPeerWithoutIdentify holds that gossip reaches a peer that does not speak
-// the identify protocol.
+// TestPeerWithoutIdentify checks that gossip reaches a peer without the identify protocol.
 func TestPeerWithoutIdentify(t *testing.T) {
 	node := startNode(t)
 	h := rawPeer(t, nil)
@@ -466,7 +463,7 @@ func TestNoPeersLeftAfterFlapping(t *testing.T) {
 		dialer.stop()
 		receive(t, "a disconnection", listener.handler.disconnected)
 	}
-	eventually(t, "the listener's log to say that it is alone", func() bool {
+	eventually(t, "a warning about missing peers in the listener's log", func() bool {
 		return strings.Contains(listener.log.String(), `"msg":"no peers left"`)
 	})
 	var left, warned time.Time

@@ -99,7 +99,7 @@ func TestRequests(t *testing.T) {
 	})
 	for _, n := range []*testNode{client, server} {
 		if strings.Contains(n.log.String(), "peer at fault") {
-			t.Errorf("somebody is at fault:\n%s", n.log)
+			t.Errorf("got a fault:\n%s", n.log)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func slotsOf(blocks []*lstar.SignedBlock) (slots []lstar.Slot) {
 	return slots
 }
 
-// rawPeer is a libp2p host that does whatever a test wants.
+// rawPeer returns a libp2p host for a test to use directly.
 func rawPeer(t testing.TB, target *testNode) host.Host {
 	t.Helper()
 	h, err := libp2p.New(libp2p.Identity(newNodeKey(t).PrivKey()), libp2p.NoListenAddrs, libp2p.Transport(quic.NewTransport),
@@ -129,7 +129,7 @@ func rawPeer(t testing.TB, target *testNode) host.Host {
 	return h
 }
 
-// ask sends raw bytes and returns the raw answer.
+// ask sends raw bytes and returns the raw response.
 func ask(t testing.TB, h host.Host, target *testNode, id protocol.ID, request []byte, closeWrite bool) ([]byte, error) {
 	t.Helper()
 	s, err := h.NewStream(t.Context(), target.PeerID(), id)
@@ -138,7 +138,7 @@ func ask(t testing.TB, h host.Host, target *testNode, id protocol.ID, request []
 	}
 	defer s.Reset()
 	s.SetDeadline(time.Now().Add(patience))
-	// The server may have heard enough before all is written, and answers then.
+	// The server may respond before everything is written.
 	_, _ = s.Write(request)
 	if closeWrite {
 		_ = s.CloseWrite()
@@ -146,7 +146,7 @@ func ask(t testing.TB, h host.Host, target *testNode, id protocol.ID, request []
 	return io.ReadAll(s)
 }
 
-// bomb is a request that declares little and holds much.
+// bomb returns a request that decompresses to more than it declares.
 func bomb() []byte {
 	b := binary.AppendUvarint(nil, statusSize)
 	return append(b, wiretest.Frames(make([]byte, 1<<20))...)
@@ -189,11 +189,11 @@ func TestBadRequests(t *testing.T) {
 			server.handler.set(func(h *fakeHandler) { h.current = MinSlotsForBlockRequests + 1 })
 			answer, err := ask(t, rawPeer(t, server), server, test.protocol, test.request, !test.stayOpen)
 			if err != nil {
-				t.Fatalf("reading the answer: %v", err)
+				t.Fatalf("reading the response: %v", err)
 			}
 			parts, err := wiretest.Responses(answer)
 			if err != nil || len(parts) != 1 || parts[0].Code != test.code {
-				t.Errorf("answer is %+v (error %v), want one part with %s", parts, err, test.code)
+				t.Errorf("response is %+v (error %v), want one part with %s", parts, err, test.code)
 			}
 			if faulty := strings.Contains(server.log.String(), "peer at fault"); faulty == test.faultless {
 				t.Errorf("the peer is at fault: %v, want %v", faulty, !test.faultless)
@@ -202,8 +202,8 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// TestNoAnswers holds that requests with a proper answer of no blocks get it.
-func TestNoAnswers(t *testing.T) {
+// TestEmptyResponses checks that valid requests for blocks that the node does not have get an empty response.
+func TestEmptyResponses(t *testing.T) {
 	server := startNode(t)
 	for name, test := range map[string]struct {
 		protocol protocol.ID
@@ -216,28 +216,27 @@ func TestNoAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			answer, err := ask(t, rawPeer(t, server), server, test.protocol, wire.AppendRequest(nil, test.payload), true)
 			if err != nil || len(answer) != 0 {
-				t.Errorf("answer is %x (error %v), want none", answer, err)
+				t.Errorf("response is %x (error %v), want an empty one", answer, err)
 			}
 		})
 	}
 }
 
-// responses asks for blocks and returns the parts of the answer, which must be
-// complete.
+// responses requests blocks and returns the parts of the response, which must be complete.
 func responses(t *testing.T, h host.Host, target *testNode, id protocol.ID, payload []byte) []wiretest.Response {
 	t.Helper()
 	answer, err := ask(t, h, target, id, wire.AppendRequest(nil, payload), true)
 	if err != nil {
-		t.Fatalf("reading the answer: %v", err)
+		t.Fatalf("reading the response: %v", err)
 	}
 	parts, err := wiretest.Responses(answer)
 	if err != nil {
-		t.Fatalf("the answer of %d bytes is not a whole response: %v", len(answer), err)
+		t.Fatalf("the response of %d bytes is incomplete: %v", len(answer), err)
 	}
 	return parts
 }
 
-// TestDuplicateRoots holds that a root that is named often is answered once.
+// TestDuplicateRoots checks that a block that is requested many times is sent once.
 func TestDuplicateRoots(t *testing.T) {
 	server := startNode(t)
 	chain := server.handler.addChain(1, 2)
@@ -248,13 +247,12 @@ func TestDuplicateRoots(t *testing.T) {
 	}
 	server.handler.set(func(h *fakeHandler) {
 		if h.asked != 2 {
-			t.Errorf("the handler was asked for %d blocks, want 2", h.asked)
+			t.Errorf("the handler returned %d blocks, want 2", h.asked)
 		}
 	})
 }
 
-// signed gives each block a proof of a number of bytes, which like signatures do
-// not compress.
+// signed adds proofs of a number of random bytes, which do not compress, to blocks.
 func signed(chain []*lstar.SignedBlock, size int) []*lstar.SignedBlock {
 	random := rand.NewChaCha8([32]byte{})
 	for _, b := range chain {
@@ -264,8 +262,8 @@ func signed(chain []*lstar.SignedBlock, size int) []*lstar.SignedBlock {
 	return chain
 }
 
-// TestBytesAreLimited holds that a response ends where the bytes of a peer, or of
-// all peers, are spent, that it is valid then, and that the next one is refused.
+// TestBytesAreLimited checks that a response ends at the limit of bytes of a peer or of all
+// peers and is valid, and that the next request is refused.
 func TestBytesAreLimited(t *testing.T) {
 	for name, limit := range map[string]func(n *testNode, c *connectedPeer) **rate.Limiter{
 		"of one peer": func(_ *testNode, c *connectedPeer) **rate.Limiter { return &c.bytes },
@@ -296,15 +294,15 @@ func TestBytesAreLimited(t *testing.T) {
 				}
 				parts = responses(t, h, server, id, request)
 				if len(parts) != 1 || parts[0].Code != wire.ServerError {
-					t.Errorf("with nothing left to spend the response is %+v, want %s", parts, wire.ServerError)
+					t.Errorf("the response above the limit is %+v, want %s", parts, wire.ServerError)
 				}
 			})
 		}
 	}
 }
 
-// TestResponseEndsInTime holds that a response whose blocks have to wait ends
-// before the peer gives it up.
+// TestResponseEndsInTime checks that a response whose blocks wait for the limits ends before
+// the timeout of the request.
 func TestResponseEndsInTime(t *testing.T) {
 	server := startNode(t)
 	server.timeout = time.Second
@@ -319,7 +317,7 @@ func TestResponseEndsInTime(t *testing.T) {
 	}
 }
 
-// TestLargestBlock holds that the limits let the largest block pass.
+// TestLargestBlock checks that the limits allow the largest block.
 func TestLargestBlock(t *testing.T) {
 	largest := snappy.MaxEncodedLen(MaxPayloadSize)
 	for name, burst := range map[string]int{"a peer": byteBurst, "all peers": totalByteBurst, "the cache": maxEncodedBytes} {
@@ -338,13 +336,13 @@ func TestBlockCache(t *testing.T) {
 		c.get(lstar.Root{0})
 	}
 	if c.bytes > maxEncodedBytes || c.bytes < maxEncodedBytes-size || c.parts.Len() != c.bytes/size {
-		t.Errorf("%d blocks with %d bytes are kept, want %d bytes", c.parts.Len(), c.bytes, maxEncodedBytes)
+		t.Errorf("%d blocks with %d bytes are cached, want %d bytes", c.parts.Len(), c.bytes, maxEncodedBytes)
 	}
 	if c.get(lstar.Root{0}) == nil {
-		t.Error("the block that is asked for all the time is not kept")
+		t.Error("the block that is requested all the time is not cached")
 	}
 	if c.get(lstar.Root{1}) != nil {
-		t.Error("the oldest block that nobody asks for is kept")
+		t.Error("the least recently used block is cached")
 	}
 }
 
@@ -356,15 +354,15 @@ func TestBadRequestsAreBanned(t *testing.T) {
 			break // the last one may be cut off
 		}
 	}
-	if got := receive(t, "the peer to be thrown out", server.handler.disconnected); got != h.ID() {
-		t.Errorf("%s was thrown out, want %s", got, h.ID())
+	if got := receive(t, "the disconnection of the peer", server.handler.disconnected); got != h.ID() {
+		t.Errorf("%s was disconnected, want %s", got, h.ID())
 	}
 	if !server.scores.banned(h.ID()) {
 		t.Error("the peer is not banned")
 	}
 }
 
-// TestSlowRequest holds that a request that drips does not keep its place.
+// TestSlowRequest checks that a request that arrives too slowly ends.
 func TestSlowRequest(t *testing.T) {
 	server := startNode(t)
 	server.timeout = 50 * time.Millisecond
@@ -374,7 +372,7 @@ func TestSlowRequest(t *testing.T) {
 	eventually(t, "the fault", func() bool { return strings.Contains(server.log.String(), "incomplete request") })
 }
 
-// TestTooManyRequests holds that one peer does not get all places.
+// TestTooManyRequests checks that one peer cannot use all places.
 func TestTooManyRequests(t *testing.T) {
 	server := startNode(t)
 	h := rawPeer(t, server)
@@ -406,8 +404,8 @@ func TestTooManyRequests(t *testing.T) {
 	}
 }
 
-// answering connects a raw peer that gives the same answer to each request of a
-// protocol, and returns it with a client.
+// answering connects a raw peer that sends the same response to each request of a protocol,
+// and returns it with a client.
 func answering(t *testing.T, id protocol.ID, answer func(network.Stream)) (*testNode, peer.ID) {
 	t.Helper()
 	client := startNode(t)
@@ -516,14 +514,14 @@ func TestBadStatusResponses(t *testing.T) {
 				t.Errorf("error is %v, want %v", err, ErrBadResponse)
 			}
 			if len(client.handler.statuses) != 0 {
-				t.Error("the handler heard a status")
+				t.Error("the handler received a status")
 			}
 		})
 	}
 }
 
-// TestUnsupportedProtocol holds that a peer that lacks a protocol is asked once,
-// keeps its score, and can be asked for other things.
+// TestUnsupportedProtocol checks that a peer without a protocol gets one request of it, has
+// no fault, and gets requests of other protocols.
 func TestUnsupportedProtocol(t *testing.T) {
 	client, id := answering(t, wire.BlocksByRootProtocol, saying(nil))
 	for range 3 {
@@ -543,7 +541,7 @@ func TestUnsupportedProtocol(t *testing.T) {
 	}
 }
 
-// TestRequestsInFlight holds that a third request to a peer waits for one of two.
+// TestRequestsInFlight checks that a third request to a peer waits for one of two.
 func TestRequestsInFlight(t *testing.T) {
 	arrived, proceed := make(chan struct{}, 10), make(chan struct{})
 	client, id := answering(t, wire.BlocksByRootProtocol, func(s network.Stream) {
@@ -575,7 +573,7 @@ func TestRequestsInFlight(t *testing.T) {
 	}
 }
 
-// TestNoResponse holds that silence costs score, and that giving up does not.
+// TestNoResponse checks that a missing response is a fault of the peer, unless the caller ended the request.
 func TestNoResponse(t *testing.T) {
 	proceed := make(chan struct{})
 	t.Cleanup(func() { close(proceed) })
@@ -589,18 +587,18 @@ func TestNoResponse(t *testing.T) {
 		t.Errorf("error is %v, want %v", err, context.DeadlineExceeded)
 	}
 	if strings.Contains(client.log.String(), "peer at fault") {
-		t.Error("the peer is at fault for a caller without patience")
+		t.Error("got a fault of the peer for a request that the caller ended")
 	}
 	client.timeout = 20 * time.Millisecond
 	if _, err := client.BlocksByRoot(t.Context(), id, []lstar.Root{{1}}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error is %v, want %v", err, context.DeadlineExceeded)
 	}
 	if !strings.Contains(client.log.String(), "no response in time") {
-		t.Error("silence is no fault")
+		t.Error("got no fault for a missing response, want one")
 	}
 }
 
-// TestResetIsNoFault holds that a connection that breaks costs nothing.
+// TestResetIsNoFault checks that a connection that fails is not a fault.
 func TestResetIsNoFault(t *testing.T) {
 	client, id := answering(t, wire.BlocksByRootProtocol, func(s network.Stream) { s.Reset() })
 	for range 2 * maxFaults {
@@ -633,7 +631,7 @@ func TestScores(t *testing.T) {
 	if s.banned(id) {
 		t.Errorf("still banned after %v", banTime)
 	}
-	// Two faults a minute are forgiven as fast as they come.
+	// Two faults a minute decay as fast as they are added.
 	for range 100 {
 		now = now.Add(faultHalfLife / 2)
 		if _, banned := s.fault(id, 1); banned {
@@ -644,7 +642,7 @@ func TestScores(t *testing.T) {
 		s.fault(peer.ID(binary.BigEndian.AppendUint64(nil, uint64(i))), 1)
 	}
 	if got := s.peers.Len(); got != maxKnownFaulty {
-		t.Errorf("the faults of %d peers are remembered, want %d", got, maxKnownFaulty)
+		t.Errorf("the faults of %d peers are stored, want %d", got, maxKnownFaulty)
 	}
 }
 
@@ -672,7 +670,7 @@ func BenchmarkBlocksByRange(b *testing.B) {
 	b.ReportMetric(64*float64(b.N)/b.Elapsed().Seconds(), "blocks/s")
 }
 
-// BenchmarkServeBlocks is what a response of 64 blocks costs before it is sent.
+// BenchmarkServeBlocks measures the preparation of a response of 64 blocks.
 func BenchmarkServeBlocks(b *testing.B) {
 	server := startNode(b)
 	var slots []lstar.Slot

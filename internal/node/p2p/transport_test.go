@@ -21,8 +21,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
-// TestLeanSpecPeer holds that a peer that treats streams as leanSpec's node does
-// stays a full peer, whichever side dials: it answers requests and passes on gossip.
+// TestLeanSpecPeer checks that a peer that handles streams as leanSpec's node does responds
+// to requests and forwards gossip, whichever side dials.
 func TestLeanSpecPeer(t *testing.T) {
 	p := leanspectest.New(t, wire.Topic{Kind: wire.TopicBlock, Network: DefaultNetworkName})
 	dialed := startNode(t)
@@ -38,7 +38,7 @@ func TestLeanSpecPeer(t *testing.T) {
 			return n.tracer.mesh[p.ID()] == 1
 		})
 		if _, err := n.Status(t.Context(), p.ID()); err != nil {
-			t.Errorf("Status: %v, want an answer", err)
+			t.Errorf("Status: %v, want a response", err)
 		}
 	}
 	for i, n := range nodes {
@@ -46,7 +46,7 @@ func TestLeanSpecPeer(t *testing.T) {
 		if err := n.PublishBlock(t.Context(), block(slot)); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := receive(t, "the block that the peer passes on", nodes[1-i].handler.heard), fmt.Sprint("block ", slot); got != want {
+		if got, want := receive(t, "the block that the peer forwards", nodes[1-i].handler.gossiped), fmt.Sprint("block ", slot); got != want {
 			t.Errorf("gossip = %q, want %q", got, want)
 		}
 	}
@@ -56,8 +56,8 @@ func TestLeanSpecPeer(t *testing.T) {
 	}
 }
 
-// ends is a peer that answers na to every protocol, or nothing at all, and returns
-// how the streams end for which it waits.
+// ends connects a peer that refuses every protocol, or does not respond at all. It returns a
+// channel that receives how each stream ends.
 func ends(t *testing.T, target *testNode, silent bool) (host.Host, <-chan error) {
 	t.Helper()
 	h := rawPeer(t, nil)
@@ -78,8 +78,8 @@ func ends(t *testing.T, target *testNode, silent bool) (host.Host, <-chan error)
 	return h, ends
 }
 
-// TestRefusedStreams holds that a stream whose negotiation fails ends without a
-// reset: those of identify, gossip and requests alike.
+// TestRefusedStreams checks that streams whose negotiation fails end without a reset: those
+// of identify, gossip and requests.
 func TestRefusedStreams(t *testing.T) {
 	for name, silent := range map[string]bool{"refused": false, "no answer": true} {
 		t.Run(name, func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestRefusedStreams(t *testing.T) {
 				func() error { _, err := node.BlocksByRange(t.Context(), h.ID(), 0, 1); return err },
 			} {
 				if err := ask(); err == nil {
-					t.Error("a request without an answer: got no error, want one")
+					t.Error("a request without a response: got no error, want one")
 				}
 			}
 			streams := 4 // identify, gossip and two requests
@@ -108,7 +108,7 @@ func TestRefusedStreams(t *testing.T) {
 	}
 }
 
-// TestResetWhileAnswering holds that a peer that goes on to send is reset.
+// TestResetWhileAnswering checks that the stream of a peer that continues to send is reset.
 func TestResetWhileAnswering(t *testing.T) {
 	node := startNode(t)
 	h := rawPeer(t, node)
@@ -130,7 +130,7 @@ func TestResetWhileAnswering(t *testing.T) {
 	}
 }
 
-// stuckStream is a stream whose peer does nothing.
+// stuckStream is a stream whose peer does not respond.
 type stuckStream struct {
 	network.MuxedStream
 	deadline     time.Time
@@ -150,8 +150,8 @@ func (s *stuckStream) CloseWrite() error { s.ended.Store(true); return nil }
 
 func (s *stuckStream) ResetWithError(network.StreamErrorCode) error { s.reset.Store(true); return nil }
 
-// TestResetHasADeadline holds that a stream whose peer does not end it is reset in
-// time.
+// TestResetHasADeadline checks that a stream is reset if the peer does not end it within
+// drainTime.
 func TestResetHasADeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := new(stuckStream)
@@ -180,8 +180,8 @@ func TestResetHasADeadline(t *testing.T) {
 	})
 }
 
-// TestEndOfResponses holds that a status response ends after a while, which
-// leanSpec's node needs, and a response with blocks at once.
+// TestEndOfResponses checks that a status response ends after statusEndDelay, which
+// leanSpec's node needs, and a response with blocks without a delay.
 func TestEndOfResponses(t *testing.T) {
 	server := startNode(t)
 	h := rawPeer(t, server)

@@ -7,11 +7,11 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// listening is the state of a TCP socket that listens, as the kernel numbers it.
+// listening is the kernel's number for the state of a listening TCP socket.
 const listening = 10
 
-// holderOf returns the name and the number of the process that has a port open, "" if that cannot be found out. The
-// files of other users' processes are for root only.
+// holderOf returns the name and the id of the process that uses a port, or "" if that is unknown. Only root can read the
+// files of other users' processes.
 func holderOf(network string, port int) string {
 	fs, err := procfs.NewDefaultFS()
 	if err != nil {
@@ -25,7 +25,7 @@ func holderOf(network string, port int) string {
 	}
 	if network == "udp" {
 		for _, read := range []func() (procfs.NetUDP, error){fs.NetUDP, fs.NetUDP6} {
-			lines, _ := read() // a system without IPv6 has one file
+			lines, _ := read() // a system without IPv6 has only one of the files
 			for _, l := range lines {
 				add(l.St, l.LocalPort, l.Inode)
 			}

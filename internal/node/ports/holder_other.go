@@ -2,5 +2,5 @@
 
 package ports
 
-// holderOf returns "": only Linux lists the sockets of processes in files.
+// holderOf returns "", because only Linux has files that list the sockets of processes.
 func holderOf(string, int) string { return "" }

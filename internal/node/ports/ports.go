@@ -1,4 +1,4 @@
-// Package ports says why a port cannot be opened.
+// Package ports explains why a port cannot be opened.
 package ports
 
 import (
@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// Problem describes the error of opening a port, for the end of a line that names the port. Where the port is in use and
-// the system tells by which process, it says so. The network is "tcp" or "udp".
+// Problem describes the error of opening a port of a network, "tcp" or "udp". If the port is in use, it names the process
+// that uses it, where the system provides that. The caller adds the port.
 func Problem(err error, network string, port int) string {
 	var op *net.OpError
 	if !errors.As(err, &op) {
@@ -18,7 +18,7 @@ func Problem(err error, network string, port int) string {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "not an address of this machine"
 	case errors.Is(err, syscall.EACCES):
-		return "permission denied; ports below 1024 are for root"
+		return "permission denied; ports below 1024 require root"
 	case !errors.Is(err, syscall.EADDRINUSE):
 		return op.Err.Error()
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A port in use names the process that has it, here this test.
+// TestProblem checks that the problem of a port in use names the process, here this test.
 func TestProblem(t *testing.T) {
 	ln, err := net.Listen("tcp", ":0")
 	if err != nil {
@@ -40,7 +40,7 @@ func TestProblem(t *testing.T) {
 		}
 	}
 	if got, want := holderOf("tcp", 1), ""; got != want {
-		t.Errorf("a port that no process has: got %q, want nothing", got)
+		t.Errorf("holder of a free port = %q, want none", got)
 	}
 	if got := Problem(errors.New("no"), "tcp", 1); got != "no" {
 		t.Errorf("got %q, want the error itself", got)

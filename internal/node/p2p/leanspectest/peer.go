@@ -1,6 +1,6 @@
-// Package leanspectest has a peer for tests that treats connections and streams as
-// leanSpec's node does, which relies on more than QUIC and libp2p promise. It is
-// made of quic-go and libp2p's TLS, without a libp2p host.
+// Package leanspectest has a peer for tests that handles connections and streams as
+// leanSpec's node does. That node relies on behavior that QUIC and libp2p do not guarantee.
+// The peer uses quic-go and libp2p's TLS, without a libp2p host.
 //
 // leanSpec: node/networking/client/event_source/live.py
 package leanspectest
@@ -35,31 +35,29 @@ import (
 
 const (
 	dialTimeout = 10 * time.Second
-	// negotiationTimeout is how long the peer waits for another proposal of a
-	// protocol.
+	// negotiationTimeout is how long the peer waits for the next proposal of a protocol.
 	//
 	// leanSpec: node/networking/config.py, RESP_TIMEOUT
 	negotiationTimeout = 10 * time.Second
-	// minStatusEndDelay is the least time between the end of the peer's status
-	// request and the end of the response. leanSpec's node has no such number: its
-	// connection is lost if the response ends before it has processed the status.
+	// minStatusEndDelay is the least time from the peer's status request to the end of the
+	// response. leanSpec's node has no such constant; it loses the connection if the response
+	// ends before it has processed the status.
 	minStatusEndDelay = 50 * time.Millisecond
 
 	statusSize = 80
 	queueSize  = 1024
-	// finalSizeError is the error of the connection that is lost.
+	// finalSizeError is the QUIC error code FINAL_SIZE_ERROR.
 	finalSizeError = 0x6
 )
 
-// Peer does as leanSpec's node does:
-//   - It negotiates the streams of a connection one after another, and answers na
-//     to identify. A reset during a negotiation ends that for good: it accepts no
-//     more streams of the connection.
-//   - It asks for the status of a node that it dials, and ends the request twice. If
-//     the response has ended by then, the connection is lost. It does not dial again.
-//   - It has no blocks to serve, and its own status never changes.
+// Peer behaves as leanSpec's node:
+//   - It negotiates the streams of a connection one after another and refuses identify.
+//     After a reset during a negotiation it accepts no more streams of the connection.
+//   - It requests the status of a node that it dials, and ends the request twice. If the
+//     response has ended by then, it loses the connection and does not dial again.
+//   - It has no blocks, and its own status never changes.
 //
-// It passes gossip about its topics on between its connections, without a mesh.
+// It forwards gossip on its topics between its connections, without a mesh.
 type Peer struct {
 	id        peer.ID
 	identity  *p2ptls.Identity
@@ -75,15 +73,15 @@ type Peer struct {
 	refused, deaf, lost atomic.Int64
 }
 
-// conn is a connection, and what is to be gossiped on it.
+// conn is a connection with the gossip to send on it.
 type conn struct {
 	*quic.Conn
-	opened sync.Once // the stream for gossip
+	opened sync.Once // opens the stream for gossip
 	gossip chan *pubsubpb.RPC
 }
 
-// New returns a peer that listens on loopback and subscribes to topics. It ends
-// with the test.
+// New returns a peer that listens on 127.0.0.1, subscribes to topics and stops at the end
+// of the test.
 func New(t testing.TB, topics ...wire.Topic) *Peer {
 	t.Helper()
 	must := func(err error) {
@@ -143,14 +141,14 @@ func (p *Peer) Addr() string {
 	return fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1/p2p/%s", p.transport.Conn.LocalAddr().(*net.UDPAddr).Port, p.id)
 }
 
-// Counts returns how many protocols the peer refused, on how many connections it
-// stopped accepting streams because of a reset, and how many connections it lost by
-// ending a request twice.
+// Counts returns the number of protocols that the peer refused, of connections on which it
+// stopped accepting streams after a reset, and of connections that it lost by ending a
+// request twice.
 func (p *Peer) Counts() (refused, deaf, lost int64) {
 	return p.refused.Load(), p.deaf.Load(), p.lost.Load()
 }
 
-// Dial connects to a node, asks for its status and opens a gossip stream.
+// Dial connects to a node, requests its status and opens a gossip stream.
 func (p *Peer) Dial(ctx context.Context, multiaddr string) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -203,10 +201,9 @@ func (p *Peer) askStatus(ctx context.Context, c *conn) error {
 	}
 	r := bufio.NewReader(s)
 	if code, _, err := wire.ReadResponse(r, statusSize); err != nil || code != wire.Success {
-		return fmt.Errorf("answer %s: %w", code, err)
+		return fmt.Errorf("response %s: %w", code, err)
 	}
-	// quic-go does not let a stream be ended twice. What the second end leads to
-	// depends on when the response ends.
+	// quic-go cannot end a stream twice, so this simulates the effect of the second end.
 	p.running.Go(func() {
 		if _, err := r.ReadByte(); err == io.EOF && time.Since(asked) < minStatusEndDelay {
 			p.lost.Add(1)
@@ -249,7 +246,7 @@ func (p *Peer) serve(qc *quic.Conn) *conn {
 			case wire.BlocksByRootProtocol, wire.BlocksByRangeProtocol:
 				p.running.Go(func() { answer(s, wire.ResourceUnavailable, nil) })
 			default:
-				p.running.Go(func() { p.hear(c, s) })
+				p.running.Go(func() { p.receive(c, s) })
 				p.openGossip(c)
 			}
 		}
@@ -257,14 +254,14 @@ func (p *Peer) serve(qc *quic.Conn) *conn {
 	return c
 }
 
-// answer answers a request, whatever it says.
+// answer sends the same response to any request.
 func answer(s *quic.Stream, code wire.ResponseCode, payload []byte) {
 	_, _ = io.Copy(io.Discard, s)
 	_, _ = s.Write(wire.AppendResponse(nil, code, payload))
 	_ = s.Close()
 }
 
-// openGossip opens the stream for what the peer gossips, once.
+// openGossip opens the stream on which the peer sends gossip, once for a connection.
 func (p *Peer) openGossip(c *conn) {
 	c.opened.Do(func() {
 		p.running.Go(func() {
@@ -294,8 +291,8 @@ func (p *Peer) openGossip(c *conn) {
 	})
 }
 
-// hear passes on what a node gossips.
-func (p *Peer) hear(from *conn, s *quic.Stream) {
+// receive forwards the gossip of a node.
+func (p *Peer) receive(from *conn, s *quic.Stream) {
 	r := bufio.NewReader(s)
 	for {
 		rpc := new(pubsubpb.RPC)
@@ -303,12 +300,13 @@ func (p *Peer) hear(from *conn, s *quic.Stream) {
 			return
 		}
 		for _, m := range rpc.GetPublish() {
-			p.pass(from, m)
+			p.forward(from, m)
 		}
 	}
 }
 
-func (p *Peer) pass(from *conn, m *pubsubpb.Message) {
+// forward sends a message that the peer has not seen to all other connections.
+func (p *Peer) forward(from *conn, m *pubsubpb.Message) {
 	id := wire.GossipID(m.GetTopic(), m.GetData())
 	p.mu.Lock()
 	defer p.mu.Unlock()
