@@ -342,7 +342,7 @@ func (c *recordCopy) logRepair(log *slog.Logger, merged Record, other recordCopy
 	switch {
 	case c.torn:
 		log.Warn("record of signatures was damaged", "file", c.path,
-			logging.Advice("A power cut can damage one of its two cells. Nothing to do: the node has rewritten it and does not sign slots that the damaged cell may have held."))
+			logging.Advice("No action needed. A power cut can damage one of its two cells. The node has rewritten the record, and does not sign slots that the damaged cell may have held."))
 	// A crash between two writes leaves one copy one write behind.
 	case c.found && c.record != merged && other.sequence > c.sequence+1:
 		log.Warn("record of signatures was behind its copy",
@@ -367,9 +367,9 @@ func (k *Key) report(l *loading) {
 	log := l.Log.With(logging.Validator(k.Validator), "role", k.Role.String())
 	log.Debug("key", "record", k.record.String(), "file", k.files[0].path)
 	if k.record.Kind != Unused && (!l.begun || k.record.Slot > l.slot) && k.record != l.closed() {
-		log.Warn("key has signed a future slot and does not sign until that slot is over",
+		log.Warn("record of signatures is ahead of the clock",
 			logging.Slot(l.slot), "signed_slot", k.record.Slot, "next_slot", k.record.Slot+1,
-			logging.Advice("Check that the clock is not behind. If the keys are from an earlier network, make a new network with the genesis command."))
+			logging.Advice("The key signs again from next_slot on. Check that the clock is not behind. If the keys are from an earlier network, make a new network with the genesis command."))
 	}
 }
 
@@ -393,8 +393,8 @@ func contentError(path string, err error) error {
 	problem := err.Error()
 	switch {
 	case errors.Is(err, errDamaged):
-		problem = "both cells of the record are damaged: restore the file; or remove it if the other copy of the record is intact; " +
-			"or find the last slot that the key signed, remove the file, and write that slot with keys import"
+		problem = "both cells of the record are damaged: if the other copy of the record is intact, remove this file; " +
+			"otherwise find the last slot that the key signed, remove this file, and import that slot with keys import"
 	case errors.Is(err, errConflict):
 		problem += "; the key may be revealed, so it does not sign any more"
 	case errors.Is(err, errVersion):
