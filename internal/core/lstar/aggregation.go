@@ -177,8 +177,9 @@ func (s *Store) Aggregate() ([]*SignedAggregatedAttestation, error) {
 }
 
 // RecoveryTasks returns a task for each vote of an imported block whose voters the pending
-// proofs do not cover. The task splits the proof of the vote from the block's proof and
-// merges it with the pending ones. The vote counts once the result is added and accepted.
+// proofs do not cover and whose target is after the justified slot. The task splits the
+// proof of the vote from the block's proof and merges it with the pending ones. The vote
+// counts once the result is added and accepted.
 //
 // leanSpec: node/sync/service.py, _deconstruct_block_into_store
 func (s *Store) RecoveryTasks(b *SignedBlock) []*ProofTask {
@@ -194,7 +195,6 @@ func (s *Store) RecoveryTasks(b *SignedBlock) []*ProofTask {
 	var tasks []*ProofTask
 	for i := range b.Block.Body.Attestations {
 		a := &b.Block.Body.Attestations[i]
-		// A target at or before the justified slot cannot justify anything.
 		if a.Data.Target.Slot <= s.latestJustified.Slot {
 			continue
 		}

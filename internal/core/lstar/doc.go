@@ -10,18 +10,20 @@
 // An input that the specification rejects gives a [*Rejection] with the reason code
 // of the specification. Vectors, logs, metrics and peer scores all use that code.
 //
-// The files follow the specification:
+// The files follow those of the specification:
 //
+//	config.go            config.py
 //	errors.go            errors.py
-//	slot.go              slot.py, containers/slot.py, interval.py and identifiers.py
+//	slot.go              slot.py, containers/interval.py, containers/identifiers.py
 //	containers.go        containers
 //	validators.go        containers/validator.py
 //	state.go             containers/state.py
 //	state_transition.go  state_transition.py
-//	store.go             containers/store.py and create_store
+//	store.go             containers/store.py, and create_store of fork_choice.py
 //	fork_choice.go       fork_choice.py: on_block, on_gossip_attestation, update_head …
-//	prepare.go           checks of fork_choice.py and signatures.py that need no order
-//	fork_tree.go         weights and LMD-GHOST of fork_choice.py, on the tree of blocks
+//	prepare.go           the steps of on_block and on_gossip_… that need no order
+//	fork_tree.go         block weights and LMD-GHOST of fork_choice.py
+//	signatures.go        signatures.py
 //	timeline.go          timeline.py
 //	aggregation.go       aggregation.py
 //	block_production.go  block_production.py

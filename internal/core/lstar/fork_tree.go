@@ -75,8 +75,8 @@ func (t *forkTree) ancestorAt(i int, slot Slot) int {
 	return i
 }
 
-// isAncestor reports whether a block is on the chain of another one. Both checkpoints must
-// have the right slot.
+// isAncestor reports whether a block is on the chain of another one. The slots of the
+// checkpoints must be those of their blocks.
 //
 // leanSpec: fork_choice.py, _checkpoint_is_ancestor
 func (t *forkTree) isAncestor(ancestor, descendant Checkpoint) bool {

@@ -18,8 +18,9 @@ type Crypto struct {
 	Proofs     proof.Scheme
 }
 
-// Rules selects the rules that contradict vectors of the pinned leanSpec commit. All
-// other rules that are newer than the commit always apply.
+// Rules selects the rules that differ from those of the pinned leanSpec commit and that
+// some of its vectors contradict. All other rules that are newer than the commit always
+// apply.
 type Rules struct {
 	// HeadDescendsFromFinalized rejects a vote whose head is neither the finalized
 	// block nor a descendant of it (leanSpec PR 1179).
