@@ -30,7 +30,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// The test binary plays the nodes of the tests, and a devnet that is killed.
+// If these variables are set, the test binary runs as a fake node, or as a devnet that the test kills.
 const (
 	fakeNodeEnv   = "DEVNET_TEST_NODE"
 	fakeDevnetEnv = "DEVNET_TEST_DEVNET"
@@ -47,8 +47,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// argument is the value of a flag of this process, given as --name value or --name=value.
-func argument(name string) string {
+// flagValue returns the value of a flag of this process, written as --name value or --name=value.
+func flagValue(name string) string {
 	for i, word := range os.Args {
 		if value, ok := strings.CutPrefix(word, "--"+name+"="); ok {
 			return value
@@ -60,24 +60,25 @@ func argument(name string) string {
 	return ""
 }
 
-const genesisChoice = `{"nodes":[{"root":"0xaa","slot":0,"parent_root":"0x00","proposer_index":0,"weight":0}],"head":"0xaa",` +
+const genesisForkChoice = `{"nodes":[{"root":"0xaa","slot":0,"parent_root":"0x00","proposer_index":0,"weight":0}],"head":"0xaa",` +
 	`"justified":{"slot":0,"root":"0xaa"},"finalized":{"slot":0,"root":"0xaa"},"safe_target":"0xaa","validator_count":1}`
 
-// fakeNode does what its flags say: it dies, or answers and tells that it is ready.
+// fakeNode runs a fake node, and returns its exit code. With --fake=die it exits at once. Otherwise it serves the API and the
+// metrics, and connects to the address of --ready. With --fake=stubborn it ignores SIGTERM.
 func fakeNode() int {
-	if argument("fake") == "die" {
-		fmt.Fprintln(os.Stderr, `{"time":"2026-01-02T03:04:05.678Z","level":"warn","msg":"it is cold","component":"chain","slot":3}`)
+	if flagValue("fake") == "die" {
+		fmt.Fprintln(os.Stderr, `{"time":"2026-01-02T03:04:05.678Z","level":"warn","msg":"low memory","component":"chain","slot":3}`)
 		fmt.Fprintln(os.Stderr, "something else")
 		return 3
 	}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
-	choice := argument("fork-choice")
+	choice := flagValue("fork-choice")
 	if choice == "" {
-		choice = genesisChoice
+		choice = genesisForkChoice
 	}
 	serve := func(flag string, mux *http.ServeMux) {
-		ln, err := net.Listen("tcp", "127.0.0.1:"+argument(flag))
+		ln, err := net.Listen("tcp", "127.0.0.1:"+flagValue(flag))
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(4)
@@ -96,16 +97,16 @@ func fakeNode() int {
 	answer(metrics, "/health", 503, `{"status":"syncing","slot":0,"synced":false}`)
 	serve("api-port", api)
 	serve("metrics-port", metrics)
-	if argument("ready") != "" {
-		conn, err := net.Dial("tcp", argument("ready"))
+	if flagValue("ready") != "" {
+		conn, err := net.Dial("tcp", flagValue("ready"))
 		if err != nil {
 			return 5
 		}
 		defer conn.Close()
-		fmt.Fprintln(conn, argument("node-id"))
+		fmt.Fprintln(conn, flagValue("node-id"))
 	}
 	for range term {
-		if argument("fake") != "deaf" {
+		if flagValue("fake") != "stubborn" {
 			return 0
 		}
 	}
@@ -114,7 +115,7 @@ func fakeNode() int {
 
 // fakeDevnet runs a network of a fake node until it is killed.
 func fakeDevnet() int {
-	options := fakeOptions(argument("dir"), 1, NodeOptions{Args: []string{"--ready=" + argument("ready"), "--fake=deaf"}})
+	options := fakeOptions(flagValue("dir"), 1, NodeOptions{Args: []string{"--ready=" + flagValue("ready"), "--fake=stubborn"}})
 	if _, err := Start(context.Background(), options); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -122,17 +123,18 @@ func fakeDevnet() int {
 	select {}
 }
 
+// fakeOptions returns the options of a network of fake nodes.
 func fakeOptions(dir string, nodes int, options ...NodeOptions) Options {
 	return Options{
 		Dir: dir, Nodes: nodes, Validators: nodes, Scheme: xmss.Test, ActiveSlots: 16,
 		Env:         []string{fakeNodeEnv + "=1"},
 		NodeOptions: options,
-		// No test is to meet the first slot by accident.
+		// Genesis must not occur during a test.
 		GenesisDelay: time.Hour,
 	}
 }
 
-// start starts a network of fake nodes, which is stopped with the test.
+// start starts a network of fake nodes, which is stopped when the test ends.
 func start(t *testing.T, options Options) *Network {
 	t.Helper()
 	n, err := Start(t.Context(), options)
@@ -143,30 +145,31 @@ func start(t *testing.T, options Options) *Network {
 	return n
 }
 
-// ready hears of fake nodes that are ready, and of their ends.
-type ready struct {
+// readyListener accepts the connections of fake nodes, which are open while a node runs.
+type readyListener struct {
 	t  *testing.T
 	ln net.Listener
 }
 
-func newReady(t *testing.T) *ready {
+func newReadyListener(t *testing.T) *readyListener {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ln.Close() })
-	return &ready{t, ln}
+	return &readyListener{t, ln}
 }
 
-func (r *ready) flag() string { return "--ready=" + r.ln.Addr().String() }
+// flag returns the flag that makes a fake node connect.
+func (r *readyListener) flag() string { return "--ready=" + r.ln.Addr().String() }
 
-// next waits for a node. The function that it returns waits for the node's end.
-func (r *ready) next() (name string, waitForEnd func()) {
+// next waits until a node connects, and returns its name and a function that waits until it exits.
+func (r *readyListener) next() (name string, awaitExit func()) {
 	r.t.Helper()
 	_ = r.ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
 	conn, err := r.ln.Accept()
 	if err != nil {
-		r.t.Fatalf("no node is ready: %v", err)
+		r.t.Fatalf("no node has connected: %v", err)
 	}
 	r.t.Cleanup(func() { conn.Close() })
 	reader := bufio.NewReader(conn)
@@ -176,33 +179,33 @@ func (r *ready) next() (name string, waitForEnd func()) {
 	}
 	return strings.TrimSpace(name), func() {
 		r.t.Helper()
-		// The end of a process closes what it had open.
+		// The exit of the process closes its connection.
 		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 		if _, err := reader.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-			r.t.Fatalf("the node still runs (%v)", err)
+			r.t.Fatalf("the node still runs (error %v), want it to exit", err)
 		}
 	}
 }
 
 func TestNodeLife(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	r := newReady(t)
+	r := newReadyListener(t)
 	n := start(t, fakeOptions(t.TempDir(), 1, NodeOptions{Args: []string{r.flag()}}))
 	node := n.Nodes[0]
 	wantState := func(want State) {
 		t.Helper()
 		s := n.Observe(t.Context())
 		if got := s.Nodes[0].State; got != want {
-			t.Fatalf("the node is %s (%s), want %s", got, s.Nodes[0].Problem, want)
+			t.Fatalf("state = %s (%s), want %s", got, s.Nodes[0].Problem, want)
 		}
 	}
-	name, waitForEnd := r.next()
+	name, awaitExit := r.next()
 	if name != "lean_spec_0" {
-		t.Errorf("the node's name is %q", name)
+		t.Errorf("name = %q, want lean_spec_0", name)
 	}
 	wantState(Up)
 	if err := node.Start(); err == nil {
-		t.Error("a node that runs is started once more")
+		t.Error("Start of a running node succeeds, want an error")
 	}
 	pid := node.PID()
 
@@ -216,86 +219,86 @@ func TestNodeLife(t *testing.T) {
 	wantState(Up)
 
 	node.Kill()
-	waitForEnd()
+	awaitExit()
 	wantState(Stopped)
 	if node.PID() != 0 {
-		t.Errorf("a node that is gone has the pid %d", node.PID())
+		t.Errorf("PID of a killed node = %d, want 0", node.PID())
 	}
 	if err := node.Pause(); err == nil {
-		t.Error("a node that is gone is paused")
+		t.Error("Pause of a killed node succeeds, want an error")
 	}
 
 	if err := node.Start(); err != nil {
 		t.Fatal(err)
 	}
-	_, waitForEnd = r.next()
+	_, awaitExit = r.next()
 	if node.PID() == pid {
-		t.Error("the node is the same process as before")
+		t.Errorf("PID after a restart = %d, want another one", pid)
 	}
 	if err := node.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	waitForEnd()
-	_, waitForEnd = r.next()
+	awaitExit()
+	_, awaitExit = r.next()
 	wantState(Up)
 
-	// A node that is paused can be stopped.
+	// Stop must also stop a paused node.
 	if err := node.Pause(); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.Stop(); err != nil {
-		t.Errorf("stop: %v", err)
+		t.Errorf("Stop: %v", err)
 	}
-	waitForEnd()
-	if err := node.Start(); err == nil || err.Error() != "lean_spec_0: the network has stopped" {
-		t.Errorf("a node of a network that has stopped: got %v", err)
+	awaitExit()
+	if err, want := node.Start(), "lean_spec_0: the network has stopped"; err == nil || err.Error() != want {
+		t.Errorf("Start in a stopped network: %v, want %s", err, want)
 	}
 	if err := n.Stop(); err != nil {
-		t.Errorf("stop once more: %v", err)
+		t.Errorf("second Stop: %v", err)
 	}
 }
 
-// What a node has to do with its end is its own: who does not listen is killed.
+// TestStopKills checks that Stop kills a node that ignores SIGTERM.
 func TestStopKills(t *testing.T) {
-	r := newReady(t)
-	options := fakeOptions(t.TempDir(), 1, NodeOptions{Args: []string{r.flag(), "--fake=deaf"}})
+	r := newReadyListener(t)
+	options := fakeOptions(t.TempDir(), 1, NodeOptions{Args: []string{r.flag(), "--fake=stubborn"}})
 	options.StopTimeout = 50 * time.Millisecond
 	n := start(t, options)
-	_, waitForEnd := r.next()
+	_, awaitExit := r.next()
 	const want = "lean_spec_0 did not stop within 50ms and was killed"
 	if err := n.Stop(); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	waitForEnd()
+	awaitExit()
 }
 
 func TestDeath(t *testing.T) {
-	r := newReady(t)
+	r := newReadyListener(t)
 	n := start(t, fakeOptions(t.TempDir(), 2, NodeOptions{Args: []string{r.flag()}}, NodeOptions{Args: []string{"--fake=die"}}))
 	r.next()
 	ctx, cancel := context.WithCancel(t.Context())
 	var deaths []Death
-	err := n.Follow(ctx, func(*Status) bool { t.Error("a status before genesis"); return true }, func(d Death) {
+	err := n.Follow(ctx, func(*Status) bool { t.Error("Follow reports a status before genesis, want none"); return true }, func(d Death) {
 		deaths = append(deaths, d)
 		cancel()
 	})
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("Follow ends with %v, want that it goes on without the node", err)
+		t.Errorf("Follow: %v, want %v, because the other node still runs", err, context.Canceled)
 	}
 	want := "lean_spec_1 died: exit status 3. The end of " + n.Nodes[1].LogPath() + ":\n" +
-		"  03:04:05.678 warn chain: it is cold slot=3\n  something else"
+		"  03:04:05.678 warn chain: low memory slot=3\n  something else"
 	if len(deaths) != 1 || deaths[0].String() != want {
-		t.Errorf("got %q, want\n%s", deaths, want)
+		t.Errorf("deaths = %q, want one:\n%s", deaths, want)
 	}
 	s := n.Observe(t.Context())
-	if got := s.Nodes[1].String(); got != "dead (exit status 3)" {
-		t.Errorf("the dead node is shown as %q", got)
+	if got, want := s.Nodes[1].String(), "dead (exit status 3)"; got != want {
+		t.Errorf("view of the dead node = %q, want %q", got, want)
 	}
 	if count, first, err := n.Nodes[1].LogErrors(); count != 1 || !slices.Equal(first, []string{"something else"}) || err != nil {
-		t.Errorf("LogErrors: got %d, %q, %v", count, first, err)
+		t.Errorf("LogErrors = %d, %q, %v, want 1 and the line that is not JSON", count, first, err)
 	}
 	if err := n.Stop(); err != nil {
-		t.Errorf("stop: %v", err)
+		t.Errorf("Stop: %v", err)
 	}
 }
 
@@ -304,48 +307,49 @@ func TestAllGone(t *testing.T) {
 	deaths := 0
 	err := n.Follow(t.Context(), func(*Status) bool { return true }, func(Death) { deaths++ })
 	if !errors.Is(err, ErrAllGone) || deaths != 2 {
-		t.Errorf("got %v after %d deaths, want %v after 2", err, deaths, ErrAllGone)
+		t.Errorf("Follow: %v after %d deaths, want %v after 2", err, deaths, ErrAllGone)
 	}
 }
 
 func TestWaitFailsWithDeath(t *testing.T) {
 	n := start(t, fakeOptions(t.TempDir(), 1, NodeOptions{Args: []string{"--fake=die"}}))
 	if _, err := n.WaitFinalized(t.Context(), 1); err == nil || !strings.HasPrefix(err.Error(), "lean_spec_0 died: exit status 3.") {
-		t.Errorf("got %v, want the death of the node", err)
+		t.Errorf("WaitFinalized: %v, want the death of the node", err)
 	}
 }
 
-// A process that is started with the network must not outlive it, even if nobody could stop it.
+// TestNoOrphans checks that the nodes are killed if the process of the network is killed.
 func TestNoOrphans(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux has a signal at the death of a parent")
+		t.Skip("only Linux can kill a process when its parent dies")
 	}
-	r := newReady(t)
+	r := newReadyListener(t)
 	cmd := exec.Command(os.Args[0], "--dir="+t.TempDir(), r.flag())
 	cmd.Env = append(os.Environ(), fakeDevnetEnv+"=1")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	_, waitForEnd := r.next()
+	_, awaitExit := r.next()
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	waitForEnd()
+	awaitExit()
 }
 
-// stepTime is a clock that goes on by a second each time it is looked at.
-type stepTime struct{ now time.Time }
+// steppingTime is a clock that advances by a second with each call of Now.
+type steppingTime struct{ now time.Time }
 
-func (s *stepTime) Now() time.Time {
+func (s *steppingTime) Now() time.Time {
 	s.now = s.now.Add(time.Second)
 	return s.now
 }
 
-func (s *stepTime) Until(ctx context.Context, _ time.Time) error { return ctx.Err() }
+func (s *steppingTime) Until(ctx context.Context, _ time.Time) error { return ctx.Err() }
 
-// chain is an answer of the API: a chain of blocks at slots 0, 1 and so on, finalized up to its block before last.
+// chain returns a response of /lean/v0/fork_choice: blocks at slots 0, 1 and so on, finalized up to the second block before the
+// head.
 func chain(roots ...string) string {
 	var nodes []string
 	parent := "0x00"
@@ -359,7 +363,7 @@ func chain(roots ...string) string {
 }
 
 func TestFollow(t *testing.T) {
-	r := newReady(t)
+	r := newReadyListener(t)
 	node := func(choice string) NodeOptions {
 		return NodeOptions{Args: []string{r.flag(), "--fork-choice=" + choice}}
 	}
@@ -368,7 +372,7 @@ func TestFollow(t *testing.T) {
 	for range n.Nodes {
 		r.next()
 	}
-	n.Clock.Time = &stepTime{n.Clock.StartOf(0).Add(-2 * time.Second)}
+	n.Clock.Time = &steppingTime{n.Clock.StartOf(0).Add(-2 * time.Second)}
 	var slots []uint64
 	var last *Status
 	err := n.Follow(t.Context(), func(s *Status) bool {
@@ -379,8 +383,8 @@ func TestFollow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []uint64{1, 2, 3}; len(slots) != 3 || slots[1] != slots[0]+1 || slots[2] != slots[1]+1 {
-		t.Errorf("looked at slots %d, want successive ones such as %d", slots, want)
+	if len(slots) != 3 || slots[1] != slots[0]+1 || slots[2] != slots[1]+1 {
+		t.Errorf("slots of the statuses = %d, want three successive ones", slots)
 	}
 	const want = "" +
 		"  lean_spec_0  head 3 dd, justified 2, finalized 2, peers 2, not synced\n" +
@@ -390,7 +394,7 @@ func TestFollow(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if _, ok := last.Finalized(2); ok {
-		t.Error("slot 2 counts as finalized although a node is silent")
+		t.Error("slot 2 is finalized while a node is silent, want not finalized")
 	}
 	n.Nodes[2].Kill()
 	status, err := n.WaitFinalized(t.Context(), 2)
@@ -398,15 +402,17 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	if root, ok := status.Finalized(2); root != "0xcc" || !ok {
-		t.Errorf("finalized at slot 2: got %s, %t, want 0xcc", root, ok)
+		t.Errorf("Finalized(2) = %s, %t, want 0xcc, true", root, ok)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("no more"))
-	if _, err := n.WaitFinalized(ctx, 3); err == nil || err.Error() != "no more" {
-		t.Errorf("got %v, want the cause of the context's end", err)
+	cause := errors.New("test cause")
+	cancel(cause)
+	if _, err := n.WaitFinalized(ctx, 3); !errors.Is(err, cause) {
+		t.Errorf("WaitFinalized: %v, want %v", err, cause)
 	}
 }
 
+// reservePort reserves a TCP port until the test ends.
 func reservePort(t *testing.T) uint16 {
 	t.Helper()
 	port, err := strconv.ParseUint(porttest.Reserve(t), 10, 16)
@@ -417,24 +423,24 @@ func reservePort(t *testing.T) uint16 {
 }
 
 func TestPrefixAndEnvironment(t *testing.T) {
-	r := newReady(t)
+	r := newReadyListener(t)
 	t.Setenv("LEANSPEC_FAKE", "set")
 	options := fakeOptions(t.TempDir(), 2,
-		NodeOptions{Prefix: []string{"sh", "-c", `test -z "$LEANSPEC_FAKE" || exit 9; "$@"; exit $?`, "prefix"}, Args: []string{r.flag(), "--fake=deaf"}, Late: true},
+		NodeOptions{Prefix: []string{"sh", "-c", `test -z "$LEANSPEC_FAKE" || exit 9; "$@"; exit $?`, "prefix"}, Args: []string{r.flag(), "--fake=stubborn"}, Late: true},
 		NodeOptions{Late: true})
 	options.StopTimeout = 50 * time.Millisecond
 	n := start(t, options)
-	// A node with a prefix gets the standard ports, as it is on a host of its own. This one is not.
+	// A node with a prefix gets the standard ports, because it usually runs on its own host.
 	n.Nodes[0].API, n.Nodes[0].Metrics = reservePort(t), reservePort(t)
 	if err := n.Nodes[0].Start(); err != nil {
 		t.Fatal(err)
 	}
-	_, waitForEnd := r.next()
+	_, awaitExit := r.next()
 	if s := n.Observe(t.Context()); s.Nodes[0].State != Up || s.Nodes[1].State != Stopped {
-		t.Errorf("the nodes are %s and %s, want up, and stopped as it is late", s.Nodes[0].State, s.Nodes[1].State)
+		t.Errorf("states = %s and %s, want %s and %s", s.Nodes[0].State, s.Nodes[1].State, Up, Stopped)
 	}
 	_ = n.Stop()
-	waitForEnd() // the child of the prefix, which is another process
+	awaitExit() // the node is a child of the prefix
 }
 
 func TestCommand(t *testing.T) {
@@ -452,9 +458,9 @@ func TestCommand(t *testing.T) {
 	if got := strings.Join(n.Nodes[0].command([]string{"--checkpoint-sync-url", "http://x"}), " "); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	// A node without validators has no keys.
+	// A node without validators gets no keys.
 	if got := strings.Join(n.Nodes[1].command(nil), " "); strings.Contains(got, "--validator-keys") || !strings.Contains(got, "--bootnode enr:0") {
-		t.Errorf("the second node is\n%s", got)
+		t.Errorf("command of the second node =\n%s\nwant --bootnode enr:0 and no --validator-keys", got)
 	}
 	node := n.Nodes[0]
 	for got, want := range map[string]string{
@@ -476,11 +482,11 @@ func TestPorts(t *testing.T) {
 	}
 	defer busy.Close()
 	if port := uint16(busy.Addr().(*net.TCPAddr).Port); isFree("tcp", port) {
-		t.Errorf("port %d is taken, and said to be free", port)
+		t.Errorf("isFree(tcp, %d) = true, want false for a port in use", port)
 	}
 	own := NodeOptions{Prefix: []string{"ip"}, IP: netip.MustParseAddr("10.0.0.3"), Aggregator: true}
 	options := Options{Nodes: 3, NodeOptions: []NodeOptions{{}, {}, own}}
-	// Networks that choose at the same time do not choose the same ports.
+	// Networks that choose ports at the same time must choose different ones.
 	type place struct {
 		network string
 		port    uint16
@@ -496,7 +502,7 @@ func TestPorts(t *testing.T) {
 		for _, p := range places[:2] {
 			for _, at := range []place{{"udp", p.QUIC}, {"tcp", p.API}, {"tcp", p.Metrics}} {
 				if at.port < firstPort || at.port >= lastPort || seen[at] {
-					t.Errorf("ports %v: want different ones from %d to %d", places, firstPort, lastPort-1)
+					t.Errorf("ports = %v, want unused ones from %d to %d", places, firstPort, lastPort-1)
 				}
 				seen[at] = true
 			}
@@ -504,7 +510,7 @@ func TestPorts(t *testing.T) {
 		standard := StandardPlace(2, own.IP)
 		standard.IsAggregator = true
 		if places[2] != standard {
-			t.Errorf("a node in a place of its own is at %v, want %v", places[2], standard)
+			t.Errorf("place of a node with its own IP address = %v, want %v", places[2], standard)
 		}
 	}
 	if runtime.GOOS != "linux" {
@@ -513,13 +519,13 @@ func TestPorts(t *testing.T) {
 	for at := range seen {
 		r := new(reservations)
 		if r.take(at.network, at.port) {
-			t.Errorf("%s port %d is reserved twice", at.network, at.port)
+			t.Errorf("take(%s, %d) = true, want false for a reserved port", at.network, at.port)
 		}
 		r.close()
 	}
 }
 
-// The files of a network have the ports that the nodes listen on.
+// TestFilesHaveTheRealPorts checks that the files contain the ports on which the nodes listen.
 func TestFilesHaveTheRealPorts(t *testing.T) {
 	n := start(t, fakeOptions(t.TempDir(), 2, NodeOptions{Late: true}, NodeOptions{Late: true}))
 	nodes, err := os.ReadFile(filepath.Join(n.Dir, "nodes.yaml"))
@@ -531,18 +537,18 @@ func TestFilesHaveTheRealPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := fmt.Sprintf("- %s\n- %s\n", n.Nodes[0].ENR, n.Nodes[1].ENR); string(nodes) != want {
-		t.Errorf("nodes.yaml is\n%s\nwant\n%s", nodes, want)
+		t.Errorf("nodes.yaml =\n%s\nwant\n%s", nodes, want)
 	}
 	for _, node := range n.Nodes {
 		if node.QUIC < firstPort || node.API < firstPort || node.Metrics < firstPort {
-			t.Errorf("%s has the ports %v, want ports from %d on, as nobody asked for the standard ones", node.Name, node.Ports, firstPort)
+			t.Errorf("%s: ports = %v, want at least %d, because StandardPorts is not set", node.Name, node.Ports, firstPort)
 		}
 		for _, want := range []string{
 			fmt.Sprintf("quic: %d\n", node.QUIC), fmt.Sprintf("apiPort: %d\n", node.API), fmt.Sprintf("metricsPort: %d\n", node.Metrics),
 			fmt.Sprintf("# %s\n", node.Multiaddr()),
 		} {
 			if !strings.Contains(string(setup), want) {
-				t.Errorf("validator-config.yaml has no %q:\n%s", want, setup)
+				t.Errorf("validator-config.yaml =\n%s\nwant %q in it", setup, want)
 			}
 		}
 	}
@@ -562,10 +568,10 @@ func TestStartRefuses(t *testing.T) {
 		change(&options)
 		var refused *config.Error
 		if _, err := Start(t.Context(), options); !errors.As(err, &refused) || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("got %v, want %s", err, want)
+			t.Errorf("Start: %v, want %s", err, want)
 		}
 	}
-	// A network that is there stays as it is.
+	// Start must not change an existing network.
 	path := filepath.Join(dir, "config.yaml")
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
@@ -574,9 +580,9 @@ func TestStartRefuses(t *testing.T) {
 		t.Errorf("got %v, want %v", err, fs.ErrExist)
 	}
 	if data, _ := os.ReadFile(path); string(data) != "mine" {
-		t.Errorf("config.yaml is now %q", data)
+		t.Errorf("config.yaml = %q, want it unchanged", data)
 	}
-	// A program that cannot be started.
+	// Start fails if the program does not exist.
 	options := fakeOptions(t.TempDir(), 1)
 	options.Executable = filepath.Join(dir, "nothing")
 	if _, err := Start(t.Context(), options); !errors.Is(err, fs.ErrNotExist) {
@@ -584,14 +590,14 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-// The record that others dial has the ports that the node listens on.
+// TestRecords checks the node records: address, aggregator role and signature.
 func TestRecords(t *testing.T) {
 	n := start(t, fakeOptions(t.TempDir(), 2, NodeOptions{Late: true}, NodeOptions{Late: true, Aggregator: true}))
 	if n.Nodes[0].ENR == n.Nodes[1].ENR || !strings.HasPrefix(n.Nodes[0].ENR, "enr:") {
-		t.Errorf("records are %s and %s", n.Nodes[0].ENR, n.Nodes[1].ENR)
+		t.Errorf("records = %s and %s, want two different ones", n.Nodes[0].ENR, n.Nodes[1].ENR)
 	}
 	if !n.Nodes[0].IsAggregator || !n.Nodes[1].IsAggregator {
-		t.Error("want two aggregators: the first node, and the one that was asked for")
+		t.Errorf("aggregators = %t and %t, want both: the first node, and the one with the option", n.Nodes[0].IsAggregator, n.Nodes[1].IsAggregator)
 	}
 	for _, node := range n.Nodes {
 		key, err := config.LoadNodeKey(filepath.Join(n.Dir, node.Name+".key"))
@@ -602,7 +608,7 @@ func TestRecords(t *testing.T) {
 			Seq: 1, Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), node.QUIC), ForkDigest: enr.DefaultForkDigest, IsAggregator: true,
 		})
 		if err != nil || node.ENR != want.String() || node.PeerID != key.PeerID().String() {
-			t.Errorf("%s, port %s: got %s, want %s (error %v)", node.Name, strconv.Itoa(int(node.QUIC)), node.ENR, want, err)
+			t.Errorf("%s, port %d: record = %s, want %s (error %v)", node.Name, node.QUIC, node.ENR, want, err)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// forked is a tree of two branches after the block at slot 1:
+// forked returns a tree with two branches after the block at slot 1:
 //
 //	g0 - a1 - a2 - a4
 //	       \- b3 - b4
@@ -20,6 +20,7 @@ func forked() tree {
 	return t
 }
 
+// up returns the view of a running node. The second character of a root is its slot.
 func up(head, finalized string) View {
 	at := func(root string) Checkpoint { return Checkpoint{uint64(root[1] - '0'), root} }
 	return View{State: Up, Head: at(head), Finalized: at(finalized)}
@@ -41,17 +42,17 @@ func TestDisagreements(t *testing.T) {
 		"two of three differ, not at the lowest": {
 			[]View{up("a2", "a1"), up("a4", "a4"), up("b3", "b4")}, []Disagreement{{"finalized", 4}},
 		},
-		"a dead node has no say":      {[]View{up("a4", "a4"), dead}, nil},
-		"no common past that we know": {[]View{up("a4", "x4"), up("a4", "a2")}, nil},
-		"none":                        {nil, nil},
+		"dead nodes do not count":  {[]View{up("a4", "a4"), dead}, nil},
+		"no known common ancestor": {[]View{up("a4", "x4"), up("a4", "a2")}, nil},
+		"no nodes":                 {nil, nil},
 	} {
 		got := disagreements(test.views, forked())
 		if len(got) != len(test.want) || len(got) > 0 && !reflect.DeepEqual(got, test.want) {
-			t.Errorf("%s: got %v, want %v", name, got, test.want)
+			t.Errorf("%s: disagreements = %v, want %v", name, got, test.want)
 		}
 	}
 	if text, _ := json.Marshal(disagreements(nil, nil)); string(text) != "[]" {
-		t.Errorf("no disagreement is %s in JSON, want []", text)
+		t.Errorf("JSON without disagreements = %s, want []", text)
 	}
 	for want, d := range map[string]Disagreement{
 		"heads differ at slot 4":            {"head", 4},
@@ -71,19 +72,19 @@ func TestFinalized(t *testing.T) {
 		views []View
 		root  string
 	}{
-		"all have":                    {2, []View{up("a4", "a2"), up("a4", "a4")}, "a2"},
-		"a slot without a block":      {3, []View{up("a4", "a4"), up("a4", "a4")}, "a2"},
-		"one has not":                 {2, []View{up("a4", "a2"), up("a4", "a1")}, ""},
-		"not the same":                {3, []View{up("a4", "a4"), up("b4", "b4")}, ""},
-		"the same before they parted": {1, []View{up("a4", "a4"), up("b4", "b4")}, "a1"},
-		"one is silent":               {2, []View{up("a4", "a2"), silent}, ""},
-		"one was stopped":             {2, []View{up("a4", "a2"), stopped}, "a2"},
-		"all were stopped":            {0, []View{stopped}, ""},
-		"as far back as is known":     {2, []View{up("x4", "x4"), up("x4", "x4")}, "x4"},
+		"final on all nodes":             {2, []View{up("a4", "a2"), up("a4", "a4")}, "a2"},
+		"a slot without a block":         {3, []View{up("a4", "a4"), up("a4", "a4")}, "a2"},
+		"not final on one node":          {2, []View{up("a4", "a2"), up("a4", "a1")}, ""},
+		"different blocks":               {3, []View{up("a4", "a4"), up("b4", "b4")}, ""},
+		"same block before the branches": {1, []View{up("a4", "a4"), up("b4", "b4")}, "a1"},
+		"one node is silent":             {2, []View{up("a4", "a2"), silent}, ""},
+		"one node is stopped":            {2, []View{up("a4", "a2"), stopped}, "a2"},
+		"all nodes are stopped":          {0, []View{stopped}, ""},
+		"unknown ancestors":              {2, []View{up("x4", "x4"), up("x4", "x4")}, "x4"},
 	} {
 		s := &Status{Nodes: test.views, tree: forked()}
 		if root, ok := s.Finalized(test.slot); root != test.root || ok != (test.root != "") {
-			t.Errorf("%s: got %q, %t, want %q", name, root, ok, test.root)
+			t.Errorf("%s: Finalized(%d) = %q, %t, want %q", name, test.slot, root, ok, test.root)
 		}
 	}
 }
@@ -94,16 +95,16 @@ func TestPrune(t *testing.T) {
 	blocks := forked()
 	blocks.prune([]View{up("a4", "a4"), up("b4", "b3"), dead})
 	if want := 3; len(blocks) != want { // a4, b3, b4
-		t.Errorf("%d blocks are left, want %d: %v", len(blocks), want, blocks)
+		t.Errorf("%d blocks after prune, want %d: %v", len(blocks), want, blocks)
 	}
 	blocks.prune(nil)
 	if len(blocks) != 3 {
-		t.Error("blocks are forgotten for no node")
+		t.Errorf("%d blocks after prune without nodes, want 3", len(blocks))
 	}
-	// Blocks that name each other as parents are no reason to go in circles.
+	// Blocks that are parents of each other must not cause an endless loop.
 	circle := tree{"x": {"x", 3, "y"}, "y": {"y", 3, "x"}}
 	if got := circle.ancestor(Checkpoint{3, "x"}, 1); got.Root != "x" {
-		t.Errorf("got %v", got)
+		t.Errorf("ancestor = %v, want x", got)
 	}
 }
 
@@ -142,7 +143,7 @@ func TestReadPeers(t *testing.T) {
 			got = -1
 		}
 		if got != want {
-			t.Errorf("%q: got %d (error %v), want %d", page, got, err, want)
+			t.Errorf("readPeers(%q) = %d (error %v), want %d", page, got, err, want)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestReserve: a reserved port refuses connections, and can be listened on, on one address and on all.
+// TestReserve checks that a reserved port refuses connections, and that the test can listen on it, on one address or on all.
 func TestReserve(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 50 {
@@ -19,7 +19,7 @@ func TestReserve(t *testing.T) {
 		}
 		seen[port] = true
 		if conn, err := net.Dial("tcp", "127.0.0.1:"+port); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Errorf("dialing port %s: %v, %v, want it to be refused", port, conn, err)
+			t.Errorf("dialing port %s: %v, error %v, want a refused connection", port, conn, err)
 		}
 		for _, host := range []string{"", "127.0.0.1"} {
 			ln, err := net.Listen("tcp", net.JoinHostPort(host, port))
