@@ -24,7 +24,7 @@ const (
 	Closed
 )
 
-// Record is what is known of a key's latest signature. All slots before Slot are closed.
+// Record describes a key's latest signature. All slots before Slot are closed.
 type Record struct {
 	Kind    Kind
 	Slot    uint64   // 0 if unused
