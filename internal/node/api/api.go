@@ -1,10 +1,9 @@
-// Package api serves the node's HTTP ports: the API, with the routes, status codes,
-// content types and bodies of leanSpec's server, the metrics and the health checks.
+// Package api serves the node's HTTP ports: the API, with the routes, status codes, content types and bodies of
+// leanSpec's server, the metrics and the health checks.
 //
 // Handlers read immutable snapshots of the chain, so they never wait for it.
 //
-// As in leanSpec, the admin routes have no authentication. Operators must restrict
-// access to the API port.
+// As in leanSpec, the admin routes have no authentication. Operators must restrict access to the API port.
 //
 // leanSpec: node/api
 package api
@@ -127,9 +126,8 @@ func (h handlers) finalizedState(w http.ResponseWriter, s *lstar.Snapshot) {
 	writeSSZ(w, h.state.of(s.LatestFinalized.Root, state.Encode))
 }
 
-// finalizedBlock serves the block with its proof. If the node does not have the proof,
-// it is empty, as in leanSpec: a node that syncs from this one trusts the finalized
-// state and does not need it.
+// finalizedBlock serves the block with its proof. If the node does not have the proof, it is empty, as in leanSpec: a
+// node that syncs from this one trusts the finalized state and does not need it.
 func (h handlers) finalizedBlock(w http.ResponseWriter, s *lstar.Snapshot) {
 	root := s.LatestFinalized.Root
 	signed := h.block.of(root, func() []byte {
@@ -170,8 +168,7 @@ func (h handlers) aggregatorToggle(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, aggregatorToggleBody{IsAggregator: want, Previous: h.Backend.SetAggregator(want)})
 }
 
-// readField reads a field of the JSON object in the body of a request. The problem is
-// empty if there is one.
+// readField reads a field of the JSON object in the body of a request. The problem is empty if there is one.
 func readField(w http.ResponseWriter, r *http.Request, field string) (value json.RawMessage, problem string) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	if err != nil || !json.Valid(body) {

@@ -150,8 +150,7 @@ func TestPair(t *testing.T) {
 	}
 }
 
-// TestFinalizedProof checks that a block is served with its proof as soon as the node
-// has it.
+// TestFinalizedProof checks that a block is served with its proof as soon as the node has it.
 func TestFinalizedProof(t *testing.T) {
 	b := newBackend(t)
 	h := api.New(api.Config{Backend: b, Metrics: http.NotFoundHandler()}).API
@@ -170,8 +169,7 @@ func TestFinalizedProof(t *testing.T) {
 	}
 }
 
-// TestBlockWithoutBody checks that a node that started from a state does not serve a
-// block without its body.
+// TestBlockWithoutBody checks that a node that started from a state does not serve a block without its body.
 func TestBlockWithoutBody(t *testing.T) {
 	b := largeBackend(t)
 	finalized := b.store.LatestFinalized().Root
@@ -210,8 +208,7 @@ func (m *moving) Snapshot() *lstar.Snapshot {
 	return s
 }
 
-// TestSlowReader checks that a client that reads slowly does not keep an old snapshot in
-// memory.
+// TestSlowReader checks that a client that reads slowly does not keep an old snapshot in memory.
 func TestSlowReader(t *testing.T) {
 	for _, path := range []string{
 		"/lean/v0/states/finalized", "/lean/v0/blocks/finalized", "/lean/v0/fork_choice", "/lean/v0/checkpoints/justified",

@@ -19,8 +19,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// largeBackend returns a backend with a finalized state of more than 6 MB, after 200,000
-// slots.
+// largeBackend returns a backend with a finalized state of more than 6 MB, after 200,000 slots.
 func largeBackend(t *testing.T) *backend {
 	t.Helper()
 	genesis := lstar.GenesisState(7, lstar.NewValidators(make([]lstar.Validator, 3)))
@@ -48,8 +47,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestSlowClients bounds the memory of 200 clients that request a large state and do not
-// read it.
+// TestSlowClients bounds the memory of 200 clients that request a large state and do not read it.
 func TestSlowClients(t *testing.T) {
 	const clients = 200
 	b := largeBackend(t)
@@ -102,8 +100,8 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
-// TestTooManyLargeResponses checks that requests beyond the limit wait and are then
-// refused, and that other routes are not affected.
+// TestTooManyLargeResponses checks that requests beyond the limit wait and are then refused, and that other routes are
+// not affected.
 func TestTooManyLargeResponses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := api.New(api.Config{Backend: newBackend(t), Metrics: http.NotFoundHandler()}).API

@@ -28,8 +28,7 @@ type Handlers struct{ API, Metrics, RPC http.Handler }
 
 type routes map[string]http.Handler // by method and path
 
-// New returns the handlers of all ports. Requests without a route are answered as by
-// leanSpec's server.
+// New returns the handlers of all ports. Requests without a route are answered as by leanSpec's server.
 func New(c Config) Handlers {
 	h := handlers{Config: c, state: new(encoding), block: new(encoding)}
 	api := routes{
@@ -86,8 +85,7 @@ func newMux(all ...routes) http.Handler {
 	})
 }
 
-// plainError replaces the text of an error of the router with the text that leanSpec's
-// server writes.
+// plainError replaces the text of an error of the router with the text that leanSpec's server writes.
 type plainError struct{ http.ResponseWriter }
 
 func (w plainError) WriteHeader(status int) { fail(w.ResponseWriter, status, http.StatusText(status)) }

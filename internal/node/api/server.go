@@ -9,16 +9,14 @@ import (
 	"time"
 )
 
-// shutdownGrace is how long open requests may run after the context is done. The node
-// has 5 s to stop.
+// shutdownGrace is how long open requests may run after the context is done. The node has 5 s to stop.
 const shutdownGrace = 2 * time.Second
 
 // maxBodyBytes bounds the body of a request. The largest is a list of log levels.
 const maxBodyBytes = 64 << 10
 
-// Serve serves HTTP on ln until ctx is done, then lets open requests finish for
-// shutdownGrace, and closes ln. It returns nil after a shutdown. Every port of the node
-// is served by it, so the same limits hold for all.
+// Serve serves HTTP on ln until ctx is done, then lets open requests finish for shutdownGrace, and closes ln. It
+// returns nil after a shutdown. Every port of the node is served by it, so the same limits hold for all.
 func Serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog.Logger) error {
 	server := newServer(handler, log)
 	served := make(chan error, 1)
@@ -45,8 +43,7 @@ func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 		Handler:           http.MaxBytesHandler(handler, maxBodyBytes),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
-		// A finalized state can be large and the connection slow. limitTime sets a shorter
-		// timeout for small responses.
+		// A finalized state can be large and the connection slow. limitTime sets a shorter timeout for small responses.
 		WriteTimeout:   2 * time.Minute,
 		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 16 << 10,

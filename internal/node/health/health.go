@@ -1,5 +1,5 @@
-// Package health decides whether the node is live, ready and synced, and serves the
-// answers: /livez, /readyz and /health.
+// Package health decides whether the node is live, ready and synced, and serves the answers: /livez, /readyz and
+// /health.
 package health
 
 import (
@@ -9,8 +9,7 @@ import (
 	"sync/atomic"
 )
 
-// maxHeadAge is the number of slots by which a head may be behind the clock and still
-// count as recent.
+// maxHeadAge is the number of slots by which a head may be behind the clock and still count as recent.
 const maxHeadAge = 8
 
 // Input has the facts that Evaluate uses.
@@ -24,14 +23,13 @@ type Input struct {
 	Ready bool
 	// KnownGap is true if blocks are known to exist that the node has not imported.
 	KnownGap bool
-	// Isolated is true if peers are connected, but all of them use the gossip topics of
-	// other networks.
+	// Isolated is true if peers are connected, but all of them use the gossip topics of other networks.
 	Isolated bool
-	// MissingAncestor is true if blocks with a valid signature of their proposer wait for
-	// a block that no peer has. It implies KnownGap.
+	// MissingAncestor is true if blocks with a valid signature of their proposer wait for a block that no peer has. It
+	// implies KnownGap.
 	MissingAncestor bool
-	// Peers is the number of connected peers. PeersAgreeNothingNewer is the number of
-	// those whose own head is not newer than the head of this node.
+	// Peers is the number of connected peers. PeersAgreeNothingNewer is the number of those whose own head is not newer
+	// than the head of this node.
 	Peers, PeersAgreeNothingNewer int
 }
 
@@ -47,8 +45,8 @@ const (
 
 // Evaluate decides whether a node is synced. The reason is empty if it is.
 //
-// A node with a stale head cannot distinguish a network that produces no blocks from a
-// node that does not receive them, unless a peer confirms that nothing is newer.
+// A node with a stale head cannot distinguish a network that produces no blocks from a node that does not receive them,
+// unless a peer confirms that nothing is newer.
 func Evaluate(in Input) (synced bool, reason string) {
 	switch {
 	case !in.Ready:
@@ -72,9 +70,8 @@ func Evaluate(in Input) (synced bool, reason string) {
 	}
 }
 
-// Monitor reports whether the node is live, ready and synced. The zero value is a node
-// that is not ready. Its methods are safe for concurrent use, except for SetIsolated,
-// AddLive and AddReady, which must be called before all others.
+// Monitor reports whether the node is live, ready and synced. The zero value is a node that is not ready. Its methods
+// are safe for concurrent use, except for SetIsolated, AddLive and AddReady, which must be called before all others.
 type Monitor struct {
 	input       atomic.Pointer[Input]
 	clock       atomic.Pointer[func() uint64]
@@ -82,8 +79,8 @@ type Monitor struct {
 	live, ready []Check
 }
 
-// A Check is a condition of /livez or /readyz. Run returns nil if the condition holds,
-// and an error with numbers if it does not. Run must not block.
+// A Check is a condition of /livez or /readyz. Run returns nil if the condition holds, and an error with numbers if it
+// does not. Run must not block.
 type Check struct {
 	Name string
 	Run  func() error
@@ -92,9 +89,8 @@ type Check struct {
 // Update replaces the input of the decision.
 func (m *Monitor) Update(in Input) { m.input.Store(&in) }
 
-// SetClock sets the function that returns the slot of the wall clock, 0 before genesis.
-// The age of the head is then measured at each request, so a node that hangs and does
-// not call Update stops being synced.
+// SetClock sets the function that returns the slot of the wall clock, 0 before genesis. The age of the head is then
+// measured at each request, so a node that hangs and does not call Update stops being synced.
 func (m *Monitor) SetClock(slot func() uint64) { m.clock.Store(&slot) }
 
 // SetIsolated sets the function that Input.Isolated is taken from.
@@ -145,8 +141,8 @@ func (m *Monitor) syncedCheck() error {
 	return nil
 }
 
-// ServeHTTP serves /health: {"status":"ok","slot":12345,"synced":true} with status 200
-// if the node is synced, otherwise "syncing" with status 503. The slot is the head's.
+// ServeHTTP serves /health: {"status":"ok","slot":12345,"synced":true} with status 200 if the node is synced, otherwise
+// "syncing" with status 503. The slot is the head's.
 func (m *Monitor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in := m.Input()
 	answer := struct {

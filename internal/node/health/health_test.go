@@ -94,8 +94,8 @@ func TestHealthAges(t *testing.T) {
 	}
 }
 
-// TestEvaluateReasons checks for every combination that a node is synced exactly if the reason is empty, and never while
-// it lacks a block that is known to exist.
+// TestEvaluateReasons checks for every combination that a node is synced exactly if the reason is empty, and never
+// while it lacks a block that is known to exist.
 func TestEvaluateReasons(t *testing.T) {
 	for bits := range 1 << 7 {
 		on := func(i int) bool { return bits>>i&1 == 1 }

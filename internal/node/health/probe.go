@@ -23,10 +23,9 @@ func (m *Monitor) Readyz() http.Handler {
 	})
 }
 
-// probe answers in the format of kube-apiserver: 200 and "ok", or with ?verbose a line
-// for each check. ?exclude=name, which may be repeated, leaves a check out. If a check
-// fails, the lines are always sent, and the status is 503. kube-apiserver sends 500,
-// but the server works; the node behind it is unavailable, as /health reports it.
+// probe answers in the format of kube-apiserver: 200 and "ok", or with ?verbose a line for each check. ?exclude=name,
+// which may be repeated, leaves a check out. If a check fails, the lines are always sent, and the status is 503.
+// kube-apiserver sends 500, but the server works; the node behind it is unavailable, as /health reports it.
 func probe(name string, checks func() []Check) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()

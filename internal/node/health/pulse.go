@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// Pulse detects an event loop that hangs. The loop calls Beat at the start of each
-// iteration, which costs an atomic store, and Rest before it waits for something that
-// may take any time. After the process was stopped and continued, the loop counts as
-// stuck until its next Beat. A nil Pulse does nothing.
+// Pulse detects an event loop that hangs. The loop calls Beat at the start of each iteration, which costs an atomic
+// store, and Rest before it waits for something that may take any time. After the process was stopped and continued,
+// the loop counts as stuck until its next Beat. A nil Pulse does nothing.
 type Pulse struct {
 	limit time.Duration
 	now   func() time.Time
@@ -20,9 +19,8 @@ type Pulse struct {
 
 const resting = -1
 
-// NewPulse returns the pulse of a loop whose iterations never take as long as limit.
-// The first iteration begins now. A nil now means time.Now. Pulses use the monotonic
-// clock, so setting the wall clock does not affect them.
+// NewPulse returns the pulse of a loop whose iterations never take as long as limit. The first iteration begins now. A
+// nil now means time.Now. Pulses use the monotonic clock, so setting the wall clock does not affect them.
 func NewPulse(limit time.Duration, now func() time.Time) *Pulse {
 	if now == nil {
 		now = time.Now

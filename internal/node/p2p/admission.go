@@ -19,29 +19,29 @@ import (
 )
 
 const (
-	// crossedDials is the largest age of a connection that can be half of a crossed dial,
-	// in which both peers dial before either has a connection.
+	// crossedDials is the largest age of a connection that can be half of a crossed dial, in which both peers dial
+	// before either has a connection.
 	crossedDials = dialTimeout
 	// probeTimeout is the time in which a peer must answer on a connection that is alive.
 	probeTimeout = 2 * time.Second
-	// yieldDelay is the time after which a peer closes its half of a crossed dial if it
-	// yields, and yieldTimeout is how long the other peer waits for that.
+	// yieldDelay is the time after which a peer closes its half of a crossed dial if it yields, and yieldTimeout is how
+	// long the other peer waits for that.
 	yieldDelay   = 250 * time.Millisecond
 	yieldTimeout = time.Second
 	// partTimeout bounds the time for libp2p and pubsub to add or drop a connection.
 	partTimeout = 2 * time.Second
 )
 
-// gater refuses connections before Run, above the limit of peers, with banned peers, with
-// this node itself, and further connections with a peer, see admit.
+// gater refuses connections before Run, above the limit of peers, with banned peers, with this node itself, and further
+// connections with a peer, see admit.
 type gater struct{ n *Network }
 
 func (g gater) InterceptPeerDial(id peer.ID) bool { return !g.n.scores.banned(id) }
 
 func (g gater) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return true }
 
-// InterceptAccept admits more than MaxPeers, because the connection manager then trims
-// the connections and keeps the useful ones.
+// InterceptAccept admits more than MaxPeers, because the connection manager then trims the connections and keeps the
+// useful ones.
 func (g gater) InterceptAccept(network.ConnMultiaddrs) bool {
 	return g.n.open.Load() && g.n.peers.len() < g.n.cfg.MaxPeers+g.n.cfg.MaxPeers/4+1
 }
@@ -71,9 +71,9 @@ func (g gater) InterceptUpgraded(conn network.Conn) (bool, control.DisconnectRea
 
 // links holds the connection of each peer.
 //
-// A peer has one connection, because pubsub keeps one stream to a peer. When the
-// connection of that stream ends while another one exists, pubsub drops the peer's
-// subscriptions. The peer does not announce them again, so gossip to it stops.
+// A peer has one connection, because pubsub keeps one stream to a peer. When the connection of that stream ends while
+// another one exists, pubsub drops the peer's subscriptions. The peer does not announce them again, so gossip to it
+// stops.
 type links struct {
 	mu   sync.Mutex
 	byID map[peer.ID]*link
@@ -86,8 +86,7 @@ type link struct {
 	gone  chan struct{} // closed when the connection ends
 }
 
-// claim makes conn the connection of its peer and returns nil, or returns the link that
-// the peer has.
+// claim makes conn the connection of its peer and returns nil, or returns the link that the peer has.
 func (l *links) claim(conn network.Conn, now time.Time) *link {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -127,9 +126,8 @@ func (l *links) release(conn network.Conn) {
 //     example after a restart of the peer, it is closed, and the new one is accepted once
 //     libp2p and pubsub have dropped it.
 //
-// A peer that is not built on go-libp2p may keep several connections. leanSpec's node
-// dials peers that it is connected to, and cannot use a peer after the connection that it
-// opened last has ended.
+// A peer that is not built on go-libp2p may keep several connections. leanSpec's node dials peers that it is connected
+// to, and cannot use a peer after the connection that it opened last has ended.
 //
 // admit blocks until it has decided.
 func (n *Network) admit(conn network.Conn) (admitted bool) {
@@ -146,8 +144,8 @@ func (n *Network) admit(conn network.Conn) (admitted bool) {
 		if old == nil {
 			return true
 		}
-		// Before libp2p has added the old connection, no stream can be opened on it, and
-		// libp2p would not remove it after its end.
+		// Before libp2p has added the old connection, no stream can be opened on it, and libp2p would not remove it
+		// after its end.
 		n.await(partTimeout, old.up)
 		if !onGoLibp2p(conn) {
 			if n.alive(old.conn) {
@@ -158,8 +156,8 @@ func (n *Network) admit(conn network.Conn) (admitted bool) {
 		}
 		crossed := old.conn.Stat().Direction != conn.Stat().Direction && n.now().Sub(old.since) < crossedDials
 		if crossed && n.dialer(conn) < n.dialer(old.conn) {
-			// For the rest of the node this is one connection: the end of the old one and
-			// the start of the new one are not reported.
+			// For the rest of the node this is one connection: the end of the old one and the start of the new one are
+			// not reported.
 			replaces = replaces || n.peers.expect(conn.RemotePeer())
 			// The peer that dialed the old connection closes it, once both have the new one.
 			if n.dialer(old.conn) == n.host.ID() {
@@ -184,8 +182,8 @@ func (n *Network) admit(conn network.Conn) (admitted bool) {
 // deadConnection is the reason for the end of a connection that is replaced.
 const deadConnection = "the peer did not answer on this connection and opened a new one"
 
-// onGoLibp2p reports whether a peer is built on go-libp2p. Unlike leanSpec's node and
-// nodes on rust-libp2p, it supports QUIC datagrams.
+// onGoLibp2p reports whether a peer is built on go-libp2p. Unlike leanSpec's node and nodes on rust-libp2p, it supports
+// QUIC datagrams.
 func onGoLibp2p(conn network.Conn) bool {
 	var qc *quic.Conn
 	return conn.As(&qc) && qc.ConnectionState().SupportsDatagrams.Remote
@@ -199,9 +197,8 @@ func (n *Network) dialer(conn network.Conn) peer.ID {
 	return conn.RemotePeer()
 }
 
-// part closes a connection and waits until libp2p and pubsub have dropped it. If pubsub
-// dropped it later, it would also drop the subscriptions that the peer announces on a new
-// connection.
+// part closes a connection and waits until libp2p and pubsub have dropped it. If pubsub dropped it later, it would also
+// drop the subscriptions that the peer announces on a new connection.
 func (n *Network) part(old *link, reason string) {
 	id := old.conn.RemotePeer()
 	if c := n.peers.get(id); c != nil && reason != "" {
@@ -227,9 +224,9 @@ func (n *Network) await(patience time.Duration, ends ...<-chan struct{}) {
 	}
 }
 
-// alive reports whether the peer answers on a connection. It opens a stream for the ping
-// protocol. A refusal of the protocol counts as an answer. So does any packet, because
-// leanSpec's node answers the streams of a connection one after another.
+// alive reports whether the peer answers on a connection. It opens a stream for the ping protocol. A refusal of the
+// protocol counts as an answer. So does any packet, because leanSpec's node answers the streams of a connection one
+// after another.
 func (n *Network) alive(conn network.Conn) bool {
 	var qc *quic.Conn
 	if !conn.As(&qc) {
@@ -249,8 +246,8 @@ func (n *Network) alive(conn network.Conn) bool {
 		qc.Context().Err() == nil && qc.ConnectionStats().PacketsReceived > before
 }
 
-// secondProcess reports that two processes share an identity, if the peer has opened a
-// connection from another address while its older one is alive.
+// secondProcess reports that two processes share an identity, if the peer has opened a connection from another address
+// while its older one is alive.
 func (n *Network) secondProcess(old, conn network.Conn) {
 	if old.RemoteMultiaddr().Equal(conn.RemoteMultiaddr()) {
 		return

@@ -14,7 +14,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
-	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
@@ -29,9 +28,8 @@ import (
 )
 
 const (
-	// firstBackoff and maxBackoff bound the time between two dials of a bootnode, which
-	// varies by half at random. maxBackoff is two slots, so that the two sides of a
-	// partition connect again soon after its end.
+	// firstBackoff and maxBackoff bound the time between two dials of a bootnode, which varies by half at random.
+	// maxBackoff is two slots, so that the two sides of a partition connect again soon after its end.
 	firstBackoff = time.Second
 	maxBackoff   = 8 * time.Second
 	// bootnodePatience is how long a bootnode may be unreachable before the node warns.
@@ -50,9 +48,8 @@ type Bootnode struct {
 // ErrNotQUIC means that the multiaddr of a bootnode is valid, but not a QUIC address.
 var ErrNotQUIC = errors.New("not a QUIC address")
 
-// ParseBootnode parses a node record ("enr:…"), or a QUIC multiaddr with or without a peer
-// id at its end. Errors are of type [*config.Error]. The error for any other multiaddr
-// wraps ErrNotQUIC.
+// ParseBootnode parses a node record ("enr:…"), or a QUIC multiaddr with or without a peer id at its end. Errors are of
+// type [*config.Error]. The error for any other multiaddr wraps ErrNotQUIC.
 //
 // leanSpec: cli/bootstrap.py, NodeBootstrap.from_cli_args
 func ParseBootnode(s string) (Bootnode, error) {
@@ -103,8 +100,7 @@ func ParseBootnode(s string) (Bootnode, error) {
 	return Bootnode{id, addr}, nil
 }
 
-// dialable reports whether the node can dial an address: QUIC over UDP, with an IP address
-// or a DNS name.
+// dialable reports whether the node can dial an address: QUIC over UDP, with an IP address or a DNS name.
 func dialable(a ma.Multiaddr) bool {
 	protocols := a.Protocols()
 	if len(protocols) != 3 || protocols[1].Code != ma.P_UDP || protocols[2].Code != ma.P_QUIC_V1 {
@@ -121,8 +117,8 @@ func dialable(a ma.Multiaddr) bool {
 // keepBootnodes dials each bootnode, and again after each end of the connection.
 func (n *Network) keepBootnodes() {
 	for _, b := range n.bootnodes {
-		// Lists of bootnodes often contain this node. Its peer id at another address may be
-		// its public address, or another node with a copy of its key.
+		// Lists of bootnodes often contain this node. Its peer id at another address may be its public address, or
+		// another node with a copy of its key.
 		if b.ID != n.host.ID() || !n.isOwn(b.Addr) {
 			n.spawn(func(ctx context.Context) { n.keepBootnode(ctx, b) })
 		}
@@ -154,8 +150,7 @@ func (n *Network) keepBootnode(ctx context.Context, b Bootnode) {
 		case ctx.Err() == nil && b.ID != n.host.ID() && !errors.Is(err, errDuplicate):
 			warned = n.reportUnreachable(b, err, n.now().Sub(lost), warned)
 		}
-		// Nodes that start or lose their connection at the same time should not dial at the
-		// same time.
+		// Nodes that start or lose their connection at the same time should not dial at the same time.
 		select {
 		case <-time.After(backoff/2 + rand.N(backoff)):
 		case <-ctx.Done():
@@ -165,9 +160,8 @@ func (n *Network) keepBootnode(ctx context.Context, b Bootnode) {
 	}
 }
 
-// reportUnreachable reports a failed dial. After bootnodePatience without a connection it
-// logs a warning, unless warned is true: nodes that start at the same time need a moment
-// to find each other.
+// reportUnreachable reports a failed dial. After bootnodePatience without a connection it logs a warning, unless warned
+// is true: nodes that start at the same time need a moment to find each other.
 func (n *Network) reportUnreachable(b Bootnode, err error, without time.Duration, warned bool) bool {
 	result := events.ResultError
 	if isTimeout(err) {
@@ -191,8 +185,8 @@ var (
 	errIdentified = errors.New("certificate received")
 )
 
-// dial connects to a bootnode unless it is connected, and returns its id. If a node with
-// the peer id of this node listens at the address, the error is errSelf or errDuplicate.
+// dial connects to a bootnode unless it is connected, and returns its id. If a node with the peer id of this node
+// listens at the address, the error is errSelf or errDuplicate.
 func (n *Network) dial(ctx context.Context, b Bootnode) (peer.ID, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -209,17 +203,14 @@ func (n *Network) dial(ctx context.Context, b Bootnode) (peer.ID, error) {
 	if n.scores.banned(id) {
 		return "", errBanned
 	}
-	// libp2p delays dials after failures. The caller does so already.
-	if s, ok := n.host.Network().(*swarm.Swarm); ok {
-		s.Backoff().Clear(id)
-	}
+	n.host.swarm.Backoff().Clear(id) // the caller delays dials after failures itself
 	n.host.Peerstore().AddAddr(id, b.Addr, peerstore.TempAddrTTL)
 	return id, n.host.Connect(ctx, peer.AddrInfo{ID: id, Addrs: []ma.Multiaddr{b.Addr}})
 }
 
-// identify returns the id of the peer that listens at an address. It aborts the handshake
-// once it has the peer's certificate, so the peer does not see a connection. It does not
-// check that the peer has the key; the connection that follows does.
+// identify returns the id of the peer that listens at an address. It aborts the handshake once it has the peer's
+// certificate, so the peer does not see a connection. It does not check that the peer has the key; the connection that
+// follows does.
 func identify(ctx context.Context, addr ma.Multiaddr) (id peer.ID, err error) {
 	if addr, err = resolve(ctx, addr); err != nil {
 		return "", err

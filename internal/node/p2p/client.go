@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -25,19 +26,16 @@ import (
 const (
 	// maxInFlight is the number of requests that one peer gets at a time.
 	maxInFlight = 2
-	// unsupportedTTL is how long a peer that does not support a protocol gets no further
-	// requests of it.
+	// unsupportedTTL is how long a peer that does not support a protocol gets no further requests of it.
 	unsupportedTTL = 5 * time.Minute
 )
 
 var (
 	// ErrUnsupported means that a peer does not support the protocol of a request.
 	ErrUnsupported = errors.New("peer does not support the protocol")
-	// ErrBadResponse means that the response violates the protocol. It has been counted as
-	// a fault of the peer.
+	// ErrBadResponse means that the response violates the protocol. It has been counted as a fault of the peer.
 	ErrBadResponse = errors.New("bad response")
-	// ErrNoResponse means that a peer did not respond in time. It has been counted as a
-	// fault of the peer.
+	// ErrNoResponse means that a peer did not respond in time. It has been counted as a fault of the peer.
 	ErrNoResponse = errors.New("no response in time")
 
 	errBanned = errors.New("peer is banned")
@@ -52,8 +50,8 @@ type ResponseError struct {
 // Error implements error.
 func (e *ResponseError) Error() string { return fmt.Sprintf("peer responded %s: %q", e.Code, e.Text) }
 
-// request sends a request and passes each part of the response to receive, until the end
-// of the response or an error. Errors of receive about the response wrap ErrBadResponse.
+// request sends a request and passes each part of the response to receive, until the end of the response or an error.
+// Errors of receive about the response wrap ErrBadResponse.
 //
 // leanSpec: node/networking/client/reqresp_client.py, ReqRespClient
 func (n *Network) request(ctx context.Context, id peer.ID, protocolID protocol.ID, limit int, payload []byte,
@@ -160,8 +158,7 @@ func (n *Network) exchange(ctx context.Context, id peer.ID, protocolID protocol.
 	}
 }
 
-// Status implements Requester. An error of Handler.OnStatus, which ends the connection, is
-// returned as well.
+// Status implements Requester. An error of Handler.OnStatus, which ends the connection, is returned as well.
 func (n *Network) Status(ctx context.Context, from peer.ID) (Status, error) {
 	var theirs Status
 	parts := 0
@@ -193,8 +190,7 @@ func (n *Network) Status(ctx context.Context, from peer.ID) (Status, error) {
 	return theirs, n.hearStatus(c, theirs)
 }
 
-// hearStatus passes a status to the handler, and ends the connection if it says
-// so.
+// hearStatus passes a status to the handler, and ends the connection if it says so.
 func (n *Network) hearStatus(c *connectedPeer, s Status) error {
 	c.handler.Lock()
 	defer c.handler.Unlock()
@@ -217,19 +213,12 @@ func (n *Network) BlocksByRoot(ctx context.Context, from peer.ID, roots []lstar.
 	if len(roots) > MaxRequestBlocks {
 		return nil, fmt.Errorf("request for %d blocks, want at most %d", len(roots), MaxRequestBlocks)
 	}
-	wanted := make(map[lstar.Root]bool, len(roots))
-	distinct := make([]lstar.Root, 0, len(roots))
-	for _, root := range roots {
-		if !wanted[root] {
-			wanted[root] = true
-			distinct = append(distinct, root)
-		}
-	}
+	missing := distinct(roots)
 	var blocks []*lstar.SignedBlock
-	parts := 0
-	err := n.request(ctx, from, wire.BlocksByRootProtocol, MaxPayloadSize, wire.EncodeRoots(distinct),
+	parts, most := 0, len(missing)
+	err := n.request(ctx, from, wire.BlocksByRootProtocol, MaxPayloadSize, wire.EncodeRoots(missing),
 		func(code wire.ResponseCode, payload []byte) error {
-			if parts++; parts > len(distinct) {
+			if parts++; parts > most {
 				return fmt.Errorf("%w: more parts than requested blocks", ErrBadResponse)
 			}
 			if code == wire.ResourceUnavailable {
@@ -239,11 +228,11 @@ func (n *Network) BlocksByRoot(ctx context.Context, from peer.ID, roots []lstar.
 			if err != nil {
 				return err
 			}
-			root := block.Block.Root()
-			if !wanted[root] {
+			i := slices.Index(missing, block.Block.Root())
+			if i < 0 {
 				return fmt.Errorf("%w: block that was not requested, or a duplicate", ErrBadResponse)
 			}
-			delete(wanted, root)
+			missing = slices.Delete(missing, i, i+1)
 			blocks = append(blocks, block)
 			return nil
 		})
@@ -284,6 +273,15 @@ func (n *Network) BlocksByRange(ctx context.Context, from peer.ID, start lstar.S
 			return nil
 		})
 	return blocks, err
+}
+
+// distinct returns each of the roots once, in the same order.
+func distinct(roots []lstar.Root) []lstar.Root {
+	seen := make(map[lstar.Root]bool, len(roots))
+	return slices.DeleteFunc(slices.Clone(roots), func(root lstar.Root) bool {
+		defer func() { seen[root] = true }()
+		return seen[root]
+	})
 }
 
 // decodeBlock decodes a part of a response with a block.

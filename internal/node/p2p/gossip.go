@@ -36,12 +36,11 @@ const (
 	pruneBackoff  = time.Minute
 )
 
-// envelopeSize is an upper bound of the bytes that protobuf and the topic add to a
-// message.
+// envelopeSize is an upper bound of the bytes that protobuf and the topic add to a message.
 const envelopeSize = 1024
 
-// Bounds of the messages that are validated at a time. Messages above them are dropped
-// and counted. A validator that waits for the chain counts as well.
+// Bounds of the messages that are validated at a time. Messages above them are dropped and counted. A validator that
+// waits for the chain counts as well.
 const (
 	validationQueue         = 1024 // messages that wait for a validator
 	maxValidating           = 4096 // of all topics
@@ -50,9 +49,8 @@ const (
 	maxValidatingAggregates = 256
 )
 
-// Limits of the blocks that one peer may send by gossip. A block that a full queue drops
-// counts as seen, so it does not arrive by gossip again. The limits prevent one peer from
-// filling the queue for all others.
+// Limits of the blocks that one peer may send by gossip. A block that a full queue drops counts as seen, so it does not
+// arrive by gossip again. The limits prevent one peer from filling the queue for all others.
 const (
 	gossipedBlocksPerSecond = 16
 	gossipedBlockBurst      = maxValidatingBlocks * 3 / 4
@@ -60,9 +58,8 @@ const (
 
 var errTooManyBlocks = errors.New("too many blocks by gossip")
 
-// inspect returns the function that pubsub calls for each RPC of a peer. It applies the
-// limits of blocks and records the peer's subscriptions. The messages of an RPC that it
-// refuses do not count as seen.
+// inspect returns the function that pubsub calls for each RPC of a peer. It applies the limits of blocks and records
+// the peer's subscriptions. The messages of an RPC that it refuses do not count as seen.
 func (n *Network) inspect(blockTopic string) func(peer.ID, *pubsub.RPC) error {
 	return func(from peer.ID, rpc *pubsub.RPC) error {
 		blocks := 0
@@ -84,28 +81,20 @@ func (n *Network) inspect(blockTopic string) func(peer.ID, *pubsub.RPC) error {
 	}
 }
 
-// joinTopics starts gossip on the topics of the network. It subscribes to the topics of
-// blocks and aggregates and to the attestation subnets of the configuration.
+// joinTopics starts gossip on the topics of the network. It subscribes to the topics of blocks and aggregates and to
+// the attestation subnets of the configuration.
 func (n *Network) joinTopics() error {
-	topics := []wire.Topic{
-		{Kind: wire.TopicBlock, Network: n.cfg.NetworkName},
-		{Kind: wire.TopicAggregation, Network: n.cfg.NetworkName},
+	blocks := wire.Topic{Kind: wire.TopicBlock, Network: n.cfg.NetworkName}
+	subscribed := map[wire.Topic]bool{blocks: true, {Kind: wire.TopicAggregation, Network: n.cfg.NetworkName}: true}
+	for subnet := range n.cfg.Committees {
+		subscribed[n.attestationTopic(subnet)] = false // joined, to publish
 	}
-	subscribed := map[wire.Topic]bool{topics[0]: true, topics[1]: true}
 	for _, subnet := range n.cfg.Subnets {
 		subscribed[n.attestationTopic(subnet)] = true
 	}
-	for subnet := range n.cfg.Committees {
-		topics = append(topics, n.attestationTopic(subnet))
-	}
-	for _, subnet := range n.cfg.Subnets {
-		if subnet >= n.cfg.Committees {
-			topics = append(topics, n.attestationTopic(subnet))
-		}
-	}
-	names := make([]string, len(topics))
-	for i, topic := range topics {
-		names[i] = topic.String()
+	var names []string
+	for topic := range subscribed {
+		names = append(names, topic.String())
 	}
 
 	params := pubsub.DefaultGossipSubParams()
@@ -134,32 +123,34 @@ func (n *Network) joinTopics() error {
 		pubsub.WithValidateQueueSize(validationQueue),
 		pubsub.WithValidateThrottle(maxValidating),
 		pubsub.WithRawTracer(n.tracer),
-		pubsub.WithAppSpecificRpcInspector(n.inspect(wire.Topic{Kind: wire.TopicBlock, Network: n.cfg.NetworkName}.String())),
+		pubsub.WithAppSpecificRpcInspector(n.inspect(blocks.String())),
 	)
 	if err != nil {
 		return fmt.Errorf("p2p: gossip: %w", err)
 	}
-	for i, topic := range topics {
-		err := ps.RegisterTopicValidator(names[i], n.validator(topic.Kind),
-			pubsub.WithValidatorConcurrency(maxValidatingOf(topic.Kind)))
-		if err != nil {
-			return fmt.Errorf("p2p: topic %s: %w", names[i], err)
-		}
-		t, err := ps.Join(names[i])
-		if err != nil {
-			return fmt.Errorf("p2p: topic %s: %w", names[i], err)
-		}
-		n.topics[topic] = t
-		if subscribed[topic] {
-			// The validator has handled the message, so pubsub only has to forward it.
-			cancel, err := t.Relay()
-			if err != nil {
-				return fmt.Errorf("p2p: topic %s: %w", names[i], err)
-			}
-			n.relays = append(n.relays, cancel)
+	for topic, subscribe := range subscribed {
+		if err := n.joinTopic(ps, topic, subscribe); err != nil {
+			return fmt.Errorf("p2p: topic %s: %w", topic, err)
 		}
 	}
 	return nil
+}
+
+// joinTopic joins a topic to publish on it, and subscribes to it if subscribe is true.
+func (n *Network) joinTopic(ps *pubsub.PubSub, topic wire.Topic, subscribe bool) error {
+	err := ps.RegisterTopicValidator(topic.String(), n.validator(topic.Kind), pubsub.WithValidatorConcurrency(maxValidatingOf(topic.Kind)))
+	if err != nil {
+		return err
+	}
+	if n.topics[topic], err = ps.Join(topic.String()); err != nil || !subscribe {
+		return err
+	}
+	// The validator handles the messages, so pubsub only has to forward them.
+	cancel, err := n.topics[topic].Relay()
+	if err == nil {
+		n.relays = append(n.relays, cancel)
+	}
+	return err
 }
 
 func maxValidatingOf(kind wire.TopicKind) int {
@@ -177,8 +168,8 @@ func (n *Network) attestationTopic(subnet uint64) wire.Topic {
 	return wire.Topic{Kind: wire.TopicAttestation, Network: n.cfg.NetworkName, Subnet: subnet}
 }
 
-// validator returns the function that pubsub calls for each message of a kind of topic.
-// It accepts the node's own messages.
+// validator returns the function that pubsub calls for each message of a kind of topic. It accepts the node's own
+// messages.
 func (n *Network) validator(kind wire.TopicKind) pubsub.ValidatorEx {
 	return func(ctx context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
 		if from == n.host.ID() {
@@ -208,8 +199,7 @@ func (n *Network) validator(kind wire.TopicKind) pubsub.ValidatorEx {
 	}
 }
 
-// judge decodes a message and passes it to the handler. It returns an error if the bytes
-// are invalid.
+// judge decodes a message and passes it to the handler. It returns an error if the bytes are invalid.
 func (n *Network) judge(ctx context.Context, kind wire.TopicKind, from peer.ID, raw []byte) (Verdict, error) {
 	message, err := decodeGossip(kind, raw, n.cfg)
 	if err != nil {
@@ -246,14 +236,12 @@ func decodeGossip(kind wire.TopicKind, raw []byte, cfg Config) (any, error) {
 	}
 }
 
-// PublishBlock gossips a block. It returns once the message is queued, with or without
-// peers.
+// PublishBlock gossips a block. It returns once the message is queued, with or without peers.
 func (n *Network) PublishBlock(ctx context.Context, b *lstar.SignedBlock) error {
 	return n.publish(ctx, wire.Topic{Kind: wire.TopicBlock, Network: n.cfg.NetworkName}, ssz.Marshal(b))
 }
 
-// PublishAttestation gossips a vote on the subnet of its validator. The node does not
-// have to be subscribed to it.
+// PublishAttestation gossips a vote on the subnet of its validator. The node does not have to be subscribed to it.
 func (n *Network) PublishAttestation(ctx context.Context, a *lstar.SignedAttestation) error {
 	subnet := uint64(a.ValidatorIndex) % n.cfg.Committees
 	return n.publish(ctx, n.attestationTopic(subnet), a.Encode())

@@ -23,19 +23,17 @@ import (
 const (
 	// gossipCheck is the time between two checks of the gossip with all peers.
 	gossipCheck = 500 * time.Millisecond
-	// gossipGrace is how long pubsub may have no stream to a connected peer, or miss
-	// subscriptions that the peer announced, before the node acts.
+	// gossipGrace is how long pubsub may have no stream to a connected peer, or miss subscriptions that the peer
+	// announced, before the node acts.
 	gossipGrace = 2 * time.Second
-	// maxTopics and maxTopicName bound the number and the length of the topics that are
-	// recorded for a peer.
+	// maxTopics and maxTopicName bound the number and the length of the topics that are recorded for a peer.
 	maxTopics    = 64
 	maxTopicName = 256
-	// firstReset and maxReset bound the time between two resets of the connection to one
-	// peer. See resetGossip.
+	// firstReset and maxReset bound the time between two resets of the connection to one peer. See resetGossip.
 	firstReset = 15 * time.Second
 	maxReset   = 10 * time.Minute
-	// foreignAfter is how long a peer that gossips may announce only topics of other
-	// networks before it counts as foreign.
+	// foreignAfter is how long a peer that gossips may announce only topics of other networks before it counts as
+	// foreign.
 	foreignAfter = 2 * lstar.SecondsPerSlot * time.Second
 )
 
@@ -43,8 +41,8 @@ const (
 type gossipState struct {
 	mu     sync.Mutex
 	topics map[string]bool // announced by the peer, of any network
-	// silent is the time since which pubsub has no stream to the peer, and lost the time
-	// since which it misses the peer's subscriptions. The zero time means that it has them.
+	// silent is the time since which pubsub has no stream to the peer, and lost the time since which it misses the
+	// peer's subscriptions. The zero time means that it has them.
 	silent, lost time.Time
 	reported     bool          // the loss has been reported
 	wait         time.Duration // from silent until the next attempt to open a stream
@@ -70,18 +68,15 @@ func (c *connectedPeer) subscribe(changes []*pubsubpb.RPC_SubOpts) {
 	}
 }
 
-// gossipWatch returns a function that maintains gossip with each connected peer in both
-// directions until its context ends. The caller must call it, and may let peers connect
-// before.
+// gossipWatch returns a function that maintains gossip with each connected peer in both directions until its context
+// ends. The caller must call it, and may let peers connect before.
 //
-// The function opens the streams that pubsub does not open: to peers that do not support
-// the identify protocol, such as leanSpec's node, because pubsub waits for identify; and
-// to peers whose streams failed, or ended more often than pubsub accepts (four times in
-// ten minutes).
+// The function opens the streams that pubsub does not open: to peers that do not support the identify protocol, such as
+// leanSpec's node, because pubsub waits for identify; and to peers whose streams failed, or ended more often than
+// pubsub accepts (four times in ten minutes).
 //
-// It also closes the connection to a peer whose subscriptions pubsub has lost. Both sides
-// then announce them again. links describes the known cause of such a loss and prevents
-// it; this is the safety net for others.
+// It also closes the connection to a peer whose subscriptions pubsub has lost. Both sides then announce them again.
+// links describes the known cause of such a loss and prevents it; this is the safety net for others.
 func (n *Network) gossipWatch() (func(ctx context.Context), error) {
 	bus := n.host.EventBus()
 	failed, err := bus.Subscribe(new(event.EvtPeerIdentificationFailed))
@@ -135,8 +130,7 @@ func (n *Network) gossipWatch() (func(ctx context.Context), error) {
 	}, nil
 }
 
-// listed returns, for each peer, the number of this network's topics of which pubsub
-// lists it as a subscriber.
+// listed returns, for each peer, the number of this network's topics of which pubsub lists it as a subscriber.
 func (n *Network) listed() map[peer.ID]int {
 	counts := make(map[peer.ID]int)
 	for _, topic := range n.topics {
@@ -147,8 +141,8 @@ func (n *Network) listed() map[peer.ID]int {
 	return counts
 }
 
-// isSilent reports whether pubsub has had no stream to a peer for so long that the node
-// should try to open one. The time between two attempts doubles.
+// isSilent reports whether pubsub has had no stream to a peer for so long that the node should try to open one. The
+// time between two attempts doubles.
 func (n *Network) isSilent(c *connectedPeer) bool {
 	g := &c.gossip
 	g.mu.Lock()
@@ -168,8 +162,8 @@ func (n *Network) isSilent(c *connectedPeer) bool {
 	return true
 }
 
-// hasLost reports whether pubsub has missed the subscriptions of a peer for gossipGrace.
-// It returns true once for each loss.
+// hasLost reports whether pubsub has missed the subscriptions of a peer for gossipGrace. It returns true once for each
+// loss.
 func (n *Network) hasLost(c *connectedPeer, listed int) bool {
 	g := &c.gossip
 	g.mu.Lock()
@@ -248,9 +242,8 @@ func (n *Network) common(topics map[string]bool) int {
 	return count
 }
 
-// resetGossip closes the connection to a peer and dials it again. It does neither if the
-// node has no address of the peer, because the peer may not dial again (leanSpec's node
-// does not), or if the previous reset was too recent.
+// resetGossip closes the connection to a peer and dials it again. It does neither if the node has no address of the
+// peer, because the peer may not dial again (leanSpec's node does not), or if the previous reset was too recent.
 func (n *Network) resetGossip(c *connectedPeer) {
 	addrs := n.host.Peerstore().Addrs(c.id)
 	reset := len(addrs) > 0 && n.resets.allow(c.id, n.now())
@@ -287,16 +280,12 @@ type pause struct {
 }
 
 func newResets() resets {
-	peers, err := simplelru.NewLRU[peer.ID, pause](maxKnownFaulty, nil)
-	if err != nil {
-		panic(err) // the size is a positive constant
-	}
+	peers, _ := simplelru.NewLRU[peer.ID, pause](maxKnownFaulty, nil) // fails without a size only
 	return resets{peers: peers}
 }
 
-// allow reports whether the connection to a peer may be closed now, and if so, records
-// it. The pause doubles with each reset. It starts at firstReset again after a time of
-// two pauses without a reset.
+// allow reports whether the connection to a peer may be closed now, and if so, records it. The pause doubles with each
+// reset. It starts at firstReset again after a time of two pauses without a reset.
 func (r *resets) allow(id peer.ID, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -57,8 +57,7 @@ func (t *tracer) topics(id peer.ID) int {
 	return t.mesh[id]
 }
 
-// line starts three nodes, connects the middle one to the others, and waits until they
-// gossip on a number of topics.
+// line starts three nodes, connects the middle one to the others, and waits until they gossip on a number of topics.
 func line(t *testing.T, topics int, change ...func(*Config, *testNode)) (left, middle, right *testNode) {
 	t.Helper()
 	left, right = startNode(t, change...), startNode(t, change...)
@@ -118,8 +117,8 @@ func TestSubnetsBeyondCommittees(t *testing.T) {
 	}
 }
 
-// TestVerdicts checks that only accepted messages are forwarded, and that a rejected one
-// counts as a fault of its sender.
+// TestVerdicts checks that only accepted messages are forwarded, and that a rejected one counts as a fault of its
+// sender.
 func TestVerdicts(t *testing.T) {
 	left, middle, right := line(t, 2)
 	for slot, test := range []struct {
@@ -178,8 +177,7 @@ func TestPublishToOtherSubnets(t *testing.T) {
 	}
 }
 
-// TestRubbishIsBanned sends undecodable blocks until the sender is banned, and checks that
-// it cannot connect again.
+// TestRubbishIsBanned sends undecodable blocks until the sender is banned, and checks that it cannot connect again.
 func TestRubbishIsBanned(t *testing.T) {
 	victim := startNode(t)
 	sender := startNode(t, dialing(victim))
@@ -234,8 +232,7 @@ func TestGossipParameters(t *testing.T) {
 	}
 }
 
-// TestBlockFlood checks that a peer that sends too many blocks does not use up the places
-// of other peers.
+// TestBlockFlood checks that a peer that sends too many blocks does not use up the places of other peers.
 func TestBlockFlood(t *testing.T) {
 	n := startNode(t)
 	name := wire.Topic{Kind: wire.TopicBlock, Network: DefaultNetworkName}.String()

@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"cmp"
 	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
@@ -39,10 +40,9 @@ const (
 	connsPerIP = 32
 )
 
-// newHost opens a libp2p host that uses QUIC only. It assembles the host from libp2p's
-// parts, because libp2p.New links all of libp2p's transports into the program, including
-// WebRTC.
-func newHost(cfg *Config, g gater) (_ host.Host, err error) {
+// newHost opens a libp2p host that uses QUIC only. It assembles the host from libp2p's parts, because libp2p.New links
+// all of libp2p's transports into the program, including WebRTC.
+func newHost(cfg *Config, g gater) (_ *quicHost, err error) {
 	routeLogs(cfg.Log)
 	var listen []ma.Multiaddr
 	if cfg.Listen != "" {
@@ -97,8 +97,8 @@ func newHost(cfg *Config, g gater) (_ host.Host, err error) {
 		swarm.WithConnectionGater(g),
 		swarm.WithResourceManager(resources),
 		swarm.WithDialTimeout(dialTimeout),
-		// If dials keep failing, libp2p assumes that UDP is blocked and stops using it. This
-		// node has no other transport, and its bootnodes may be down for long.
+		// If dials keep failing, libp2p assumes that UDP is blocked and stops using it. This node has no other
+		// transport, and its bootnodes may be down for long.
 		swarm.WithUDPBlackHoleSuccessCounter(nil),
 		swarm.WithIPv6BlackHoleSuccessCounter(nil),
 	)
@@ -113,12 +113,8 @@ func newHost(cfg *Config, g gater) (_ host.Host, err error) {
 	if err := conns.AddTransport(quicOnly); err != nil {
 		return nil, err
 	}
-	version := cfg.Version
-	if version == "" {
-		version = "dev"
-	}
 	basic, err := basichost.NewHost(conns, &basichost.HostOpts{
-		EventBus: bus, ConnManager: manager, EnablePing: true, UserAgent: "leanspec-node/" + version,
+		EventBus: bus, ConnManager: manager, EnablePing: true, UserAgent: "leanspec-node/" + cmp.Or(cfg.Version, "dev"),
 	})
 	if err != nil {
 		return nil, err
@@ -128,17 +124,18 @@ func newHost(cfg *Config, g gater) (_ host.Host, err error) {
 		return nil, &config.Error{Setting: setting.Listen, Value: strconv.Quote(cfg.Listen), Problem: err.Error(), Err: err}
 	}
 	basic.Start()
-	return quicHost{basic, sockets}, nil
+	return &quicHost{basic, conns, sockets}, nil
 }
 
-// quicHost is a host with its sockets.
+// quicHost is a host with its swarm and its sockets.
 type quicHost struct {
 	host.Host
+	swarm   *swarm.Swarm
 	sockets *quicreuse.ConnManager
 }
 
 // Close closes the host, then the sockets.
-func (h quicHost) Close() error { return errors.Join(h.Host.Close(), h.sockets.Close()) }
+func (h *quicHost) Close() error { return errors.Join(h.Host.Close(), h.sockets.Close()) }
 
 // newResourceManager returns the limits of the resources that peers can use.
 func newResourceManager() (network.ResourceManager, error) {
@@ -148,9 +145,8 @@ func newResourceManager() (network.ResourceManager, error) {
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: connsPerIP}}))
 }
 
-// newSockets returns the manager that opens the UDP sockets of the QUIC transport on
-// demand. Its keys are derived from the node's identity, so after a crash and a restart
-// the node can reset the connections that its peers still have.
+// newSockets returns the manager that opens the UDP sockets of the QUIC transport on demand. Its keys are derived from
+// the node's identity, so after a crash and a restart the node can reset the connections that its peers still have.
 func newSockets(key crypto.PrivKey, resources network.ResourceManager) (*quicreuse.ConnManager, error) {
 	secret, err := key.Raw()
 	if err != nil {
@@ -185,8 +181,8 @@ func newSockets(key crypto.PrivKey, resources network.ResourceManager) (*quicreu
 		}))
 }
 
-// checkFree opens the port of an address and closes it again. Its error is one line and
-// names the process that uses the port; libp2p's is many lines and does not.
+// checkFree opens the port of an address and closes it again. Its error is one line and names the process that uses the
+// port; libp2p's is many lines and does not.
 func checkFree(addr ma.Multiaddr) (problem string, err error) {
 	network, address, err := manet.DialArgs(addr)
 	if err != nil {

@@ -9,8 +9,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
-// TestLibraryLines checks that lines of libp2p have its component, this node's keys and
-// the level debug.
+// TestLibraryLines checks that lines of libp2p have its component, this node's keys and the level debug.
 func TestLibraryLines(t *testing.T) {
 	var out bytes.Buffer
 	log, control := logging.New(logging.Options{Writer: &out})

@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
-	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/time/rate"
@@ -40,24 +40,21 @@ const (
 	DefaultStatusInterval = 3 * lstar.SecondsPerSlot * time.Second
 )
 
-// Config is the configuration of a Network. NodeKey, Scheme, Handler and NetworkName are
-// required.
+// Config is the configuration of a Network. NodeKey, Scheme, Handler and NetworkName are required.
 type Config struct {
 	// NodeKey is the identity of the node.
 	NodeKey *config.NodeKey
-	// Listen is the multiaddr to listen on, such as /ip4/0.0.0.0/udp/9001/quic-v1.
-	// If it is empty, the node only dials.
+	// Listen is the multiaddr to listen on, such as /ip4/0.0.0.0/udp/9001/quic-v1. If it is empty, the node only dials.
 	Listen string
-	// Bootnodes are peers to stay connected to, in the syntax of ParseBootnode. The node
-	// itself may be among them. New logs a warning for each multiaddr that is not a QUIC
-	// address and skips it, as leanSpec's node does.
+	// Bootnodes are peers to stay connected to, in the syntax of ParseBootnode. The node itself may be among them. New
+	// logs a warning for each multiaddr that is not a QUIC address and skips it, as leanSpec's node does.
 	Bootnodes []string
 	// NetworkName is part of the gossip topics.
 	NetworkName string
 	// Committees is the number of attestation committees; 0 means 1.
 	Committees uint64
-	// Subnets are the attestation subnets to subscribe to. Subnets from Committees on have
-	// no validators; leanSpec's node subscribes to them too.
+	// Subnets are the attestation subnets to subscribe to. Subnets from Committees on have no validators; leanSpec's
+	// node subscribes to them too.
 	Subnets []uint64
 	// IsAggregator is part of the node record.
 	IsAggregator bool
@@ -65,19 +62,16 @@ type Config struct {
 	Scheme *xmss.Scheme
 	// Handler is the node behind the network.
 	Handler Handler
-	// Observer takes what there is to count and log, Log what only libp2p has to
-	// say. Either may be nil.
+	// Observer takes what there is to count and log, Log what only libp2p has to say. Either may be nil.
 	Bus *events.Bus
 	Log *slog.Logger
 	// Version is part of the user agent.
 	Version string
 	// PeerNames are the names of known peers in metrics.
 	PeerNames map[peer.ID]string
-	// MaxPeers is the number of peers to which the connections are trimmed. 0 means
-	// DefaultMaxPeers.
+	// MaxPeers is the number of peers to which the connections are trimmed. 0 means DefaultMaxPeers.
 	MaxPeers int
-	// StatusInterval is the age at which a peer's status is asked for again;
-	// DefaultStatusInterval where 0.
+	// StatusInterval is the age at which a peer's status is asked for again; DefaultStatusInterval where 0.
 	StatusInterval time.Duration
 }
 
@@ -104,7 +98,7 @@ type Network struct {
 	aloneAfter time.Duration // the constant; tests change it
 	arrivals   atomic.Uint64 // number of peers that have connected
 
-	host   host.Host
+	host   *quicHost
 	topics map[wire.Topic]*pubsub.Topic
 	relays []pubsub.RelayCancelFunc
 	tracer *tracer
@@ -137,8 +131,8 @@ type Network struct {
 
 var _ Requester = (*Network)(nil)
 
-// New checks the configuration, opens the node's port and joins the topics. Peers can
-// connect once Run is called. The caller must call Run or Close.
+// New checks the configuration, opens the node's port and joins the topics. Peers can connect once Run is called. The
+// caller must call Run or Close.
 func New(cfg Config) (*Network, error) {
 	if cfg.NodeKey == nil || cfg.Scheme == nil || cfg.Handler == nil {
 		return nil, errors.New("p2p: NodeKey, Scheme and Handler are required")
@@ -146,10 +140,7 @@ func New(cfg Config) (*Network, error) {
 	if cfg.NetworkName == "" || strings.ContainsRune(cfg.NetworkName, '/') {
 		return nil, &config.Error{Setting: setting.NetworkName, Value: strconv.Quote(cfg.NetworkName), Problem: "want a name without a slash"}
 	}
-	cfg.Committees = max(cfg.Committees, 1)
-	if cfg.MaxPeers <= 0 {
-		cfg.MaxPeers = DefaultMaxPeers
-	}
+	cfg.Committees, cfg.MaxPeers = max(cfg.Committees, 1), cmp.Or(cfg.MaxPeers, DefaultMaxPeers)
 	if cfg.StatusInterval <= 0 {
 		cfg.StatusInterval = DefaultStatusInterval
 	}
@@ -211,8 +202,8 @@ func New(cfg Config) (*Network, error) {
 	return n, nil
 }
 
-// Run accepts connections and dials the bootnodes until ctx is done. Then it closes the
-// network and returns the error of closing it.
+// Run accepts connections and dials the bootnodes until ctx is done. Then it closes the network and returns the error
+// of closing it.
 func (n *Network) Run(ctx context.Context) error {
 	watchGossip, err := n.gossipWatch()
 	if err != nil {
@@ -229,8 +220,8 @@ func (n *Network) Run(ctx context.Context) error {
 	return n.Close()
 }
 
-// Close ends all connections and waits for the goroutines that use them. The handler is
-// not called after it returns. It may be called more than once.
+// Close ends all connections and waits for the goroutines that use them. The handler is not called after it returns. It
+// may be called more than once.
 func (n *Network) Close() error {
 	n.mu.Lock()
 	closed := n.closed
@@ -262,8 +253,7 @@ func (n *Network) spawn(f func(ctx context.Context)) {
 	}
 }
 
-// begin makes Close wait for a call of n.wg.Done and returns true. If the network is
-// closed, it returns false.
+// begin makes Close wait for a call of n.wg.Done and returns true. If the network is closed, it returns false.
 func (n *Network) begin() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -273,8 +263,8 @@ func (n *Network) begin() bool {
 	return !n.closed
 }
 
-// Check returns an error if the node does not accept connections, does not listen on a
-// configured address, or has no topic in common with its peers.
+// Check returns an error if the node does not accept connections, does not listen on a configured address, or has no
+// topic in common with its peers.
 func (n *Network) Check() error {
 	switch {
 	case !n.open.Load():

@@ -4,12 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/transport"
 	ma "github.com/multiformats/go-multiaddr"
-	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/leanEthereum/leanspec-node/internal/enr"
 	"github.com/leanEthereum/leanspec-node/internal/events"
@@ -22,23 +21,19 @@ const selfTimeout = 2 * time.Second
 // PeerID returns the id of this node.
 func (n *Network) PeerID() peer.ID { return n.host.ID() }
 
-// ListenAddrs returns the addresses on which the node listens, one for each network
-// interface, with its peer id at the end.
+// ListenAddrs returns the addresses on which the node listens, one for each network interface, with its peer id at the
+// end.
 func (n *Network) ListenAddrs() []ma.Multiaddr {
 	addrs, err := n.host.Network().InterfaceListenAddresses()
 	if err != nil {
 		addrs = n.host.Network().ListenAddresses()
 	}
-	full := make([]ma.Multiaddr, 0, len(addrs))
-	for _, addr := range addrs {
-		full = append(full, addr.Encapsulate(ma.StringCast("/p2p/"+n.PeerID().String())))
-	}
+	full, _ := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: n.PeerID(), Addrs: addrs}) // fails without an id only
 	return full
 }
 
-// ENR returns the signed record of this node. If the node listens on all interfaces, the
-// record has the address of the first one that is not a loopback. ENR returns "" if the
-// node does not listen on IPv4.
+// ENR returns the signed record of this node. If the node listens on all interfaces, the record has the address of the
+// first one that is not a loopback. ENR returns "" if the node does not listen on IPv4.
 func (n *Network) ENR() string {
 	ip, port := n.reachable()
 	if port == 0 {
@@ -59,37 +54,28 @@ func (n *Network) ENR() string {
 // reachable returns the IPv4 address and the port of the record, or port 0.
 func (n *Network) reachable() (best netip.Addr, port uint16) {
 	for _, addr := range n.ListenAddrs() {
-		quic, _ := peer.SplitAddr(addr)
-		udp, _ := ma.SplitFunc(quic, func(c ma.Component) bool { return c.Protocol().Code == ma.P_QUIC_V1 })
-		na, err := manet.ToNetAddr(udp)
+		text, _ := addr.ValueForProtocol(ma.P_IP4)
+		ip, err := netip.ParseAddr(text)
 		if err != nil {
-			continue
+			continue // IPv6
 		}
-		ap, err := netip.ParseAddrPort(na.String())
-		if err != nil || !ap.Addr().Is4() {
-			continue
-		}
-		if !best.IsValid() || best.IsLoopback() && !ap.Addr().IsLoopback() {
-			best, port = ap.Addr(), ap.Port()
+		if !best.IsValid() || best.IsLoopback() && !ip.IsLoopback() {
+			text, _ = addr.ValueForProtocol(ma.P_UDP)
+			number, _ := strconv.ParseUint(text, 10, 16)
+			best, port = ip, uint16(number)
 		}
 	}
 	return best, port
 }
 
-// dialSelf connects to an address at which a node with the peer id of this node listens.
-// It returns errSelf if that is this node, and errDuplicate if it is another one.
+// dialSelf connects to an address at which a node with the peer id of this node listens. It returns errSelf if that is
+// this node, and errDuplicate if it is another one.
 func (n *Network) dialSelf(ctx context.Context, addr ma.Multiaddr) error {
 	addr, err := resolve(ctx, addr)
 	if err != nil {
 		return err
 	}
-	dialer, ok := n.host.Network().(interface {
-		TransportForDialing(ma.Multiaddr) transport.Transport
-	})
-	if !ok {
-		return errSelf
-	}
-	t := dialer.TransportForDialing(addr)
+	t := n.host.swarm.TransportForDialing(addr)
 	if t == nil {
 		return fmt.Errorf("no transport for %s", addr)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -17,12 +18,11 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
-// Limits of the requests of peers. A request above them is answered with SERVER_ERROR. A
-// response waits until the limits of blocks and bytes allow its next block. It ends early
-// if that would take too long.
+// Limits of the requests of peers. A request above them is answered with SERVER_ERROR. A response waits until the
+// limits of blocks and bytes allow its next block. It ends early if that would take too long.
 //
-// Bytes are counted as on the wire. One peer gets 3600 blocks of 100 KB in less than a
-// minute. The total is below the bandwidth of common servers.
+// Bytes are counted as on the wire. One peer gets 3600 blocks of 100 KB in less than a minute. The total is below the
+// bandwidth of common servers.
 const (
 	maxServing           = 64 // requests at a time
 	maxServingPerPeer    = 8
@@ -37,14 +37,13 @@ const (
 	totalBytesPerSecond  = 32 << 20
 	totalByteBurst       = 128 << 20
 
-	// requestTimeout bounds the time from the first byte of a request to the last byte of
-	// the response.
+	// requestTimeout bounds the time from the first byte of a request to the last byte of the response.
 	//
 	// leanSpec: node/networking/config.py, RESP_TIMEOUT
 	requestTimeout = 10 * time.Second
 
-	// servingShare is the share of requestTimeout in which blocks are sent. The rest of the
-	// time lets them arrive, so that the peer reads a short but complete response.
+	// servingShare is the share of requestTimeout in which blocks are sent. The rest of the time lets them arrive, so
+	// that the peer reads a short but complete response.
 	servingShare = 0.5
 )
 
@@ -52,11 +51,10 @@ const statusSize = 80
 
 // statusEndDelay is the time between a status response and the end of its stream.
 //
-// leanSpec's node ends the stream of its request a second time once it has read the
-// response. If both sides have ended the stream by then, its QUIC library creates the
-// stream again, and the second end causes a FINAL_SIZE_ERROR that closes the connection.
-// Responses with blocks end without a delay, because leanSpec's node reads those to their
-// end, so that a delay would cause the error.
+// leanSpec's node ends the stream of its request a second time once it has read the response. If both sides have ended
+// the stream by then, its QUIC library creates the stream again, and the second end causes a FINAL_SIZE_ERROR that
+// closes the connection. Responses with blocks end without a delay, because leanSpec's node reads those to their end,
+// so that a delay would cause the error.
 //
 // leanSpec: node/networking/client/reqresp_client.py, _do_status_request
 const statusEndDelay = 50 * time.Millisecond
@@ -133,8 +131,7 @@ func (n *Network) serve(outer context.Context, s network.Stream, id protocol.ID,
 	s.Close()
 }
 
-// respond reads a request and sends the parts of its response. The error is about the
-// stream.
+// respond reads a request and sends the parts of its response. The error is about the stream.
 func (n *Network) respond(ctx context.Context, c *connectedPeer, s network.Stream, limit int, answer answer) (*refusal, error) {
 	if !c.requests.Allow() || !take(c.serving) {
 		return busy, nil
@@ -177,8 +174,7 @@ func (n *Network) answerStatus(_ context.Context, c *connectedPeer, request []by
 	return nil, nil
 }
 
-// answerBlocksByRoot sends the requested blocks that the node has, in the order of the
-// request and each of them once.
+// answerBlocksByRoot sends the requested blocks that the node has, in the order of the request and each of them once.
 //
 // leanSpec: node/networking/reqresp/handler.py, handle_blocks_by_root
 func (n *Network) answerBlocksByRoot(ctx context.Context, c *connectedPeer, request []byte, send func([]byte) error) (*refusal, error) {
@@ -187,17 +183,7 @@ func (n *Network) answerBlocksByRoot(ctx context.Context, c *connectedPeer, requ
 		n.fault(c.id, "malformed request", err)
 		return &refusal{wire.InvalidRequest, "Invalid BlocksByRootRequest message"}, nil
 	}
-	return n.sendBlocks(ctx, c, func(yield func(lstar.Root) bool) {
-		seen := make(map[lstar.Root]bool, len(roots))
-		for _, root := range roots {
-			if seen[root] {
-				continue
-			}
-			if seen[root] = true; !yield(root) {
-				return
-			}
-		}
-	}, send)
+	return n.sendBlocks(ctx, c, slices.Values(distinct(roots)), send)
 }
 
 // answerBlocksByRange sends the blocks of the canonical chain in a range.
@@ -230,10 +216,9 @@ func (n *Network) answerBlocksByRange(ctx context.Context, c *connectedPeer, req
 	}, send)
 }
 
-// sendBlocks sends the blocks that the handler has. If the limits stop it, the response
-// ends after the blocks that were sent, which is valid for both kinds of requests, and the
-// peer requests the rest. If no block was sent, it refuses the request, because an empty
-// response means that the node does not have the blocks.
+// sendBlocks sends the blocks that the handler has. If the limits stop it, the response ends after the blocks that were
+// sent, which is valid for both kinds of requests, and the peer requests the rest. If no block was sent, it refuses the
+// request, because an empty response means that the node does not have the blocks.
 func (n *Network) sendBlocks(ctx context.Context, c *connectedPeer, roots iter.Seq[lstar.Root], send func([]byte) error) (*refusal, error) {
 	until := time.Now().Add(time.Duration(servingShare * float64(n.timeout)))
 	sent := 0
@@ -261,8 +246,8 @@ func (n *Network) sendBlocks(ctx context.Context, c *connectedPeer, roots iter.S
 	return nil, nil
 }
 
-// spend waits until the limits of the peer and of all peers together allow a block of a
-// number of bytes. If that would be after until, it returns false and uses up nothing.
+// spend waits until the limits of the peer and of all peers together allow a block of a number of bytes. If that would
+// be after until, it returns false and uses up nothing.
 func (n *Network) spend(ctx context.Context, c *connectedPeer, bytes int, until time.Time) (bool, error) {
 	now := time.Now()
 	if now.After(until) {
@@ -297,8 +282,7 @@ func (n *Network) spend(ctx context.Context, c *connectedPeer, bytes int, until 
 	}
 }
 
-// encodedBlock returns a block as an encoded part of a response, or nil if the handler
-// does not have it.
+// encodedBlock returns a block as an encoded part of a response, or nil if the handler does not have it.
 func (n *Network) encodedBlock(root lstar.Root) []byte {
 	if part := n.encoded.get(root); part != nil {
 		return part

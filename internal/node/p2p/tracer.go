@@ -12,8 +12,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
-// tracer records the state of pubsub from its trace: the members of the meshes and the
-// streams to peers.
+// tracer records the state of pubsub from its trace: the members of the meshes and the streams to peers.
 type tracer struct {
 	n *Network
 
@@ -22,8 +21,7 @@ type tracer struct {
 	streams map[peer.ID]chan struct{} // of each peer with an outbound stream, closed with it
 }
 
-// RejectMessage reports messages that a full queue dropped, and faults that pubsub
-// detects itself.
+// RejectMessage reports messages that a full queue dropped, and faults that pubsub detects itself.
 func (t *tracer) RejectMessage(m *pubsub.Message, reason string) {
 	switch reason {
 	case pubsub.RejectValidationQueueFull, pubsub.RejectValidationThrottled:
@@ -43,8 +41,8 @@ func (t *tracer) Prune(p peer.ID, _ string) {
 	})
 }
 
-// OnClosedOutboundStream also removes the peer from the meshes, because pubsub does not
-// call Prune for a peer that disconnects.
+// OnClosedOutboundStream also removes the peer from the meshes, because pubsub does not call Prune for a peer that
+// disconnects.
 func (t *tracer) OnClosedOutboundStream(p peer.ID) {
 	t.updateMesh(func() {
 		delete(t.mesh, p)

@@ -1,6 +1,6 @@
-// Package leanspectest has a peer for tests that handles connections and streams as
-// leanSpec's node does. That node relies on behavior that QUIC and libp2p do not guarantee.
-// The peer uses quic-go and libp2p's TLS, without a libp2p host.
+// Package leanspectest has a peer for tests that handles connections and streams as leanSpec's node does. That node
+// relies on behavior that QUIC and libp2p do not guarantee. The peer uses quic-go and libp2p's TLS, without a libp2p
+// host.
 //
 // leanSpec: node/networking/client/event_source/live.py
 package leanspectest
@@ -39,9 +39,8 @@ const (
 	//
 	// leanSpec: node/networking/config.py, RESP_TIMEOUT
 	negotiationTimeout = 10 * time.Second
-	// minStatusEndDelay is the least time from the peer's status request to the end of the
-	// response. leanSpec's node has no such constant; it loses the connection if the response
-	// ends before it has processed the status.
+	// minStatusEndDelay is the least time from the peer's status request to the end of the response. leanSpec's node
+	// has no such constant; it loses the connection if the response ends before it has processed the status.
 	minStatusEndDelay = 50 * time.Millisecond
 
 	statusSize = 80
@@ -80,8 +79,7 @@ type conn struct {
 	gossip chan *pubsubpb.RPC
 }
 
-// New returns a peer that listens on 127.0.0.1, subscribes to topics and stops at the end
-// of the test.
+// New returns a peer that listens on 127.0.0.1, subscribes to topics and stops at the end of the test.
 func New(t testing.TB, topics ...wire.Topic) *Peer {
 	t.Helper()
 	must := func(err error) {
@@ -141,9 +139,8 @@ func (p *Peer) Addr() string {
 	return fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1/p2p/%s", p.transport.Conn.LocalAddr().(*net.UDPAddr).Port, p.id)
 }
 
-// Counts returns the number of protocols that the peer refused, of connections on which it
-// stopped accepting streams after a reset, and of connections that it lost by ending a
-// request twice.
+// Counts returns the number of protocols that the peer refused, of connections on which it stopped accepting streams
+// after a reset, and of connections that it lost by ending a request twice.
 func (p *Peer) Counts() (refused, deaf, lost int64) {
 	return p.refused.Load(), p.deaf.Load(), p.lost.Load()
 }

@@ -157,8 +157,7 @@ func FuzzTopic(f *testing.F) {
 	})
 }
 
-// TestStreamErrorsAreNotInvalid checks that the bytes are not blamed if the connection
-// fails.
+// TestStreamErrorsAreNotInvalid checks that the bytes are not blamed if the connection fails.
 func TestStreamErrorsAreNotInvalid(t *testing.T) {
 	whole := AppendResponse(nil, Success, bytes.Repeat([]byte("payload"), 20000))
 	broken := errors.New("connection reset")

@@ -47,8 +47,7 @@ func (t Topic) String() string {
 
 // ParseTopic parses the name of a topic. It accepts only what String returns.
 //
-// leanSpec: node/networking/gossipsub/topic.py, GossipTopic.from_string, which also
-// accepts other notations of numbers
+// leanSpec: node/networking/gossipsub/topic.py, GossipTopic.from_string, which also accepts other notations of numbers
 func ParseTopic(s string) (Topic, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) != 5 || parts[0] != "" || parts[1] != topicPrefix || parts[4] != topicEncoding {
@@ -97,9 +96,9 @@ func MessageID(domain Domain, topic string, data []byte) (id [MessageIDSize]byte
 	return id
 }
 
-// GossipLimit returns an upper bound of the uncompressed size of valid messages on a
-// kind of topic, in bytes. Larger messages are not decompressed. The bound matters
-// because the id of a message is computed before duplicates are detected.
+// GossipLimit returns an upper bound of the uncompressed size of valid messages on a kind of topic, in bytes. Larger
+// messages are not decompressed. The bound matters because the id of a message is computed before duplicates are
+// detected.
 func GossipLimit(kind TopicKind) int {
 	switch kind {
 	case TopicAttestation:
@@ -112,8 +111,8 @@ func GossipLimit(kind TopicKind) int {
 	return MaxPayloadSize
 }
 
-// GossipID returns the id of a message on the wire: that of its decompressed data, or
-// of its raw bytes if they do not decompress.
+// GossipID returns the id of a message on the wire: that of its decompressed data, or of its raw bytes if they do not
+// decompress.
 func GossipID(topic string, raw []byte) [MessageIDSize]byte {
 	limit := MaxPayloadSize
 	if t, err := ParseTopic(topic); err == nil {

@@ -43,8 +43,7 @@ func (c ResponseCode) String() string {
 	return fmt.Sprintf("code %d", byte(c))
 }
 
-// responseCode decodes a code. Unassigned codes count as ServerError, and reserved ones
-// as InvalidRequest.
+// responseCode decodes a code. Unassigned codes count as ServerError, and reserved ones as InvalidRequest.
 func responseCode(b byte) ResponseCode {
 	switch {
 	case b <= byte(ResourceUnavailable):
@@ -56,8 +55,8 @@ func responseCode(b byte) ResponseCode {
 	}
 }
 
-// AppendRequest appends a request: the length of the payload, which is SSZ, as a varint,
-// and the payload as snappy frames.
+// AppendRequest appends a request: the length of the payload, which is SSZ, as a varint, and the payload as snappy
+// frames.
 //
 // leanSpec: node/networking/reqresp/codec.py, encode_request
 func AppendRequest(b, payload []byte) []byte {
@@ -71,8 +70,7 @@ func AppendResponse(b []byte, code ResponseCode, payload []byte) []byte {
 	return AppendRequest(append(b, byte(code)), payload)
 }
 
-// ReadVarint reads a LEB128 varint of at most 64 bits. If the stream ends before the
-// first byte, the error is io.EOF.
+// ReadVarint reads a LEB128 varint of at most 64 bits. If the stream ends before the first byte, the error is io.EOF.
 //
 // leanSpec: node/networking/varint.py, decode_varint
 func ReadVarint(r io.ByteReader) (uint64, error) {
@@ -110,9 +108,8 @@ func ReadRequest(r *bufio.Reader, limit int) ([]byte, error) {
 	return readFrames(r, int(size))
 }
 
-// ReadResponse reads one part of a response. If the stream ends before it, the error is
-// io.EOF. The payload has at most limit bytes. The payload of an error is its text, of at
-// most MaxErrorSize bytes.
+// ReadResponse reads one part of a response. If the stream ends before it, the error is io.EOF. The payload has at most
+// limit bytes. The payload of an error is its text, of at most MaxErrorSize bytes.
 //
 // leanSpec: node/networking/reqresp/codec.py, ResponseCode.decode
 func ReadResponse(r *bufio.Reader, limit int) (ResponseCode, []byte, error) {
@@ -140,8 +137,7 @@ const (
 	BlocksByRangeSize = 16
 )
 
-// EncodeRoots returns the SSZ of a BlocksByRootRequest, a container with one list of
-// roots.
+// EncodeRoots returns the SSZ of a BlocksByRootRequest, a container with one list of roots.
 //
 // leanSpec: node/networking/reqresp/message.py, BlocksByRootRequest
 func EncodeRoots[R ~[32]byte](roots []R) []byte {
@@ -153,8 +149,7 @@ func EncodeRoots[R ~[32]byte](roots []R) []byte {
 	return b
 }
 
-// DecodeRoots decodes the SSZ of a BlocksByRootRequest with at most MaxRequestBlocks
-// roots.
+// DecodeRoots decodes the SSZ of a BlocksByRootRequest with at most MaxRequestBlocks roots.
 func DecodeRoots[R ~[32]byte](b []byte) ([]R, error) {
 	if len(b) < rootsOffset || binary.LittleEndian.Uint32(b) != rootsOffset {
 		return nil, invalid("BlocksByRootRequest: wrong offset of the roots")

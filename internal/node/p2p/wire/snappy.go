@@ -13,16 +13,15 @@ import (
 
 // CompressBlock compresses b into a raw snappy block.
 //
-// leanSpec: node/snappy/compress.py, compress. It finds other matches, so the bytes
-// differ.
+// leanSpec: node/snappy/compress.py, compress. It finds other matches, so the bytes differ.
 func CompressBlock(b []byte) []byte { return snappy.Encode(nil, b) }
 
-// maxBlockRatio is the largest factor by which decompression can enlarge a snappy
-// block: an element of 3 bytes copies at most 64.
+// maxBlockRatio is the largest factor by which decompression can enlarge a snappy block: an element of 3 bytes copies
+// at most 64.
 const maxBlockRatio = 22
 
-// DecompressBlock decompresses a raw snappy block of at most limit bytes. It checks the
-// declared length before it allocates memory.
+// DecompressBlock decompresses a raw snappy block of at most limit bytes. It checks the declared length before it
+// allocates memory.
 //
 // leanSpec: node/snappy/decompress.py, decompress
 func DecompressBlock(b []byte, limit int) ([]byte, error) {
@@ -72,11 +71,10 @@ func appendFrames(b, data []byte) []byte {
 	return out.Bytes()
 }
 
-// readFrames reads a framed stream up to the end of the frame that brings it to size
-// bytes.
+// readFrames reads a framed stream up to the end of the frame that brings it to size bytes.
 //
-// leanSpec: node/networking/reqresp/handler.py, _read_request, which reads until the
-// decompressed data has the declared length
+// leanSpec: node/networking/reqresp/handler.py, _read_request, which reads until the decompressed data has the declared
+// length
 func readFrames(r io.Reader, size int) ([]byte, error) {
 	id := make([]byte, len(streamIdentifier))
 	switch _, err := io.ReadFull(r, id); {
