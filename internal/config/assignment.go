@@ -115,12 +115,9 @@ func parseNodes(path string, data []byte) ([]yamlField, error) {
 	if err != nil || root.isNull() {
 		return nil, err
 	}
-	fields, err := root.mapping()
-	if err != nil {
-		return nil, err
+	nodes, err := root.mapping()
+	if err == nil && len(nodes.fields) == 1 && nodes.fields[0].key == "validators" && nodes.fields[0].value.isMapping() {
+		nodes, err = nodes.fields[0].value.mapping()
 	}
-	if len(fields) == 1 && fields[0].key == "validators" && fields[0].value.isMapping() {
-		return fields[0].value.mapping()
-	}
-	return fields, nil
+	return nodes.fields, err
 }

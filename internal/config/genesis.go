@@ -74,16 +74,19 @@ func LoadGenesis(path string) (*Genesis, error) {
 }
 
 func parseGenesis(path string, data []byte) (*Genesis, error) {
-	root, fields, err := parseMapping(path, data)
+	root, err := parseMapping(path, data)
 	if err != nil {
 		return nil, err
 	}
 	genesis := &Genesis{Path: path, AttestationCommitteeCount: 1}
-	var timeGiven, validatorsGiven bool
-	for _, field := range fields {
+	for _, key := range []string{"GENESIS_TIME", "GENESIS_VALIDATORS"} {
+		if !root.has(key) {
+			return nil, root.missing(key)
+		}
+	}
+	for _, field := range root.fields {
 		switch field.key {
 		case "GENESIS_TIME":
-			timeGiven = true
 			if genesis.GenesisTime, err = field.value.integer(); err != nil {
 				return nil, err
 			}
@@ -100,7 +103,6 @@ func parseGenesis(path string, data []byte) (*Genesis, error) {
 			}
 			genesis.AttestationCommitteeCount = count
 		case "GENESIS_VALIDATORS":
-			validatorsGiven = true
 			if genesis.Validators, err = parseGenesisValidators(field.value); err != nil {
 				return nil, err
 			}
@@ -110,25 +112,7 @@ func parseGenesis(path string, data []byte) (*Genesis, error) {
 			}
 		}
 	}
-	switch {
-	case !timeGiven:
-		return nil, missingKey(root, fields, "GENESIS_TIME")
-	case !validatorsGiven:
-		return nil, missingKey(root, fields, "GENESIS_VALIDATORS")
-	}
 	return genesis, nil
-}
-
-// missingKey returns the error for a missing key. It names a similar key of the file, if there is one.
-func missingKey(root yamlNode, fields []yamlField, key string) *Error {
-	failure := root.missing(key)
-	for _, field := range fields {
-		if similar(field.key, key) {
-			failure.Problem += "; the file has " + shownName(field.key)
-			break
-		}
-	}
-	return failure
 }
 
 func parseGenesisValidators(node yamlNode) ([]GenesisValidator, error) {
@@ -170,31 +154,27 @@ func parseGenesisValidators(node yamlNode) ([]GenesisValidator, error) {
 	return validators, nil
 }
 
+// genesisKeyFields are the names of the public keys in GENESIS_VALIDATORS: of leanSpec, and of lean-quickstart.
+var genesisKeyFields = [len(Roles)][]string{
+	Attestation: {"attestation_public_key", "attestation_pubkey"},
+	Proposal:    {"proposal_public_key", "proposal_pubkey"},
+}
+
 // parseGenesisValidator finds the two keys of an entry, in either dialect. Like leanSpec, it returns an error for unknown fields:
 // ignoring one could give a validator that differs from the intended one.
 func parseGenesisValidator(item yamlNode) (keys [len(Roles)]yamlNode, err error) {
-	fields, err := item.mapping()
+	entry, err := item.mapping()
 	if err != nil {
 		return keys, err
 	}
-	for _, field := range fields {
-		var role Role
-		switch field.key {
-		case "attestation_public_key", "attestation_pubkey":
-			role = Attestation
-		case "proposal_public_key", "proposal_pubkey":
-			role = Proposal
-		default:
+	for _, field := range entry.fields {
+		if !slices.Contains(slices.Concat(genesisKeyFields[:]...), field.key) {
 			return keys, &Error{File: item.file, Field: field.value.field, Problem: "unknown field of a validator"}
 		}
-		if keys[role].ast != nil {
-			return keys, &Error{File: item.file, Field: field.value.field, Problem: "the same as " + keys[role].field + ": want one of them"}
-		}
-		keys[role] = field.value
 	}
 	for _, role := range Roles {
-		if keys[role].ast == nil {
-			return keys, item.missing(role.String() + "_public_key")
+		if keys[role], err = entry.get(genesisKeyFields[role]...); err != nil {
+			return keys, err
 		}
 	}
 	return keys, nil

@@ -209,7 +209,7 @@ func TestParseGenesisErrors(t *testing.T) {
 		"old single key":     {begin + "GENESIS_VALIDATORS:\n  - \"" + a + "\"\n", `net/config.yaml: GENESIS_VALIDATORS[0]: "e9030000ed03…": want a mapping`},
 		"no attestation key": {begin + "GENESIS_VALIDATORS: [{proposal_pubkey: " + b + "}]\n", `net/config.yaml: GENESIS_VALIDATORS[0].attestation_public_key: missing`},
 		"no proposal key":    {begin + fakeRegistry(1) + "  - attestation_public_key: " + fakeHex(3) + "\n", `net/config.yaml: GENESIS_VALIDATORS[1].proposal_public_key: missing`},
-		"key in two names":   {begin + "GENESIS_VALIDATORS: [{proposal_pubkey: " + b + ", proposal_public_key: " + b + "}]\n", `net/config.yaml: GENESIS_VALIDATORS[0].proposal_public_key: the same as GENESIS_VALIDATORS[0].proposal_pubkey: want one of them`},
+		"key in two names":   {begin + "GENESIS_VALIDATORS: [{attestation_pubkey: " + a + ", proposal_pubkey: " + b + ", proposal_public_key: " + b + "}]\n", `net/config.yaml: GENESIS_VALIDATORS[0].proposal_public_key: the same as GENESIS_VALIDATORS[0].proposal_pubkey: want one of them`},
 		"unknown field":      {begin + "GENESIS_VALIDATORS: [{atestation_pubkey: " + a + "}]\n", `net/config.yaml: GENESIS_VALIDATORS[0].atestation_pubkey: unknown field of a validator`},
 		"unprintable field":  {begin + "GENESIS_VALIDATORS: [{\"a\\nb\": 1}]\n", `net/config.yaml: GENESIS_VALIDATORS[0]."a\nb": unknown field of a validator`},
 		"key too short":      {one(`"0x`+a[:102]+`"`, b), `net/config.yaml: GENESIS_VALIDATORS[0].attestation_pubkey: "0xe9030000ed…": want 52 bytes of hex, got 51`},

@@ -95,7 +95,7 @@ func NodeNames(dir string) ([]string, error) {
 }
 
 // findKeys reads the assignment of the node and the places of its keys. It returns nil for a node without validators, and
-// otherwise an entry for each of its validators.
+// otherwise entries that include all of its validators.
 func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assignedNode, map[uint64]keyEntry, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, nil, err
@@ -113,37 +113,34 @@ func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assig
 		}
 	}
 
-	var annotated *annotation
+	var (
+		annotated *annotation
+		assigned  *assignment
+		err       error
+	)
 	if noAnnotated == nil {
-		var err error
 		if annotated, err = parseAnnotation(annotatedPath, annotatedData); err != nil {
 			return nil, nil, err
 		}
 	}
-	if noManifest != nil || noAssigned != nil {
-		if annotated != nil {
-			return findAnnotated(annotated, nodeID, genesis)
+	hasManifest := noManifest == nil && noAssigned == nil
+	switch {
+	case hasManifest:
+		if assigned, err = parseAssignment(assignedPath, assignedData); err == nil && annotated != nil {
+			err = sameValidators(nodeID, assigned, &annotated.assignment)
 		}
-		if noManifest != nil && noAssigned != nil {
-			return nil, nil, &Error{File: dir, Err: noAssigned,
-				Problem: "has neither " + AssignmentFile + " with " + filepath.Join(KeysDir, ManifestFile) + " nor " + AnnotatedFile}
-		}
-		if noManifest != nil {
-			return nil, nil, noManifest
-		}
-		return nil, nil, noAssigned
+	case annotated != nil:
+		assigned = &annotated.assignment
+	case noManifest != nil && noAssigned != nil:
+		err = &Error{File: dir, Err: noAssigned,
+			Problem: "has neither " + AssignmentFile + " with " + filepath.Join(KeysDir, ManifestFile) + " nor " + AnnotatedFile}
+	default:
+		err = cmp.Or(noManifest, noAssigned)
 	}
-
-	assigned, err := parseAssignment(assignedPath, assignedData)
 	if err != nil {
 		return nil, nil, err
 	}
 	node := assigned.of(nodeID)
-	if annotated != nil {
-		if err := sameValidators(nodeID, assigned, &annotated.assignment); err != nil {
-			return nil, nil, err
-		}
-	}
 	if node == nil && (annotated == nil || annotated.of(nodeID) == nil) {
 		return nil, nil, assigned.unknown(nodeID)
 	}
@@ -153,14 +150,17 @@ func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assig
 	if err := assigned.check(node, len(genesis.Validators)); err != nil {
 		return nil, nil, err
 	}
+	if !hasManifest {
+		entries, err := annotated.entries(nodeID, genesis)
+		return node, entries, err
+	}
 	m, err := parseManifest(manifestPath, manifestData)
+	if err == nil {
+		err = m.checkScheme(scheme)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := m.checkScheme(scheme); err != nil {
-		return nil, nil, err
-	}
-	entries := make(map[uint64]keyEntry, len(node.validators))
 	for _, index := range node.validators {
 		entry, found := m.entries[index]
 		if !found {
@@ -172,27 +172,8 @@ func findKeys(dir, nodeID string, genesis *Genesis, scheme *xmss.Scheme) (*assig
 				return nil, nil, ref.publicAt.errorf("not the %s key of validator %d in %s%s", role, index, genesis.Path, genesis.whose(ref.public))
 			}
 		}
-		entries[index] = entry
 	}
-	return node, entries, nil
-}
-
-func findAnnotated(annotated *annotation, nodeID string, genesis *Genesis) (*assignedNode, map[uint64]keyEntry, error) {
-	node := annotated.of(nodeID)
-	if node == nil {
-		return nil, nil, annotated.unknown(nodeID)
-	}
-	if len(node.validators) == 0 {
-		return nil, nil, nil
-	}
-	if err := annotated.check(node, len(genesis.Validators)); err != nil {
-		return nil, nil, err
-	}
-	entries, err := annotated.entries(nodeID, genesis)
-	if err != nil {
-		return nil, nil, err
-	}
-	return node, entries, nil
+	return node, m.entries, nil
 }
 
 // sameValidators returns an error unless two files assign the same validators to a node, in any order.

@@ -252,7 +252,7 @@ func TestLoadValidatorKeysErrors(t *testing.T) {
 		"entry without index":        {manifestEdit("- index: 1\n   ", "-"), netManifest + `: validators[1].index: missing`},
 		"entry without public key":   {manifestEdit("attestation_public_key_hex", "public_key_hex"), netManifest + `: validators[0].attestation_public_key_hex: missing`},
 		"entry without file":         {manifestEdit("proposal_private_key_file", "private_key_file"), netManifest + `: validators[0].proposal_private_key_file: missing`},
-		"entry with two dialects":    {manifestEdit("- index: 0", "- index: 0\n    attester_key_privkey_file: x"), netManifest + `: validators[0].attester_key_privkey_file: the same as validators[0].attestation_private_key_file: want one of them`},
+		"entry with two dialects":    {manifestEdit("- index: 0", "- index: 0\n    attester_key_privkey_file: x"), netManifest + `: validators[0].attestation_private_key_file: the same as validators[0].attester_key_privkey_file: want one of them`},
 		"entry with no file name":    {manifestEdit(": validator_0_attester_key_sk.ssz", `: ""`), netManifest + `: validators[0].attestation_private_key_file: "": want the name of a file`},
 		"another scheme":             {manifestEdit(xmss.Test.KeyScheme(), "SIGTopLevelTargetSumLifetime32Dim64Base8"), netManifest + `: key_scheme: SIGTopLevelTargetSumLifetime32Dim64Base8: keys for 2^32 slots, but this node runs the test scheme, whose keys are for 2^8 slots; set the scheme to prod`},
 		"another scheme, other name": {manifestEdit(xmss.Test.KeyScheme(), "SchemeAbortingTargetSumLifetime32Dim46Base8"), netManifest + `: key_scheme: SchemeAbortingTargetSumLifetime32Dim46Base8: keys for 2^32 slots, but this node runs the test scheme, whose keys are for 2^8 slots; set the scheme to prod`},

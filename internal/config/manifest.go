@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,39 +58,38 @@ type manifest struct {
 //
 // It ignores the other fields, which repeat what the key files contain.
 func parseManifest(path string, data []byte) (*manifest, error) {
-	root, fields, err := parseMapping(path, data)
+	root, err := parseMapping(path, data)
 	if err != nil {
 		return nil, err
 	}
 	m := &manifest{file: path, entries: make(map[uint64]keyEntry)}
-	given := false
-	for _, field := range fields {
-		switch field.key {
-		case "key_scheme":
-			if _, err := field.value.text(); err != nil {
-				return nil, err
-			}
-			m.scheme = field.value
-		case "validators":
-			given = true
-			items, err := field.value.listOrNothing()
-			if err != nil {
-				return nil, err
-			}
-			for _, item := range items {
-				entry, err := parseKeyEntry(item)
-				if err != nil {
-					return nil, err
-				}
-				if first, twice := m.entries[entry.index]; twice {
-					return nil, &Error{File: path, Field: entry.field, Value: fmt.Sprintf("validator %d", entry.index), Problem: "also at " + first.field}
-				}
-				m.entries[entry.index] = entry
-			}
+	if root.has("key_scheme") {
+		m.scheme, _ = root.get("key_scheme")
+		if _, err := m.scheme.text(); err != nil {
+			return nil, err
 		}
 	}
-	if !given {
-		return nil, root.missing("validators")
+	validators, err := root.get("validators")
+	if err != nil {
+		return nil, err
+	}
+	items, err := validators.listOrNothing()
+	if err != nil {
+		return nil, err
+	}
+	for _, item := range items {
+		fields, err := item.mapping()
+		if err != nil {
+			return nil, err
+		}
+		entry, err := parseKeyEntry(fields)
+		if err != nil {
+			return nil, err
+		}
+		if first, twice := m.entries[entry.index]; twice {
+			return nil, &Error{File: path, Field: entry.field, Value: fmt.Sprintf("validator %d", entry.index), Problem: "also at " + first.field}
+		}
+		m.entries[entry.index] = entry
 	}
 	return m, nil
 }
@@ -130,21 +130,17 @@ func (e *Error) proposeScheme(scheme *xmss.Scheme) {
 }
 
 // parseKeyEntry reads an entry that names both keys of a validator.
-func parseKeyEntry(item yamlNode) (keyEntry, error) {
-	entry := keyEntry{field: item.field}
-	fields, err := item.fields()
-	if err != nil {
-		return entry, err
-	}
+func parseKeyEntry(fields yamlMapping) (entry keyEntry, err error) {
+	entry.field = fields.node.field
 	if entry.index, err = fields.index(); err != nil {
 		return entry, err
 	}
 	for _, role := range Roles {
-		public, err := fields.oneOf(publicKeyFields[role])
+		public, err := fields.get(publicKeyFields[role]...)
 		if err != nil {
 			return entry, err
 		}
-		file, err := fields.oneOf(keyFileFields[role])
+		file, err := fields.get(keyFileFields[role]...)
 		if err != nil {
 			return entry, err
 		}
@@ -182,8 +178,8 @@ type annotation struct {
 
 // annotationRow is an entry whose keys are not parsed yet. Only those of one node are needed.
 type annotationRow struct {
-	index uint64
-	item  yamlNode
+	index  uint64
+	fields yamlMapping
 }
 
 func parseAnnotation(path string, data []byte) (*annotation, error) {
@@ -200,7 +196,7 @@ func parseAnnotation(path string, data []byte) (*annotation, error) {
 		}
 		listed := make(map[uint64]bool)
 		for _, item := range items {
-			fields, err := item.fields()
+			fields, err := item.mapping()
 			if err != nil {
 				return nil, err
 			}
@@ -212,7 +208,7 @@ func parseAnnotation(path string, data []byte) (*annotation, error) {
 				listed[index] = true
 				assigned.validators = append(assigned.validators, index)
 			}
-			a.rows[node.key] = append(a.rows[node.key], annotationRow{index, item})
+			a.rows[node.key] = append(a.rows[node.key], annotationRow{index, fields})
 		}
 		a.nodes = append(a.nodes, assigned)
 	}
@@ -230,7 +226,7 @@ func (a *annotation) entries(node string, genesis *Genesis) (map[uint64]keyEntry
 		}
 		entry, more := entries[row.index]
 		if !more {
-			entry = keyEntry{index: row.index, field: row.item.field}
+			entry = keyEntry{index: row.index, field: row.fields.node.field}
 		}
 		for _, role := range Roles {
 			ref := found[role]
@@ -258,21 +254,17 @@ func (a *annotation) entries(node string, genesis *Genesis) (map[uint64]keyEntry
 
 // parseAnnotationRow returns the keys that an entry names, one or both.
 func parseAnnotationRow(row annotationRow, genesis *Genesis) (keys [len(Roles)]keyReference, err error) {
-	fields, err := row.item.fields()
+	if !row.fields.has("privkey_file") && slices.ContainsFunc(keyFileFields[Attestation], row.fields.has) {
+		entry, err := parseKeyEntry(row.fields)
+		return entry.keys, err
+	}
+	file, err := row.fields.get("privkey_file")
 	if err != nil {
 		return keys, err
 	}
-	file, single := fields.values["privkey_file"]
-	if !single {
-		if _, err := fields.oneOf(keyFileFields[Attestation]); err != nil {
-			return keys, row.item.missing("privkey_file")
-		}
-		entry, err := parseKeyEntry(row.item)
-		return entry.keys, err
-	}
-	public, given := fields.values["pubkey_hex"]
-	if !given {
-		return keys, row.item.missing("pubkey_hex")
+	public, err := row.fields.get("pubkey_hex")
+	if err != nil {
+		return keys, err
 	}
 	ref, err := parseKeyReference(public, file)
 	if err != nil {
@@ -287,47 +279,11 @@ func parseAnnotationRow(row annotationRow, genesis *Genesis) (keys [len(Roles)]k
 	return keys, public.errorf("not a key of validator %d in %s%s", row.index, genesis.Path, genesis.whose(ref.public))
 }
 
-// yamlFields are the entries of a mapping by key.
-type yamlFields struct {
-	node   yamlNode
-	values map[string]yamlNode
-}
-
-func (n yamlNode) fields() (yamlFields, error) {
-	list, err := n.mapping()
-	if err != nil {
-		return yamlFields{}, err
-	}
-	values := make(map[string]yamlNode, len(list))
-	for _, field := range list {
-		values[field.key] = field.value
-	}
-	return yamlFields{n, values}, nil
-}
-
 // index returns the validator index of an entry.
-func (f yamlFields) index() (uint64, error) {
-	value, given := f.values["index"]
-	if !given {
-		return 0, f.node.missing("index")
+func (m yamlMapping) index() (uint64, error) {
+	value, err := m.get("index")
+	if err != nil {
+		return 0, err
 	}
 	return value.integer()
-}
-
-// oneOf returns the field that has one of several names.
-func (f yamlFields) oneOf(names []string) (yamlNode, error) {
-	var found yamlNode
-	for _, name := range names {
-		value, given := f.values[name]
-		switch {
-		case given && found.ast != nil:
-			return found, &Error{File: f.node.file, Field: value.field, Problem: "the same as " + found.field + ": want one of them"}
-		case given:
-			found = value
-		}
-	}
-	if found.ast == nil {
-		return found, f.node.missing(names[0])
-	}
-	return found, nil
 }

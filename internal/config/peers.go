@@ -39,11 +39,11 @@ func parsePeerNames(path string, data []byte) (map[peer.ID]string, error) {
 	if err != nil || root.isNull() {
 		return nil, err
 	}
-	fields, err := root.fields()
+	fields, err := root.mapping()
 	if err != nil {
 		return nil, err
 	}
-	validators, err := fields.oneOf([]string{"validators"})
+	validators, err := fields.get("validators")
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +56,11 @@ func parsePeerNames(path string, data []byte) (map[peer.ID]string, error) {
 	}
 	names := make(map[peer.ID]string, len(items))
 	for _, item := range items {
-		entry, err := item.fields()
+		entry, err := item.mapping()
 		if err != nil {
 			return nil, err
 		}
-		nameNode, err := entry.oneOf([]string{"name"})
+		nameNode, err := entry.get("name")
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +71,7 @@ func parsePeerNames(path string, data []byte) (map[peer.ID]string, error) {
 		if name == "" || len(name) > maxPeerName {
 			return nil, nameNode.errorf("want a name of 1 to %d bytes", maxPeerName)
 		}
-		keyNode, err := entry.oneOf([]string{"privkey"})
+		keyNode, err := entry.get("privkey")
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -31,6 +32,12 @@ type yamlNode struct {
 type yamlField struct {
 	key   string
 	value yamlNode
+}
+
+// yamlMapping has the entries of a mapping in the order of the file.
+type yamlMapping struct {
+	node   yamlNode
+	fields []yamlField
 }
 
 // Limits on the syntax, far above what the files need. The parser is recursive, and a stack overflow ends a Go program.
@@ -75,16 +82,16 @@ func parseYAML(file string, data []byte) (yamlNode, error) {
 	return root, nil
 }
 
-// parseMapping parses a file that must be a mapping, and returns its entries too.
-func parseMapping(file string, data []byte) (root yamlNode, fields []yamlField, err error) {
-	if root, err = parseYAML(file, data); err != nil {
-		return root, nil, err
+// parseMapping parses a file that must be a mapping.
+func parseMapping(file string, data []byte) (yamlMapping, error) {
+	root, err := parseYAML(file, data)
+	switch {
+	case err != nil:
+		return yamlMapping{}, err
+	case root.isNull():
+		return yamlMapping{}, fileError(file, "empty file")
 	}
-	if root.isNull() {
-		return root, nil, fileError(file, "empty file")
-	}
-	fields, err = root.mapping()
-	return root, fields, err
+	return root.mapping()
 }
 
 // checkTokens returns an error for syntax that these files do not use, before the parser builds a tree.
@@ -167,11 +174,6 @@ func (n yamlNode) errorf(format string, args ...any) *Error {
 	return &Error{File: n.file, Field: n.field, Value: n.shown(), Problem: fmt.Sprintf(format, args...)}
 }
 
-// missing returns the error for a missing field of this node.
-func (n yamlNode) missing(key string) *Error {
-	return &Error{File: n.file, Field: n.child(key).field, Problem: "missing"}
-}
-
 // shown returns the value of a scalar for an error, and the kind of any other node. It does not show a file that consists of one
 // scalar, because that may be a key file.
 func (n yamlNode) shown() string {
@@ -229,9 +231,9 @@ func (n yamlNode) isMapping() bool {
 	return false
 }
 
-// mapping returns the entries of a mapping in the order of the file. A duplicate key is an error, because programs differ in which
-// one they use.
-func (n yamlNode) mapping() ([]yamlField, error) {
+// mapping returns the value as a mapping. A duplicate key is an error, because programs differ in which one they use.
+func (n yamlNode) mapping() (yamlMapping, error) {
+	m := yamlMapping{node: n}
 	var entries []*ast.MappingValueNode
 	switch v := n.ast.(type) {
 	case *ast.MappingNode:
@@ -239,24 +241,59 @@ func (n yamlNode) mapping() ([]yamlField, error) {
 	case *ast.MappingValueNode:
 		entries = []*ast.MappingValueNode{v}
 	default:
-		return nil, n.errorf("want a mapping")
+		return m, n.errorf("want a mapping")
 	}
-	fields := make([]yamlField, 0, len(entries))
 	seen := make(map[string]bool, len(entries))
 	for _, entry := range entries {
 		if entry.Key == nil || entry.Key.GetToken() == nil {
-			return nil, n.errorf("a key is not a plain word")
+			return m, n.errorf("a key is not a plain word")
 		}
 		key := entry.Key.GetToken().Value
 		value := n.child(key)
 		value.ast = entry.Value
 		if seen[key] {
-			return nil, &Error{File: n.file, Field: value.field, Problem: "given twice"}
+			return m, &Error{File: n.file, Field: value.field, Problem: "given twice"}
 		}
 		seen[key] = true
-		fields = append(fields, yamlField{key, value})
+		m.fields = append(m.fields, yamlField{key, value})
 	}
-	return fields, nil
+	return m, nil
+}
+
+// has reports whether the mapping has a key.
+func (m yamlMapping) has(key string) bool {
+	return slices.ContainsFunc(m.fields, func(f yamlField) bool { return f.key == key })
+}
+
+// get returns the value of the field that has one of several names, which are those of the dialects. A field under two of these
+// names is an error.
+func (m yamlMapping) get(names ...string) (yamlNode, error) {
+	var found []yamlNode
+	for _, f := range m.fields {
+		if slices.Contains(names, f.key) {
+			found = append(found, f.value)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return yamlNode{}, m.missing(names[0])
+	case 1:
+		return found[0], nil
+	default:
+		return yamlNode{}, &Error{File: m.node.file, Field: found[1].field, Problem: "the same as " + found[0].field + ": want one of them"}
+	}
+}
+
+// missing returns the error for a missing key. It names a similar key of the mapping, if there is one.
+func (m yamlMapping) missing(key string) *Error {
+	failure := &Error{File: m.node.file, Field: m.node.child(key).field, Problem: "missing"}
+	for _, field := range m.fields {
+		if similar(field.key, key) {
+			failure.Problem += "; the file has " + shownName(field.key)
+			break
+		}
+	}
+	return failure
 }
 
 // list returns the entries of a list.

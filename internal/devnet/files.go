@@ -67,9 +67,7 @@ type FilesOptions struct {
 	Places func() ([]Place, error)
 	// Force replaces the files of an older network. Without it, WriteFiles does not touch existing files.
 	Force bool
-	// Workers limits the threads that make keys, as in [xmss.KeyGenOptions].
-	Workers int
-	// Progress, if set, receives the progress of the key generation. Several goroutines may call it at once.
+	// Progress, if set, receives the progress of the key generation. Calls do not overlap.
 	Progress func(KeyProgress)
 }
 
@@ -184,7 +182,7 @@ func WriteFiles(ctx context.Context, options FilesOptions) (*Files, error) {
 
 	maker := keyMaker{
 		scheme:   options.Scheme,
-		keys:     xmss.KeyGenOptions{NumActiveSlots: options.ActiveSlots, Short: !options.Full, Workers: options.Workers},
+		keys:     xmss.KeyGenOptions{NumActiveSlots: options.ActiveSlots, Short: !options.Full},
 		total:    len(config.Roles) * options.Validators,
 		progress: options.Progress,
 	}

@@ -493,7 +493,6 @@ func TestWriteFilesProgress(t *testing.T) {
 	t.Chdir(t.TempDir())
 	var complete []string
 	options := testFiles()
-	options.Workers = 1
 	options.Validators = 2
 	options.Progress = func(p KeyProgress) {
 		if p.TotalKeys != 4 || p.Keys > 4 || p.Done > p.Total {

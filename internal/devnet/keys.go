@@ -48,9 +48,8 @@ type KeyPairOptions struct {
 	Scheme *xmss.Scheme
 	// ActivationSlot is the first slot for which the keys can sign, ActiveSlots the number of slots.
 	ActivationSlot, ActiveSlots uint64
-	// Full, Force, Workers and Progress are as in [FilesOptions].
+	// Full, Force and Progress are as in [FilesOptions].
 	Full, Force bool
-	Workers     int
 	Progress    func(KeyProgress)
 }
 
@@ -109,7 +108,7 @@ func WriteKeyPair(ctx context.Context, options KeyPairOptions) (*KeyPair, error)
 	maker := keyMaker{
 		scheme: options.Scheme,
 		keys: xmss.KeyGenOptions{
-			ActivationSlot: options.ActivationSlot, NumActiveSlots: options.ActiveSlots, Short: !options.Full, Workers: options.Workers,
+			ActivationSlot: options.ActivationSlot, NumActiveSlots: options.ActiveSlots, Short: !options.Full,
 		},
 		total:    len(config.Roles),
 		progress: options.Progress,

@@ -158,57 +158,40 @@ func disagreements(views []View, t tree) []Disagreement {
 		}
 	}
 	all := []Disagreement{} // an empty list in JSON, not null
-	heads := func(slot uint64, v View) string {
+	// compare adds the lowest of the nodes' slots for which rootAt returns different roots. It ignores empty roots.
+	compare := func(about string, slotOf func(View) uint64, rootAt func(View, uint64) string) {
+		var slots []uint64
+		for _, v := range up {
+			slots = append(slots, slotOf(v))
+		}
+		slices.Sort(slots)
+		for _, slot := range slices.Compact(slots) {
+			roots := make(map[string]bool)
+			for _, v := range up {
+				if root := rootAt(v, slot); root != "" {
+					roots[root] = true
+				}
+			}
+			if len(roots) > 1 {
+				all = append(all, Disagreement{about, slot})
+				return
+			}
+		}
+	}
+	compare("head", func(v View) uint64 { return v.Head.Slot }, func(v View, slot uint64) string {
 		if v.Head.Slot == slot {
 			return v.Head.Root
 		}
 		return ""
-	}
-	final := func(slot uint64, v View) string {
-		if v.Finalized.Slot < slot {
-			return ""
-		}
-		if at := t.ancestor(v.Finalized, slot); at.Slot <= slot {
+	})
+	compare("finalized", func(v View) uint64 { return v.Finalized.Slot }, func(v View, slot uint64) string {
+		// Without the blocks in between, ancestor returns a block after the slot.
+		if at := t.ancestor(v.Finalized, slot); v.Finalized.Slot >= slot && at.Slot <= slot {
 			return at.Root
 		}
-		return "" // the block at the slot is not in the tree
-	}
-	for _, kind := range []struct {
-		about string
-		slot  func(View) uint64
-		root  func(uint64, View) string
-	}{
-		{"head", func(v View) uint64 { return v.Head.Slot }, heads},
-		{"finalized", func(v View) uint64 { return v.Finalized.Slot }, final},
-	} {
-		slots := make([]uint64, len(up))
-		for i, v := range up {
-			slots[i] = kind.slot(v)
-		}
-		slices.Sort(slots)
-		for _, slot := range slices.Compact(slots) {
-			if differ(slot, up, kind.root) {
-				all = append(all, Disagreement{kind.about, slot})
-				break
-			}
-		}
-	}
+		return ""
+	})
 	return all
-}
-
-// differ reports whether root returns different roots for the views. It ignores empty roots.
-func differ(slot uint64, views []View, root func(uint64, View) string) bool {
-	first := ""
-	for _, v := range views {
-		switch r := root(slot, v); {
-		case r == "" || r == first:
-		case first == "":
-			first = r
-		default:
-			return true
-		}
-	}
-	return false
 }
 
 // block is the place of a block in the tree.
