@@ -463,6 +463,50 @@ func TestSlowProver(t *testing.T) {
 	f.stop()
 }
 
+// TestRecoveryAfterContext checks that the votes of an imported block are recovered even if
+// the context of the import ends when the block is saved. Many slots, because the end of the
+// context raced with the start of the recovery.
+func TestRecoveryAfterContext(t *testing.T) {
+	f := newFixture(t, 3)
+	f.SetAggregator(true)
+	wanted := 0
+	for slot := lstar.Slot(1); slot <= 12; slot++ {
+		f.setTo(t, slot.Interval())
+		block := f.block(t, slot)
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := f.do(t.Context(), func(*lstar.Store) { f.storage.onSave = func(*lstar.Changes) { cancel() } }); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.ImportBlock(ctx, block, Origin{}); err != nil {
+			t.Fatal(err)
+		}
+		f.background.wg.Wait()
+		var pending int
+		if err := f.do(t.Context(), func(s *lstar.Store) { pending = s.Sizes().Pending }); err != nil {
+			t.Fatal(err)
+		}
+		want := 0
+		for i := range block.Block.Body.Attestations {
+			if block.Block.Body.Attestations[i].Data.Target.Slot > f.Snapshot().LatestJustified.Slot {
+				want++
+			}
+		}
+		if pending != want {
+			t.Errorf("slot %d: recovered votes = %d, want %d", slot, pending, want)
+		}
+		wanted += want
+		f.setTo(t, slot.Interval()+1)
+		if err := f.AddAttestation(t.Context(), f.vote(t, slot, 0), Origin{}); err != nil {
+			t.Fatal(err)
+		}
+		f.setTo(t, slot.Interval()+2)
+		f.background.wg.Wait()
+	}
+	if wanted < 10 {
+		t.Errorf("votes to recover = %d, want at least 10 for this test", wanted)
+	}
+}
+
 // TestAggregates checks which aggregates AddAggregate accepts.
 func TestAggregates(t *testing.T) {
 	f := newFixture(t, 3)

@@ -72,11 +72,8 @@ func (c *Chain) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 // VerifyProposer checks the limits of a block's body and the proposer's signature. The
 // parent need not be known. The error is a *lstar.Rejection or that of ctx.
 func (c *Chain) VerifyProposer(ctx context.Context, b *lstar.SignedBlock, root lstar.Root) error {
-	if err := c.cfg.Verifier.acquire(ctx); err != nil {
-		return err
-	}
-	defer c.cfg.Verifier.release()
-	return c.Snapshot().VerifyProposer(b, root)
+	_, err := c.cfg.Verifier.run(ctx, func() error { return c.Snapshot().VerifyProposer(b, root) })
+	return err
 }
 
 // mayBecomeValid reports whether a block or a vote was rejected only because a block that
@@ -98,25 +95,23 @@ func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 	if err != nil {
 		return root, slots, stages, err
 	}
-
-	if err := c.cfg.Verifier.acquire(ctx); err != nil {
-		return root, slots, stages, err
-	}
-	started := time.Now()
-	err = task.VerifySignatures()
-	if !from.Own { // its signatures were checked when they were made or came in
-		stages.SignatureVerification = time.Since(started)
-	}
-	if err == nil {
+	stages.Total, err = c.cfg.Verifier.run(ctx, func() error {
+		started := time.Now()
+		err := task.VerifySignatures()
+		if !from.Own { // the signatures of an own block were checked before
+			stages.SignatureVerification = time.Since(started)
+		}
+		if err != nil {
+			return err
+		}
 		steps := startSteps()
 		transition := steps.last
 		err = task.Transition(steps.end)
 		stages.StateTransition = time.Since(transition)
 		stages.Slots, stages.Attestations = steps.spent[lstar.StepSlots], steps.spent[lstar.StepAttestations]
 		stages.Block = steps.spent[lstar.StepHeader] + stages.Attestations
-	}
-	c.cfg.Verifier.release()
-	stages.Total = time.Since(started)
+		return err
+	})
 	if err != nil {
 		return root, slots, stages, err
 	}
@@ -170,18 +165,8 @@ func (c *Chain) addAttestation(ctx context.Context, a *lstar.SignedAttestation) 
 	if err != nil {
 		return 0, err
 	}
-	if err := c.cfg.Verifier.acquire(ctx); err != nil {
-		return 0, err
-	}
-	started := time.Now()
-	err = c.cfg.Verifier.attestation(task)
-	verification = time.Since(started)
-	c.cfg.Verifier.release()
-	if err != nil {
-		return verification, err
-	}
-	// Only an aggregator needs the signature.
-	if c.IsAggregator() {
+	verification, err = c.cfg.Verifier.run(ctx, func() error { return c.cfg.Verifier.attestation(task) })
+	if err == nil && c.IsAggregator() { // only an aggregator needs the signature
 		err = c.do(ctx, func(s *lstar.Store) { s.AddAttestation(task) })
 	}
 	return verification, err
@@ -215,14 +200,7 @@ func (c *Chain) addAggregate(ctx context.Context, a *lstar.SignedAggregatedAttes
 	if e := c.do(ctx, func(s *lstar.Store) { err = s.CheckNew(task) }); e != nil || err != nil {
 		return 0, cmp.Or(e, err)
 	}
-	if err := c.cfg.Verifier.acquire(ctx); err != nil {
-		return 0, err
-	}
-	started := time.Now()
-	err = task.VerifyProof()
-	verification = time.Since(started)
-	c.cfg.Verifier.release()
-	if err != nil {
+	if verification, err = c.cfg.Verifier.run(ctx, task.VerifyProof); err != nil {
 		return verification, err
 	}
 	e := c.do(ctx, func(s *lstar.Store) {

@@ -130,17 +130,22 @@ func (c *Chain) publishAggregates(made []*lstar.SignedAggregatedAttestation) {
 }
 
 // recover splits the proof of an imported block into the proofs of its votes, so that the
-// votes count. It only starts the work, but waits if maxRecovering blocks are before it.
+// votes count. It only starts the work, but waits until ctx ends if maxRecovering blocks are
+// before it.
 func (c *Chain) recover(ctx context.Context, tasks []*lstar.ProofTask, publish bool) {
 	if len(tasks) == 0 {
 		return
 	}
 	select {
 	case c.recovering <- struct{}{}:
-	case <-ctx.Done():
-		return
-	case <-c.background.ctx.Done():
-		return
+	default:
+		select {
+		case c.recovering <- struct{}{}:
+		case <-ctx.Done():
+			return
+		case <-c.background.ctx.Done():
+			return
+		}
 	}
 	c.background.run(func(ctx context.Context) {
 		defer func() { <-c.recovering }()

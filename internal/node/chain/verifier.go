@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/leanEthereum/leanspec-node/internal/bounded"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
@@ -37,18 +38,19 @@ func NewVerifier(scheme *xmss.Scheme) *Verifier {
 	}
 }
 
-// acquire waits until there is room for one more block or vote. The caller must call
-// release after a nil error. Otherwise the error is that of ctx.
-func (v *Verifier) acquire(ctx context.Context) error {
+// run calls verify when there is room for one more block or vote, and returns its duration
+// and its error, or the error of ctx if ctx ends before.
+func (v *Verifier) run(ctx context.Context, verify func() error) (time.Duration, error) {
 	select {
 	case v.running <- struct{}{}:
-		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
+	defer func() { <-v.running }()
+	started := time.Now()
+	err := verify()
+	return time.Since(started), err
 }
-
-func (v *Verifier) release() { <-v.running }
 
 // attestation checks the signature of one vote. The error is a *lstar.Rejection.
 func (v *Verifier) attestation(task *lstar.AttestationTask) error {
