@@ -19,7 +19,6 @@ import (
 // check them.
 var notYetPlain = []string{
 	"docs/architecture.md",
-	"internal/devnet",
 	"internal/node/p2p",
 	"internal/node/syncer",
 	"internal/node/validator",
