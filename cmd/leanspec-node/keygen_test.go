@@ -47,7 +47,7 @@ func TestKeygenUsage(t *testing.T) {
 	for want, flags := range map[string]string{
 		"missing --out DIR; see leanspec-node keygen --help":                                   "",
 		`--scheme: "x": want prod or test`:                                                     "--out k --scheme x",
-		`--name: "a/b": want the start of a file name`:                                         "--out k --name a/b",
+		`--name: "a/b": want a prefix for file names, without a folder`:                        "--out k --name a/b",
 		"--activation-slot: 256: want less than 256, the lifetime of the test scheme":          "--out k --scheme test --activation-slot 256",
 		"--active-slots: 0: want 1 to 256, the lifetime of the test scheme from slot 0 on":     "--out k --scheme test --active-slots 0",
 		"--active-slots: 200: want 1 to 156, the lifetime of the test scheme from slot 100 on": "--out k --scheme test --activation-slot 100 --active-slots 200",

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -256,7 +258,10 @@ func writeNew(path string, data []byte) error {
 		_, err = f.Write(data)
 		err = errors.Join(err, f.Sync(), f.Close())
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &config.Error{File: filepath.Dir(path), Problem: "no such folder"}
+	case err != nil:
 		return config.OSError(path, err)
 	}
 	return nil

@@ -187,6 +187,7 @@ func TestKeysMove(t *testing.T) {
 		t.Errorf("stderr = %q, want a warning about the old node", c.err.String())
 	}
 	checkFailure(t, t.Context(), 2, "moved.json: already exists", strings.Fields(export)...)
+	checkFailure(t, t.Context(), 2, "none: no such folder", strings.Fields("keys export --data-dir data --out none/moved.json"+keysFlags)...)
 
 	// Some editors add a byte order mark.
 	moved, err := os.ReadFile("moved.json")

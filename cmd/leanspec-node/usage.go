@@ -260,7 +260,11 @@ func explainUsage(err error, args []string) error {
 		return refuse("%.64q: no such command; want one of %s%s", m[1], strings.Join(names, ", "), see)
 	}
 	if m := expected.FindStringSubmatch(text); m != nil {
-		return refuse("%s: missing %s%s", strings.TrimPrefix(command, "leanspec-node "), alternatives(m[1]), see)
+		missing := alternatives(m[1])
+		if len(failed.Context.Selected().Children) > 0 {
+			missing = "a command; want " + missing
+		}
+		return refuse("%s: missing %s%s", strings.TrimPrefix(command, "leanspec-node "), missing, see)
 	}
 	return badInput(err)
 }

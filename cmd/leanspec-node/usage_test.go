@@ -31,7 +31,7 @@ func TestUsage(t *testing.T) {
 		"devnet --timeout 5":          `--timeout: "5": want a duration such as 30s or 5m`,
 		"genesis --genesis-time -5s":  `--genesis-time: "-5s": write a value that begins with - after =, as in --flag=-1`,
 		"genesis --validators -1":     `--validators: "-1": want a whole number`,
-		"keys":                        "keys: missing status or export or import; see leanspec-node keys --help",
+		"keys":                        "keys: missing a command; want status or export or import; see leanspec-node keys --help",
 		"keys stat":                   `"stat": no such command; want one of status, export, import; see leanspec-node keys --help`,
 		"keys status":                 "missing --genesis FILE, --validator-keys DIR; see leanspec-node keys status --help",
 		"keys import --genesis x --validator-keys y":          "keys import: missing <file>; see leanspec-node keys import --help",

@@ -57,7 +57,7 @@ func OSError(file string, err error) *Error {
 	var linkError *os.LinkError
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && errors.As(err, &pathError) && pathError.Op == "mkdir":
-		problem = "no folder can be made here"
+		problem = "cannot create the folder"
 	case errors.Is(err, fs.ErrNotExist):
 		problem = "file not found"
 	case errors.Is(err, fs.ErrExist):

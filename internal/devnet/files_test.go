@@ -613,10 +613,10 @@ func TestWriteKeyPairFull(t *testing.T) {
 
 func TestKeyPairOptionsValidate(t *testing.T) {
 	for want, change := range map[string]func(*KeyPairOptions){
-		"output folder: want a folder":                           func(o *KeyPairOptions) { o.Dir = "" },
-		`name of the keys: "": want the start of a file name`:    func(o *KeyPairOptions) { o.Name = "" },
-		`name of the keys: "a/b": want the start of a file name`: func(o *KeyPairOptions) { o.Name = "a/b" },
-		`name of the keys: "..": want the start of a file name`:  func(o *KeyPairOptions) { o.Name = ".." },
+		"output folder: want a folder":                                            func(o *KeyPairOptions) { o.Dir = "" },
+		`name of the keys: "": want a prefix for file names, without a folder`:    func(o *KeyPairOptions) { o.Name = "" },
+		`name of the keys: "a/b": want a prefix for file names, without a folder`: func(o *KeyPairOptions) { o.Name = "a/b" },
+		`name of the keys: "..": want a prefix for file names, without a folder`:  func(o *KeyPairOptions) { o.Name = ".." },
 		"scheme: want one": func(o *KeyPairOptions) { o.Scheme = nil },
 		"activation slot: 256: want less than 256, the lifetime of the test scheme":                                     func(o *KeyPairOptions) { o.ActivationSlot = 256 },
 		"number of active slots: 0: want 1 to 256, the lifetime of the test scheme from slot 0 on":                      func(o *KeyPairOptions) { o.ActiveSlots = 0 },

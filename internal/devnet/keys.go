@@ -59,7 +59,7 @@ func (o *KeyPairOptions) Validate() error {
 	case o.Dir == "":
 		return refuse(setting.Out, "", "want a folder")
 	case o.Name == "" || o.Name != filepath.Base(o.Name) || strings.HasPrefix(o.Name, ".") || strings.ContainsRune(o.Name, 0):
-		return refuse(setting.KeyName, config.Quote(o.Name), "want the start of a file name")
+		return refuse(setting.KeyName, config.Quote(o.Name), "want a prefix for file names, without a folder")
 	case o.Scheme == nil:
 		return refuse(setting.Scheme, "", "want one")
 	case o.ActivationSlot >= o.Scheme.Lifetime():
