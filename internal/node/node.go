@@ -340,7 +340,7 @@ func (n *Node) Run(ctx context.Context) error {
 // where returns log fields with the current slot and those of the chain.
 func (n *Node) where() []any {
 	snap := n.chain.Snapshot()
-	return []any{logging.Slot(n.clock.Slot()), "head_slot", uint64(snap.Head.Slot), "finalized_slot", uint64(snap.LatestFinalized.Slot)}
+	return []any{logging.Slot(n.clock.Slot()), "head_slot", snap.Head.Slot, "finalized_slot", snap.LatestFinalized.Slot}
 }
 
 // watchDisk reports the usage of the disk every 10 s, and returns its error when it fails.

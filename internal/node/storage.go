@@ -43,7 +43,7 @@ func openChain(ctx context.Context, cfg *Config, crypto lstar.Crypto, now clock.
 		return nil, nil, nil, err
 	}
 	log.Info("storage ready", "folder", folder, logging.Slot(store.Head().Slot),
-		logging.Root(store.Head().Root), "justified_slot", uint64(store.LatestJustified().Slot), "finalized_slot", uint64(store.LatestFinalized().Slot),
+		logging.Root(store.Head().Root), "justified_slot", store.LatestJustified().Slot, "finalized_slot", store.LatestFinalized().Slot,
 		logging.Duration(time.Since(started)))
 	return store, db, db, nil
 }
@@ -72,7 +72,7 @@ func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypt
 	}
 	if cfg.CheckpointSyncURL == "" {
 		log.Warn("saved chain is older than what peers serve", logging.Advice("Restart the node with a checkpoint sync URL."),
-			logging.Slot(head), "oldest_served_slot", uint64(now.Slot()-p2p.MinSlotsForBlockRequests))
+			logging.Slot(head), "oldest_served_slot", now.Slot()-p2p.MinSlotsForBlockRequests)
 		return store, nil
 	}
 	// The saved chain may still be the newest one, if the whole network was down.
@@ -85,11 +85,11 @@ func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypt
 			logging.Advice("The node resumes the saved chain. Check the checkpoint sync URL, then restart the node."))
 		return store, nil
 	case newer.Head().Slot <= head:
-		log.Info("saved chain resumed, checkpoint not newer", logging.Slot(head), "checkpoint_slot", uint64(newer.Head().Slot))
+		log.Info("saved chain resumed, checkpoint not newer", logging.Slot(head), "checkpoint_slot", newer.Head().Slot)
 		return store, nil
 	}
 	log.Warn("saved chain is older than what peers serve, replaced by the checkpoint",
-		logging.Slot(head), "checkpoint_slot", uint64(newer.Head().Slot))
+		logging.Slot(head), "checkpoint_slot", newer.Head().Slot)
 	return newer, db.Init(state, block)
 }
 

@@ -62,7 +62,7 @@ type Config struct {
 	Scheme *xmss.Scheme
 	// Handler is the node behind the network.
 	Handler Handler
-	// Observer takes what there is to count and log, Log what only libp2p has to say. Either may be nil.
+	// Bus receives events, and Log the lines of this package and of libp2p. Either may be nil.
 	Bus *events.Bus
 	Log *slog.Logger
 	// Version is part of the user agent.
