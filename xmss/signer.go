@@ -35,13 +35,9 @@ type Signer struct {
 
 	mu      sync.Mutex
 	key     *SecretKey
-	next    *SecretKey   // key with its window further ahead, or nil
-	running *preparation // that will set next, or nil
-	failed  error        // of the last preparation
-}
-
-type preparation struct {
-	done chan struct{} // closed at the end
+	next    *SecretKey    // key with its window further ahead, or nil
+	running chan struct{} // nil without a preparation of next; closed when it ends
+	failed  error         // of the last preparation
 }
 
 // signing limits the number of signatures that are computed at the same time to the number
@@ -97,22 +93,6 @@ func (s *Signer) PreparedInterval() (start, end uint64) {
 	return start, end
 }
 
-// WaitPrepared waits until no preparation is running and returns the error of the last
-// one.
-func (s *Signer) WaitPrepared(ctx context.Context) error {
-	for {
-		s.mu.Lock()
-		p, failed := s.running, s.failed
-		s.mu.Unlock()
-		if p == nil {
-			return failed
-		}
-		if err := p.wait(ctx); err != nil {
-			return err
-		}
-	}
-}
-
 // Sign reserves the slot for the message in the ledger and signs the message. The same slot
 // and message always give the same signature. Errors wrap [ErrOutsideWindow],
 // [ErrNotPrepared], [ErrSignerClosed] or the error of the ledger. Sign does not reserve a
@@ -126,15 +106,17 @@ func (s *Signer) Sign(ctx context.Context, slot uint64, message [32]byte) (*Sign
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		key, p, err := s.keyFor(slot)
+		key, running, err := s.keyFor(slot)
 		if err != nil {
 			return nil, err
 		}
-		if p == nil {
+		if running == nil {
 			return s.sign(ctx, key, slot, message)
 		}
-		if err := p.wait(ctx); err != nil {
-			return nil, err
+		select {
+		case <-running:
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -155,9 +137,9 @@ func (s *Signer) sign(ctx context.Context, key *SecretKey, slot uint64, message 
 	return key.SignUnguarded(slot, message)
 }
 
-// keyFor returns the key that can sign the slot, or a preparation that must end before the
-// next call.
-func (s *Signer) keyFor(slot uint64) (*SecretKey, *preparation, error) {
+// keyFor returns the key that can sign the slot, or a channel that is closed when the caller
+// can try again.
+func (s *Signer) keyFor(slot uint64) (*SecretKey, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx.Err() != nil {
@@ -200,22 +182,13 @@ func (s *Signer) keyFor(slot uint64) (*SecretKey, *preparation, error) {
 // prepare begins to compute the key whose left bottom tree is at leftIndex. The caller must
 // hold the lock.
 func (s *Signer) prepare(leftIndex uint64, workers int) {
-	key, p := s.key, &preparation{done: make(chan struct{})}
-	s.running = p
+	key, running := s.key, make(chan struct{})
+	s.running = running
 	s.wg.Go(func() {
 		next, err := key.moveTo(s.ctx, leftIndex, workers)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.next, s.failed, s.running = next, err, nil
-		close(p.done)
+		close(running)
 	})
-}
-
-func (p *preparation) wait(ctx context.Context) error {
-	select {
-	case <-p.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -94,9 +94,26 @@ func checkSignerSigns(t *testing.T, s *Signer, slot uint64) {
 	}
 }
 
+// waitPrepared waits until no preparation is running and returns the error of the last one.
+func (s *Signer) waitPrepared(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		running, failed := s.running, s.failed
+		s.mu.Unlock()
+		if running == nil {
+			return failed
+		}
+		select {
+		case <-running:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 func checkSignerPrepared(t *testing.T, s *Signer, wantStart, wantEnd uint64) {
 	t.Helper()
-	if err := s.WaitPrepared(t.Context()); err != nil {
+	if err := s.waitPrepared(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if start, end := s.PreparedInterval(); start != wantStart || end != wantEnd {
@@ -186,8 +203,8 @@ func TestSignerReportsForeignTree(t *testing.T) {
 	s := NewSigner(key, &ledger{})
 	defer s.Close()
 	checkSignerSigns(t, s, 16)
-	if err := s.WaitPrepared(t.Context()); !errors.Is(err, ErrCorruptKey) {
-		t.Errorf("WaitPrepared: error = %v, want %v", err, ErrCorruptKey)
+	if err := s.waitPrepared(t.Context()); !errors.Is(err, ErrCorruptKey) {
+		t.Errorf("waitPrepared: error = %v, want %v", err, ErrCorruptKey)
 	}
 	checkSignerSigns(t, s, 31) // the current window can still sign
 	if _, err := s.Sign(t.Context(), 32, message(32)); !errors.Is(err, ErrCorruptKey) {
@@ -197,18 +214,14 @@ func TestSignerReportsForeignTree(t *testing.T) {
 
 func TestSignerContextEndsTheWait(t *testing.T) {
 	s := newTestSigner(t, KeyGenOptions{NumActiveSlots: 256})
-	stuck := &preparation{done: make(chan struct{})}
 	s.mu.Lock()
-	s.running = stuck
+	s.running = make(chan struct{}) // never closed
 	s.mu.Unlock()
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Sign(ctx, 200, message(200)); !errors.Is(err, context.Canceled) {
 		t.Errorf("Sign with a canceled context: error = %v, want %v", err, context.Canceled)
-	}
-	if err := s.WaitPrepared(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("WaitPrepared with a canceled context: error = %v, want %v", err, context.Canceled)
 	}
 }
 
