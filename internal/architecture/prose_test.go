@@ -7,7 +7,6 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,6 +27,9 @@ var notYetPlain = []string{
 // source, which are checked there, and this file quotes what it rejects.
 var generated = []string{"docs/metrics.md", "internal/architecture/prose_test.go"}
 
+// proseFile matches the paths of the files that TestProse checks.
+var proseFile = regexp.MustCompile(`\.(go|md|yml|yaml|json|sh)$|(^|/)(Makefile|Dockerfile)$|^\.ci/`)
+
 // proseRule is a pattern that the style guide rejects.
 type proseRule struct {
 	pattern *regexp.Regexp
@@ -43,7 +45,8 @@ func rule(pattern, except, instead string) proseRule {
 	return r
 }
 
-// proseRules has few false positives rather than many patterns.
+// proseRules holds patterns with few false positives. The first rule finds sentences whose
+// subject is a clause, except for questions and labels.
 var proseRules = []proseRule{
 	rule(`(?:(?:^|[.!?;:|"] )(?:Who|What)|[;:] who) [^.!?;]*[?:]?`, `(?:\?|:"?)$|^What (to|if)\b`, `the subject: "a peer that …", "data that …"`),
 	rule(`\b[Ww]hoever\b`, "", `the subject: "a client that …"`),
@@ -255,7 +258,7 @@ func TestProse(t *testing.T) {
 			}
 			return nil
 		}
-		if !slices.Contains([]string{".go", ".md", ".yml", ".yaml", ".json", ".sh"}, filepath.Ext(name)) || slices.Contains(generated, name) {
+		if !proseFile.MatchString(name) || slices.Contains(generated, name) {
 			return nil
 		}
 		for _, folder := range notYetPlain {
