@@ -394,8 +394,8 @@ func (c *enrCodec) run(t *testing.T, _ *lstar.RejectionReason) {
 	}
 	checkEqual(t, "IPv4 address", ip, valueOr(want.Ip4, ""))
 	checkEqual(t, "multiaddr", r.Multiaddr(), valueOr(want.Multiaddr, ""))
-	checkEqual(t, "UDP port", r.UDP(), valueOr(want.UdpPort, 0))
-	checkEqual(t, "QUIC port", r.QUIC(), valueOr(want.QuicPort, 0))
+	checkEqual(t, "UDP port", r.Port("udp"), valueOr(want.UdpPort, 0))
+	checkEqual(t, "QUIC port", r.Port("quic"), valueOr(want.QuicPort, 0))
 	eth2, ok := r.Eth2()
 	checkEqual(t, "presence of eth2", ok, want.Eth2Data != nil)
 	if want.Eth2Data != nil {

@@ -2,9 +2,9 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/leanEthereum/leanspec-node/internal/setting"
 	"github.com/leanEthereum/leanspec-node/xmss"
@@ -94,6 +94,8 @@ func parseManifest(path string, data []byte) (*manifest, error) {
 	return m, nil
 }
 
+var lifetimeInName = regexp.MustCompile(`Lifetime(\d+)`)
+
 // checkScheme returns an error if the manifest is of another scheme. Key generators have different names for the same scheme, so
 // it compares only the lifetime in the name, such as Lifetime32 for the production scheme. It accepts a name without a lifetime.
 func (m *manifest) checkScheme(scheme *xmss.Scheme) error {
@@ -104,12 +106,11 @@ func (m *manifest) checkScheme(scheme *xmss.Scheme) error {
 	if err != nil {
 		return err
 	}
-	_, rest, found := strings.Cut(name, "Lifetime")
-	if !found {
+	match := lifetimeInName.FindStringSubmatch(name)
+	if match == nil {
 		return nil
 	}
-	digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
-	logLifetime, err := strconv.Atoi(digits)
+	logLifetime, err := strconv.Atoi(match[1])
 	if err != nil || logLifetime == scheme.LogLifetime() {
 		return nil
 	}

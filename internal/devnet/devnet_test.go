@@ -560,9 +560,8 @@ func TestStartRefuses(t *testing.T) {
 		"number of nodes: 0: want 1 to 1000":                              func(o *Options) { o.Nodes = 0 },
 		"number of nodes: 1: want at least the number of node options, 2": func(o *Options) { o.NodeOptions = make([]NodeOptions, 2) },
 		`IP address: "::1": want an IPv4 address`:                         func(o *Options) { o.NodeOptions = []NodeOptions{{IP: netip.IPv6Loopback()}} },
-		"scheme: want one":             func(o *Options) { o.Scheme = nil },
-		"output folder: want a folder": func(o *Options) { o.Dir = "" },
-		"number of active slots: 257: want 1 to 256, the lifetime of": func(o *Options) { o.ActiveSlots = 257 },
+		"output folder: want a folder":                                    func(o *Options) { o.Dir = "" },
+		"number of active slots: 257: want 1 to 256, the lifetime of":     func(o *Options) { o.ActiveSlots = 257 },
 	} {
 		options := fakeOptions(dir, 1)
 		change(&options)

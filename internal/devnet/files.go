@@ -109,7 +109,7 @@ type NodeFiles struct {
 	key *config.NodeKey
 }
 
-// Validate checks the options without accessing the file system. Errors are of type [*config.Error].
+// Validate checks the options without accessing the file system. Scheme and GenesisTime must be set. Errors are of type [*config.Error].
 func (o *FilesOptions) Validate() error {
 	switch {
 	case o.Dir == "":
@@ -118,12 +118,8 @@ func (o *FilesOptions) Validate() error {
 		return refuse(setting.Nodes, strconv.Itoa(o.Nodes), "want 1 to %d", maxNodes)
 	case o.Validators < 1 || o.Validators > config.RegistryLimit:
 		return refuse(setting.Validators, strconv.Itoa(o.Validators), "want 1 to %d", config.RegistryLimit)
-	case o.Scheme == nil:
-		return refuse(setting.Scheme, "", "want one")
 	case o.ActiveSlots < 1 || o.ActiveSlots > o.Scheme.Lifetime():
 		return refuse(setting.ActiveSlots, strconv.FormatUint(o.ActiveSlots, 10), "want 1 to %d, the lifetime of the %s scheme", o.Scheme.Lifetime(), o.Scheme)
-	case o.GenesisTime == nil:
-		return refuse(setting.GenesisTime, "", "want a time")
 	case o.Dialect != "" && o.Dialect != LeanSpec && o.Dialect != Quickstart:
 		return refuse(setting.Dialect, config.Quote(string(o.Dialect)), "want %s or %s", LeanSpec, Quickstart)
 	case o.Shuffle != "" && o.Shuffle != RoundRobin && o.Shuffle != Contiguous:

@@ -291,8 +291,6 @@ func TestFilesOptionsValidate(t *testing.T) {
 		"number of validators: 0: want 1 to 4096":                                     func(o *FilesOptions) { o.Validators = 0 },
 		"number of validators: -1: want 1 to 4096":                                    func(o *FilesOptions) { o.Validators = -1 },
 		"number of validators: 4097: want 1 to 4096":                                  func(o *FilesOptions) { o.Validators = 4097 },
-		"scheme: want one":                                                            func(o *FilesOptions) { o.Scheme = nil },
-		"genesis time: want a time":                                                   func(o *FilesOptions) { o.GenesisTime = nil },
 		`dialect: "x": want leanspec or quickstart`:                                   func(o *FilesOptions) { o.Dialect = "x" },
 		`shuffle: "x": want roundrobin or none`:                                       func(o *FilesOptions) { o.Shuffle = "x" },
 		`IP address: "::1": want an IPv4 address`:                                     func(o *FilesOptions) { o.IP = netip.IPv6Loopback() },
@@ -613,11 +611,10 @@ func TestWriteKeyPairFull(t *testing.T) {
 
 func TestKeyPairOptionsValidate(t *testing.T) {
 	for want, change := range map[string]func(*KeyPairOptions){
-		"output folder: want a folder":                                            func(o *KeyPairOptions) { o.Dir = "" },
-		`name of the keys: "": want a prefix for file names, without a folder`:    func(o *KeyPairOptions) { o.Name = "" },
-		`name of the keys: "a/b": want a prefix for file names, without a folder`: func(o *KeyPairOptions) { o.Name = "a/b" },
-		`name of the keys: "..": want a prefix for file names, without a folder`:  func(o *KeyPairOptions) { o.Name = ".." },
-		"scheme: want one": func(o *KeyPairOptions) { o.Scheme = nil },
+		"output folder: want a folder":                                                                                  func(o *KeyPairOptions) { o.Dir = "" },
+		`name of the keys: "": want a prefix for file names, without a folder`:                                          func(o *KeyPairOptions) { o.Name = "" },
+		`name of the keys: "a/b": want a prefix for file names, without a folder`:                                       func(o *KeyPairOptions) { o.Name = "a/b" },
+		`name of the keys: "..": want a prefix for file names, without a folder`:                                        func(o *KeyPairOptions) { o.Name = ".." },
 		"activation slot: 256: want less than 256, the lifetime of the test scheme":                                     func(o *KeyPairOptions) { o.ActivationSlot = 256 },
 		"number of active slots: 0: want 1 to 256, the lifetime of the test scheme from slot 0 on":                      func(o *KeyPairOptions) { o.ActiveSlots = 0 },
 		"number of active slots: 18446744073709551615: want 1 to 156, the lifetime of the test scheme from slot 100 on": func(o *KeyPairOptions) { o.ActivationSlot, o.ActiveSlots = 100, ^uint64(0) },

@@ -53,15 +53,13 @@ type KeyPairOptions struct {
 	Progress    func(KeyProgress)
 }
 
-// Validate checks the options without accessing the file system. Errors are of type [*config.Error].
+// Validate checks the options without accessing the file system. Scheme must be set. Errors are of type [*config.Error].
 func (o *KeyPairOptions) Validate() error {
 	switch {
 	case o.Dir == "":
 		return refuse(setting.Out, "", "want a folder")
 	case o.Name == "" || o.Name != filepath.Base(o.Name) || strings.HasPrefix(o.Name, ".") || strings.ContainsRune(o.Name, 0):
 		return refuse(setting.KeyName, config.Quote(o.Name), "want a prefix for file names, without a folder")
-	case o.Scheme == nil:
-		return refuse(setting.Scheme, "", "want one")
 	case o.ActivationSlot >= o.Scheme.Lifetime():
 		return refuse(setting.ActivationSlot, strconv.FormatUint(o.ActivationSlot, 10), "want less than %d, the lifetime of the %s scheme", o.Scheme.Lifetime(), o.Scheme)
 	case o.ActiveSlots < 1 || o.ActiveSlots > o.Scheme.Lifetime()-o.ActivationSlot:

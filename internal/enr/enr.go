@@ -8,6 +8,7 @@ package enr
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -236,14 +237,8 @@ func (r *Record) IP4() netip.Addr {
 	return netip.Addr{}
 }
 
-// UDP returns the port of the udp entry, 0 if there is none.
-func (r *Record) UDP() uint16 { return r.port("udp") }
-
-// QUIC returns the port of the quic entry, 0 if there is none.
-func (r *Record) QUIC() uint16 { return r.port("quic") }
-
-// port accepts leading zeros, as leanSpec does.
-func (r *Record) port(key string) uint16 {
+// Port returns the port of the entry "quic" or "udp", and 0 if there is none. Like leanSpec, it accepts leading zeros.
+func (r *Record) Port(key string) uint16 {
 	b := r.Get(key)
 	if len(b) > 2 {
 		return 0
@@ -256,10 +251,7 @@ func (r *Record) port(key string) uint16 {
 //
 // leanSpec: node/networking/enr/enr.py, multiaddr
 func (r *Record) Multiaddr() string {
-	port := r.QUIC()
-	if port == 0 {
-		port = r.UDP()
-	}
+	port := cmp.Or(r.Port("quic"), r.Port("udp"))
 	if !r.IP4().IsValid() || port == 0 {
 		return ""
 	}

@@ -173,9 +173,9 @@ func FuzzSign(f *testing.F) {
 			return
 		}
 		eth2, _ := r.Eth2()
-		got := Content{r.Seq(), netip.AddrPortFrom(r.IP4(), r.QUIC()), eth2.ForkDigest, r.IsAggregator()}
-		if got != content || r.UDP() != port || !r.Valid() || !r.VerifySignature() {
-			t.Errorf("record of %+v has %+v, UDP port %d, valid %t, signed %t", content, got, r.UDP(), r.Valid(), r.VerifySignature())
+		got := Content{r.Seq(), netip.AddrPortFrom(r.IP4(), r.Port("quic")), eth2.ForkDigest, r.IsAggregator()}
+		if got != content || r.Port("udp") != port || !r.Valid() || !r.VerifySignature() {
+			t.Errorf("record of %+v has %+v, UDP port %d, valid %t, signed %t", content, got, r.Port("udp"), r.Valid(), r.VerifySignature())
 		}
 	})
 }
