@@ -6,14 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/devnet"
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
@@ -98,7 +96,7 @@ func (c *devnetCmd) Run(ctx context.Context, console *console) error {
 		if temporary {
 			_ = os.RemoveAll(options.Dir)
 		}
-		return explainDevnet(err)
+		return explainWrite(err, "want a folder without a network for --dir")
 	}
 
 	var show devnetDisplay = devnetText{console}
@@ -191,15 +189,6 @@ func livingFinalized(s *devnet.Status, slot uint64) bool {
 	living.Nodes = slices.DeleteFunc(slices.Clone(s.Nodes), func(v devnet.View) bool { return v.State == devnet.Dead })
 	_, ok := living.Finalized(slot)
 	return ok
-}
-
-// explainDevnet is explain for a command that has no --force.
-func explainDevnet(err error) error {
-	var refused *config.Error
-	if errors.Is(err, fs.ErrExist) && errors.As(err, &refused) && refused.File != "" {
-		return badInput(fmt.Errorf("%s: already exists; want a folder without a network for --dir", refused.File))
-	}
-	return explain(err)
 }
 
 // devnetResult is the outcome of a devnet.

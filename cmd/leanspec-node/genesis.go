@@ -93,7 +93,7 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 	files, err := devnet.WriteFiles(ctx, options)
 	progress.finish()
 	if err != nil {
-		return explain(err)
+		return explainWrite(err, "--force replaces it")
 	}
 	printFiles(console, files, scheme)
 	return nil
@@ -282,15 +282,15 @@ func parseScheme(name string) (*xmss.Scheme, error) {
 	return scheme, nil
 }
 
-// explain rewrites an error of writing files: existing files and unusable folders are mistakes in the input, an interrupt
-// is not.
-func explain(err error) error {
+// explainWrite rewrites an error of writing files. Unusable folders and existing files, for which it adds the advice, are
+// mistakes in the input; an interrupt is not.
+func explainWrite(err error, advice string) error {
 	var existing *config.Error
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("interrupted, nothing was written: %w", context.Canceled)
 	case errors.As(err, &existing) && existing.Err == fs.ErrExist: // found before anything was written
-		return badInput(fmt.Errorf("%w; --force replaces it", err))
+		return badInput(fmt.Errorf("%w; %s", err, advice))
 	case errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
 		return badInput(err)
 	default:

@@ -78,13 +78,11 @@ func (c *healthCmd) target() (*url.URL, error) {
 		return nil, &config.Error{Setting: "--timeout", Value: strconv.Quote(c.Timeout.String()), Problem: "want more than 0s"}
 	}
 	path := c.Path
-	switch {
-	case c.Ready && path != "" && path != "/readyz":
-		return nil, &config.Error{Setting: "--path", Value: strconv.Quote(path), Problem: "cannot be used together with --ready, which requests /readyz"}
-	case c.Ready:
+	if c.Ready {
+		if path != "" && path != "/readyz" {
+			return nil, &config.Error{Setting: "--path", Value: strconv.Quote(path), Problem: "cannot be used together with --ready, which requests /readyz"}
+		}
 		path = "/readyz"
-	case path == "" && c.URL == "":
-		path = "/livez"
 	}
 	if path != "" && !strings.HasPrefix(path, "/") {
 		path = "/" + path
@@ -92,35 +90,30 @@ func (c *healthCmd) target() (*url.URL, error) {
 	if path != "" && path != "/livez" && path != "/readyz" && path != "/health" {
 		return nil, &config.Error{Setting: "--path", Value: strconv.Quote(c.Path), Problem: "want /livez, /readyz or /health"}
 	}
-	if c.URL != "" {
-		u, err := url.Parse(c.URL)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return nil, &config.Error{Setting: "--url", Value: strconv.Quote(c.URL), Problem: "want http://HOST:PORT/PATH"}
+	if c.URL == "" {
+		for _, p := range []portFlag{{"--metrics-port", c.MetricsPort}, {"--rpc-port", c.RPCPort}} {
+			if err := p.check(); err != nil {
+				return nil, err
+			}
 		}
-		if u.User != nil {
-			return nil, &config.Error{Setting: "--url", Problem: "want a URL without user and password"}
+		port := cmp.Or(c.MetricsPort, c.RPCPort)
+		if port == 0 {
+			return nil, &config.Error{Setting: "--metrics-port", Value: "0", Problem: "want the port of the node, or --rpc-port or --url instead"}
 		}
-		if path != "" && u.Path != "" && u.Path != "/" && u.Path != path {
-			return nil, &config.Error{Setting: "--url", Value: strconv.Quote(c.URL), Problem: "want the path " + path + ", or none"}
-		}
-		switch {
-		case path != "":
-			u.Path = path
-		case u.Path == "" || u.Path == "/":
-			u.Path = "/livez"
-		}
-		return u, nil
+		return &url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Path: cmp.Or(path, "/livez")}, nil
 	}
-	for _, p := range []portFlag{{"--metrics-port", c.MetricsPort}, {"--rpc-port", c.RPCPort}} {
-		if err := p.check(); err != nil {
-			return nil, err
-		}
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, &config.Error{Setting: "--url", Value: strconv.Quote(c.URL), Problem: "want http://HOST:PORT/PATH"}
 	}
-	port := cmp.Or(c.MetricsPort, c.RPCPort)
-	if port == 0 {
-		return nil, &config.Error{Setting: "--metrics-port", Value: "0", Problem: "want the port of the node, or --rpc-port or --url instead"}
+	if u.User != nil {
+		return nil, &config.Error{Setting: "--url", Problem: "want a URL without user and password"}
 	}
-	return &url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Path: path}, nil
+	if path != "" && u.Path != "" && u.Path != "/" && u.Path != path {
+		return nil, &config.Error{Setting: "--url", Value: strconv.Quote(c.URL), Problem: "want the path " + path + ", or none"}
+	}
+	u.Path = cmp.Or(path, strings.TrimSuffix(u.Path, "/"), "/livez")
+	return u, nil
 }
 
 // explain shortens an error of the HTTP client.

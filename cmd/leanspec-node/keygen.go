@@ -47,7 +47,7 @@ func (c *keygenCmd) Run(ctx context.Context, console *console) error {
 	pair, err := devnet.WriteKeyPair(ctx, options)
 	progress.finish()
 	if err != nil {
-		return explain(err)
+		return explainWrite(err, "--force replaces it")
 	}
 	table := console.table()
 	fmt.Fprintf(table, "attestation_public_key\t0x%x\n", pair.AttestationPublicKey)

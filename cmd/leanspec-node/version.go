@@ -43,28 +43,20 @@ func (*versionCmd) Run(console *console) error {
 // buildVersion returns the version and the commit of the program, "unknown" if neither the linker flags nor the Go
 // toolchain recorded them.
 func buildVersion(build *debug.BuildInfo) (name, commit string) {
-	name, commit = recordedVersion(build)
-	return cmp.Or(version, name), cmp.Or(revision, commit)
-}
-
-func recordedVersion(build *debug.BuildInfo) (name, commit string) {
-	name, commit = "unknown", "unknown"
-	if build == nil {
-		return name, commit
-	}
-	name = cmp.Or(build.Main.Version, name)
-	settings := make(map[string]string)
-	for _, setting := range build.Settings {
-		settings[setting.Key] = setting.Value
-	}
-	if revision := settings["vcs.revision"]; revision != "" {
-		commit = revision
+	name, commit = version, revision
+	if build != nil {
+		settings := make(map[string]string)
+		for _, setting := range build.Settings {
+			settings[setting.Key] = setting.Value
+		}
+		recorded := settings["vcs.revision"]
 		if settings["vcs.modified"] == "true" {
-			commit += " with local changes"
+			recorded += " with local changes"
 		}
 		if at := settings["vcs.time"]; at != "" {
-			commit += ", " + at
+			recorded += ", " + at
 		}
+		name, commit = cmp.Or(name, build.Main.Version), cmp.Or(commit, recorded)
 	}
-	return name, commit
+	return cmp.Or(name, "unknown"), cmp.Or(commit, "unknown")
 }
