@@ -18,11 +18,13 @@ import (
 //   - Own marks an object that this node made. Its signature is not checked.
 //   - Reason is one of the Reason constants or a rejection reason of leanSpec.
 //   - A zero duration means that the step was not measured or did not happen.
+//
+// A service does not change an event, nor its maps and slices, after it has reported it.
 type Event interface{ event() }
 
-// Consumer receives every event, in the order in which one goroutine reports them. It runs on the goroutine that reports,
-// which may be the owner of the chain, and on several at the same time. It must not block and must not keep an event's
-// maps and slices. A consumer that passes events to slow readers drops and counts what they do not take.
+// Consumer receives every event, in the order in which one goroutine reports them. It runs on the goroutines that report,
+// among them the owner of the chain, and on several at the same time, so it must not block. A consumer that passes events
+// to slow readers drops and counts those that they do not accept. It may keep an event, but must not change it.
 type Consumer func(Event)
 
 // Bus passes events to its consumers. It is safe for concurrent use. A nil *Bus drops all events.
@@ -53,8 +55,8 @@ func (b *Bus) deliver(consume Consumer, e Event) {
 	consume(e)
 }
 
-// Epoch returns the epoch that logs and metrics show for a slot. A lean chain has no epochs; the justification lookback is
-// what leanSpec keeps of its former epoch length.
+// Epoch returns the epoch that logs and metrics show for a slot. A lean chain has no epochs; the justification
+// lookback is what leanSpec keeps of its former epoch length.
 func Epoch(slot lstar.Slot) uint64 { return uint64(slot) / lstar.JustificationLookbackSlots }
 
 // ConsumerPanicked reports a panic of a consumer, which is a bug. Stack is that of the panic.

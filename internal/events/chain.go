@@ -14,8 +14,8 @@ type Stages struct {
 	Wait time.Duration
 	// SignatureVerification is the check of the block's proof; zero for an own block.
 	SignatureVerification time.Duration
-	// StateTransition is the whole state transition. Its parts are Slots (process_slots) and Block (process_block, with
-	// Attestations, process_attestations, as a part of it).
+	// StateTransition is the whole state transition. Its parts are Slots (process_slots) and Block (process_block,
+	// with Attestations, process_attestations, as a part of it).
 	StateTransition, Slots, Block, Attestations time.Duration
 	// ForkChoice is the rest: counting votes and finding the head.
 	ForkChoice time.Duration
@@ -48,12 +48,13 @@ type MessageSeen struct {
 	Kind string // one of the Gossip constants
 	Slot lstar.Slot
 	Peer peer.ID
-	// Delay runs from the start of the slot to the arrival of the message. It is negative for an early message. Offset runs
-	// from the interval of the slot in which such messages are sent.
+	// Delay runs from the start of the slot to the arrival of the message. It is negative for an early message.
+	// Offset runs from the interval of the slot in which such messages are sent.
 	Delay, Offset time.Duration
 }
 
-// MessageEarly reports a message too far ahead of the clock to be judged. It is evidence of the difference between two clocks.
+// MessageEarly reports a message too far ahead of the clock to be judged. It is evidence of the difference between
+// two clocks.
 type MessageEarly MessageSeen
 
 // BlockRejected reports a block that failed a check.
@@ -113,16 +114,16 @@ type AggregateRejected struct {
 	Err         error
 }
 
-// AggregateProduced reports an aggregate that this node made from the votes of its committee. Duration runs from the collected
-// signatures to the finished proof.
+// AggregateProduced reports an aggregate that this node made from the votes of its committee. Duration runs from the
+// collected signatures to the finished proof.
 type AggregateProduced struct {
 	Slot         lstar.Slot
 	Participants int
 	Duration     time.Duration
 }
 
-// HeadChanged reports a new head of fork choice. ReorgDepth counts the blocks that left the canonical chain; it is 0 if the
-// new head extends the old one.
+// HeadChanged reports a new head of fork choice. ReorgDepth counts the blocks that left the canonical chain; it is 0
+// if the new head extends the old one.
 type HeadChanged struct {
 	Old, New   lstar.Checkpoint
 	ReorgDepth int
@@ -172,8 +173,8 @@ type Fingerprint struct{ Root lstar.Root }
 // Disk reports the size of the database and the free space on its disk, in bytes.
 type Disk struct{ Used, Free uint64 }
 
-// SyncState reports whether the node is synced and, if it is not, the reason. Distance is the number of slots between the
-// highest head reported by peers and the head of this node.
+// SyncState reports whether the node is synced and, if it is not, the reason. Distance is the number of slots between
+// the highest head reported by peers and the head of this node.
 type SyncState struct {
 	Synced   bool
 	Reason   string

@@ -70,8 +70,8 @@ type BlockProduced struct {
 	Payloads, Duration time.Duration
 }
 
-// BlockProductionFailed reports that this node failed to propose a block that was its duty. Built is set if it built a block, which
-// a BlockProduced has reported, and the chain rejected it.
+// BlockProductionFailed reports that this node failed to propose a block that was its duty. Built is set if it built
+// a block, which a BlockProduced has reported, and the chain rejected it.
 type BlockProductionFailed struct {
 	Slot      lstar.Slot
 	Validator lstar.ValidatorIndex
@@ -102,8 +102,8 @@ type SignatureMade struct {
 	Err       error
 }
 
-// SignatureRefused reports that the one-time-signature guard refused a signature: it was not for a later slot than LatestSlot. No
-// SignatureMade follows.
+// SignatureRefused reports that the one-time-signature guard refused a signature: it was not for a later slot than
+// LatestSlot. No SignatureMade follows.
 type SignatureRefused struct {
 	Kind       string
 	Slot       lstar.Slot

@@ -67,7 +67,8 @@ type Peers struct {
 	ByName    map[string]int
 }
 
-// MeshPeers reports the number of peers in the mesh of at least one topic. ByName counts those that the operator's files name.
+// MeshPeers reports the number of peers in the mesh of at least one topic. ByName counts those that the operator's
+// files name.
 type MeshPeers struct {
 	Count  int
 	ByName map[string]int
@@ -86,14 +87,15 @@ const (
 // constants. A missing relation counts as zero.
 type Agreement struct{ Heads, Finalized map[string]int }
 
-// SubscriptionsLost reports that the gossip library lost the subscriptions of a connected peer. Reset is set if this node closes the
-// connection to restore them.
+// SubscriptionsLost reports that the gossip library lost the subscriptions of a connected peer. Reset is set if this
+// node closes the connection to restore them.
 type SubscriptionsLost struct {
 	Peer  peer.ID
 	Reset bool
 }
 
-// DuplicateIdentity reports that two processes have the same peer id. Peer is this node's own id if it is one of the two.
+// DuplicateIdentity reports that two processes have the same peer id. Peer is this node's own id if it is one of the
+// two.
 type DuplicateIdentity struct {
 	Peer           peer.ID
 	Address, Other string // of the two processes; Other is empty for this node

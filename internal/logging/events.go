@@ -18,11 +18,11 @@ type eventLog struct {
 	stall  stall
 }
 
-// Events returns a consumer that writes at most one line per event, and one more when a slot ends in which finality or
-// aggregation stalls or resumes. It blocks only if the writer of log does, so that should be a Sink.
+// Events returns a consumer that writes at most one line per event, and one more when a slot ends in which finality
+// or aggregation stalls or resumes. It blocks only if the writer of log does, so that should be a Sink.
 //
-// The line of the slot and changes of the node's own condition are at info; single blocks, votes and checkpoints at debug;
-// what is wrong with others at warn; failures of this node at error.
+// The line of the slot and changes of the node's own condition are at info; single blocks, votes and checkpoints at
+// debug; what is wrong with others at warn; failures of this node at error.
 func Events(log *slog.Logger) events.Consumer {
 	return (&eventLog{
 		node:      Component(log, defaultComponent),
@@ -37,7 +37,8 @@ func write(log *slog.Logger, level slog.Level, msg string, attrs ...slog.Attr) {
 	log.LogAttrs(context.Background(), level, msg, attrs...)
 }
 
-// debugs says whether a logger writes lines at debug. It saves making the fields of frequent lines that are not written.
+// debugs reports whether a logger writes lines at debug. If it does not, the fields of a frequent line need not be
+// made.
 func debugs(log *slog.Logger) bool { return log.Enabled(context.Background(), slog.LevelDebug) }
 
 func (l *eventLog) consume(event events.Event) {
@@ -220,8 +221,8 @@ func (l *eventLog) consume(event events.Event) {
 	}
 }
 
-// duty logs the outcome of a duty. A missed duty is a warning, and so is a skipped one, unless its reason is normal or is logged
-// elsewhere.
+// duty logs the outcome of a duty. A missed duty is a warning, and so is a skipped one, unless its reason is normal
+// or is logged elsewhere.
 func (l *eventLog) duty(e events.DutyEnded) {
 	level, advice := slog.LevelWarn, Advice("Check the lines before this one, and the load of the machine. A single missed duty is harmless.")
 	switch e.Reason {

@@ -22,8 +22,9 @@ const (
 	defaultComponent = "node"                          // of a logger without one
 )
 
-// lineHandler writes one line for each record, as text or as a flat JSON object. Groups become dotted prefixes of keys. A key
-// that occurs twice has the last value. No message, key or value can end the line or put a control character on a terminal.
+// lineHandler writes one line for each record, as text or as a flat JSON object. Groups become dotted prefixes of
+// keys. A key that occurs twice has the last value. No message, key or value can end the line or put a control
+// character on a terminal.
 type lineHandler struct {
 	w       io.Writer
 	mu      *sync.Mutex // keeps lines whole; all handlers derived from one share it
@@ -273,8 +274,8 @@ func appendPadded(b []byte, s string, width int) []byte {
 	return b
 }
 
-// quoteUnless returns s unchanged if all its runes may be bare, otherwise as a Go string literal, which contains no control
-// characters.
+// quoteUnless returns s unchanged if all its runes may be bare, otherwise as a Go string literal, which contains no
+// control characters.
 func quoteUnless(s string, bare func(rune) bool) string {
 	s = shorten(s)
 	if s == "" || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !bare(r) }) {
@@ -283,7 +284,8 @@ func quoteUnless(s string, bare func(rune) bool) string {
 	return s
 }
 
-// isBareRune reports whether r may be in an unquoted key or value: it is printable, and not part of the syntax of a line.
+// isBareRune reports whether r may be in an unquoted key or value: it is printable, and not part of the syntax of a
+// line.
 func isBareRune(r rune) bool {
 	return r != ' ' && r != '=' && r != '"' && r != '\\' && strconv.IsPrint(r)
 }

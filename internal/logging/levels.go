@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// components lists the parts of the node that write lines. Each has its own level. The libraries libp2p, quic and pebble log
-// through the node's handler.
+// components lists the parts of the node that write lines. Each has its own level. The libraries libp2p, quic and
+// pebble log through the node's handler.
 var components = []string{
 	"api", "chain", "guard", "http", "libp2p", "node", "p2p", "pebble", "quic", "storage", "sync", "validator",
 }
@@ -125,8 +125,8 @@ func (c *Control) LogLevel() string {
 	return c.spec.String()
 }
 
-// SetLogLevel replaces all levels with those that ParseLevels parses from the text, and returns the old and the new levels. On
-// an error it changes nothing.
+// SetLogLevel replaces all levels with those that ParseLevels parses from the text, and returns the old and the new
+// levels. On an error it changes nothing.
 func (c *Control) SetLogLevel(text string) (previous, now string, err error) {
 	spec, err := ParseLevels(text)
 	if err != nil {
@@ -143,5 +143,6 @@ func (c *Control) Dropped() uint64 {
 	return c.sink.Dropped()
 }
 
-// Lines returns the number of lines logged at a level, including dropped ones, without those that were held back as repeats.
+// Lines returns the number of lines logged at a level, including dropped ones, without those that were held back as
+// repeats.
 func (c *Control) Lines(level slog.Level) uint64 { return c.lines[levelIndex(level)].Load() }

@@ -9,20 +9,22 @@ import (
 )
 
 const (
-	// limitBurst is the number of warnings, and of errors, of one kind that are written in limitWindow. A fault in every slot
-	// of 4 s occurs 15 times in a window.
+	// limitBurst is the number of warnings, and of errors, of one kind that are written in limitWindow. A fault in
+	// every slot of 4 s occurs 15 times in a window.
 	limitBurst  = 5
 	limitWindow = time.Minute
-	// limitPeerBurst is the same for lines at info about peers, so that a peer that connects in a loop cannot fill the log.
+	// limitPeerBurst is the same for lines at info about peers, so that a peer that connects in a loop cannot fill
+	// the log.
 	limitPeerBurst = 20
 	// limitKinds limits the number of kinds with a count of their own. All other kinds of a level share one count.
 	limitKinds = 256
 )
 
-// limitHandler keeps repeated lines from filling the log. After a burst of a kind it only counts, and after the window it
-// writes the latest line with suppressed=N. While the kind continues, one such line follows per window. It limits warnings,
-// errors, and lines at info about peers. A kind is the level, component, message, reason and queue of a line, so a flood from many
-// peers is one kind. The next record of any level ends a window; records carry the time, so no clock is needed.
+// limitHandler keeps repeated lines from filling the log. After a burst of a kind it only counts, and after the
+// window it writes the latest line with suppressed=N. While the kind continues, one such line follows per window. It
+// limits warnings, errors, and lines at info about peers. A kind is the level, component, message, reason and queue
+// of a line, so a flood from many peers is one kind. The next record of any level ends a window; records carry the
+// time, so no clock is needed.
 type limitHandler struct {
 	next      slog.Handler
 	component string
@@ -164,8 +166,8 @@ func (l *limits) admit(kind limitKind, burst int, now time.Time, handler slog.Ha
 	return false
 }
 
-// expire ends the windows that are over and returns the lines that they held back, oldest first. Of a kind that was held back,
-// the returned line is the only one of the next window. A kind that was not is removed.
+// expire ends the windows that are over and returns the lines that they held back, oldest first. Of a kind that was
+// held back, the returned line is the only one of the next window. A kind that was not is removed.
 func (l *limits) expire(now time.Time) (due []heldBack) {
 	if len(l.kinds) == 0 || now.Before(l.nextDue) {
 		return nil

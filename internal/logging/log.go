@@ -1,8 +1,8 @@
 // Package logging makes the node's loggers and writes the lines of events.
 //
 // [New] returns a slog.Logger that writes text or JSON lines, with a level for each component and limits for repeated
-// lines. No byte that a peer sent can break a line. [Sink] keeps a blocked or closed writer from delaying the node. [Events]
-// is the consumer that writes the lines of events.
+// lines. No byte that a peer sent can break a line. [Sink] keeps a blocked or closed writer from delaying the node.
+// [Events] is the consumer that writes the lines of events.
 package logging
 
 import (
@@ -34,12 +34,13 @@ type Options struct {
 	Components map[string]slog.Level // lowest levels of the components that differ
 	// NoColor disables colors. They are used only for text on a terminal, unless the environment sets NO_COLOR.
 	NoColor bool
-	// Writer receives one Write for each line; nil means standard error. If it is a Sink, logging never blocks, and dropped
-	// lines are counted and reported.
+	// Writer receives one Write for each line; nil means standard error. If it is a Sink, logging never blocks, and
+	// dropped lines are counted and reported.
 	Writer io.Writer
 }
 
-// New returns a logger, and the control that changes its levels at run time. Repeated lines are limited, see limitHandler.
+// New returns a logger, and the control that changes its levels at run time. Repeated lines are limited, see
+// limitHandler.
 func New(opts Options) (*slog.Logger, *Control) {
 	control := newControl(LevelSpec{opts.Level, opts.Components})
 	w := opts.Writer
@@ -109,7 +110,8 @@ const (
 	keyAdvice     = "advice"
 )
 
-// Component returns a logger for a component of the node, one of Components. Its lines name the component and have its level.
+// Component returns a logger for a component of the node, one of Components. Its lines name the component and have
+// its level.
 func Component(log *slog.Logger, name string) *slog.Logger {
 	return log.With(slog.String(keyComponent, name))
 }

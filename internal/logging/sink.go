@@ -13,10 +13,10 @@ const (
 	sinkLines = 8192
 )
 
-// Sink is an io.Writer that never blocks and never fails, in front of a writer that may do both: standard error and standard
-// output can be pipes or terminals whose readers stall or exit. It queues writes, and a goroutine, which exists while the
-// queue is not empty, passes them on in order, each as one Write. Writes that find the queue full, and those that fail, are
-// dropped and counted. It is safe for concurrent use.
+// Sink is an io.Writer that never blocks and never fails, in front of a writer that may do both: standard error and
+// standard output can be pipes or terminals whose readers stall or exit. It queues writes, and a goroutine, which
+// exists while the queue is not empty, passes them on in order, each as one Write. Writes that find the queue full,
+// and those that fail, are dropped and counted. It is safe for concurrent use.
 type Sink struct {
 	w       io.Writer
 	dropped atomic.Uint64
@@ -86,7 +86,8 @@ func (s *Sink) Flush(timeout time.Duration) bool {
 	}
 }
 
-// OnDrop sets a function that receives the number of dropped writes once writing works again. It may write to the Sink.
+// OnDrop sets a function that receives the number of dropped writes once writing works again. It may write to the
+// Sink.
 func (s *Sink) OnDrop(f func(dropped uint64)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -43,8 +43,9 @@ func mustFlush(t *testing.T, s *Sink) {
 	}
 }
 
-// TestSinkStalled checks that loggers do not block while the writer stalls, that memory is bounded, and that dropped lines
-// are counted. When the writer continues, it gets the queued lines in order, and then the number of dropped ones.
+// TestSinkStalled checks that loggers do not block while the writer stalls, that memory is bounded, and that dropped
+// lines are counted. When the writer continues, it gets the queued lines in order, and then the number of dropped
+// ones.
 func TestSinkStalled(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	for name, payload := range map[string]string{"bounded by lines": "", "bounded by bytes": strings.Repeat("x", 4000)} {

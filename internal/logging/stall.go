@@ -17,9 +17,9 @@ const (
 
 // stall decides, once per slot, whether finality or aggregation has stalled.
 //
-// It counts from the first slot that the node sees after its start or after a pause. While the node is not synced, finality
-// counts as stalled only if it has not advanced for maxFinalityLag slots, because a sync that progresses advances it, and
-// missing aggregates do not count, because aggregates for unknown blocks are not accepted.
+// It counts from the first slot that the node sees after its start or after a pause. While the node is not synced,
+// finality counts as stalled only if it has not advanced for maxFinalityLag slots, because a sync that progresses
+// advances it, and missing aggregates do not count, because aggregates for unknown blocks are not accepted.
 type stall struct {
 	aggregates atomic.Bool // an aggregate was received or made since the latest summary
 

@@ -25,8 +25,8 @@ type Label struct {
 	Name   string
 	Values []string // all possible values; nil if they depend on the setup of the node
 	Note   string   // describes the values if there is no list
-	// Late values appear with their first event. All others are exposed from the first scrape, so that a rule sees the
-	// first event as an increase.
+	// Late values appear with their first event. All others are exposed from the first scrape, so that a rule sees
+	// the first event as an increase.
 	Late bool
 }
 
@@ -93,7 +93,8 @@ func (d *definer) gauge(name, help string) prometheus.Gauge {
 	return d.gaugeVec(name, help).WithLabelValues()
 }
 
-// histogramVec defines a histogram with native buckets (a resolution of 10 %, in protobuf) and classic ones (in text).
+// histogramVec defines a histogram with native buckets (a resolution of 10 %, in protobuf) and classic ones (in
+// text).
 func (d *definer) histogramVec(name, help string, buckets []float64, labels ...Label) *prometheus.HistogramVec {
 	v := d.NewHistogramVec(prometheus.HistogramOpts{
 		Name: name, Help: help, Buckets: buckets,

@@ -214,7 +214,8 @@ func (m *Metrics) defineLean(d *definer, info Info, startTime float64) {
 		"Time between two ticks of the chain, one for each interval, in seconds.",
 		0.4, 0.6, 0.75, 0.8, 0.805, 0.81, 0.815, 0.82, 0.825, 0.85, 0.9, 1.0, 1.2, 1.6)
 
-	// leanSpec's own registry and its API vectors have these, but metrics.md does not. leanSpec's node never sets them.
+	// leanSpec's own registry and its API vectors have these, but metrics.md does not. leanSpec's node never sets
+	// them.
 	d.section = "leanSpec's coverage report"
 	d.gaugeVec("lean_attestation_aggregate_coverage_validators",
 		"Number of validators covered by the aggregates of a section of leanSpec's slot report, by subnet and combined. Always 0, as in leanSpec's node.",

@@ -17,8 +17,8 @@ const (
 )
 
 // drift compares this clock with those of the peers. All nodes send a message in the same interval, so the time from
-// that interval to the arrival is the difference of two clocks plus the latency. Every peer has the same weight, however
-// many messages it sends.
+// that interval to the arrival is the difference of two clocks plus the latency. Every peer has the same weight,
+// however many messages it sends.
 type drift struct {
 	mu    sync.Mutex
 	peers map[peer.ID]*offsets

@@ -11,8 +11,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
-// Fold moves the metrics that belong to an event. It is an events.Consumer. A label value that is not in the definition
-// of the metric counts as "other" or is not counted, so the number of series is bounded.
+// Fold moves the metrics that belong to an event. It is an events.Consumer. A label value that is not in the
+// definition of the metric counts as "other" or is not counted, so the number of series is bounded.
 func (m *Metrics) Fold(event events.Event) {
 	switch e := event.(type) {
 	// The chain.

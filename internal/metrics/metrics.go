@@ -88,8 +88,8 @@ type Metrics struct {
 	connections, disconnections                          *prometheus.CounterVec
 }
 
-// New defines and registers all metrics. Counters and gauges start at zero, and all but the late ones are exposed from
-// the first scrape.
+// New defines and registers all metrics. Counters and gauges start at zero, and all but the late ones are exposed
+// from the first scrape.
 func New(info Info) *Metrics {
 	if info.StartTime.IsZero() {
 		info.StartTime = time.Now()
@@ -108,8 +108,8 @@ func New(info Info) *Metrics {
 	return m
 }
 
-// SetClock sets the function that returns the slot of the wall clock, 0 before genesis. It is called at every scrape, from
-// any goroutine.
+// SetClock sets the function that returns the slot of the wall clock, 0 before genesis. It is called at every scrape,
+// from any goroutine.
 func (m *Metrics) SetClock(slot func() lstar.Slot) { m.clock.Store(&slot) }
 
 // Log counts the lines of a log by level, and those that were dropped.
@@ -149,15 +149,15 @@ func (m *Metrics) finalityLag() float64 {
 	return float64(slot - min(m.finalized.Load(), slot))
 }
 
-// Definitions returns the definitions of all metrics, except those of the Go runtime and of the process, in the order of
-// the documentation.
+// Definitions returns the definitions of all metrics, except those of the Go runtime and of the process, in the order
+// of the documentation.
 func (m *Metrics) Definitions() []Definition { return slices.Clone(m.definitions) }
 
 // Registry returns the registry, which gathers all metrics. Libraries may register collectors of their own.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// Handler serves the metrics as Prometheus text, or as OpenMetrics or protobuf if the request asks for it. Only protobuf
-// has the native histograms.
+// Handler serves the metrics as Prometheus text, or as OpenMetrics or protobuf if the request asks for it. Only
+// protobuf has the native histograms.
 //
 // leanSpec: node/api/handlers.py, metrics
 func (m *Metrics) Handler() http.Handler {

@@ -28,8 +28,8 @@ const (
 	histogram = dto.MetricType_HISTOGRAM
 )
 
-// definition describes a metric as leanMetrics' metrics.md does. labels holds, for each label, the values that must be
-// present before any event; nil if values appear with events.
+// definition describes a metric as leanMetrics' metrics.md does. labels holds, for each label, the values that must
+// be present before any event; nil if values appear with events.
 type definition struct {
 	kind    dto.MetricType
 	labels  map[string][]string
@@ -224,7 +224,8 @@ func TestDefinitions(t *testing.T) {
 	}
 }
 
-// TestDefinitionsAreTrue compares the definitions, from which the documentation is generated, with the exposed metrics.
+// TestDefinitionsAreTrue compares the definitions, from which the documentation is generated, with the exposed
+// metrics.
 func TestDefinitionsAreTrue(t *testing.T) {
 	m := newTestMetrics()
 	m.Watch(events.Queue{Name: events.QueueChainRequests, Capacity: 1, Length: func() int { return 0 }})
