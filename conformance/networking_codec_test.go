@@ -8,12 +8,11 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/decred/dcrd/dcrec/secp256k1/v4"
+	gethcrypto "github.com/ethereum/go-ethereum/crypto"
 	pubsubpb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	cryptopb "github.com/libp2p/go-libp2p/core/crypto/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"golang.org/x/crypto/sha3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
@@ -415,13 +414,11 @@ func (c *enrCodec) run(t *testing.T, _ *lstar.RejectionReason) {
 //
 // leanSpec: node/networking/enr/enr.py, compute_node_id
 func nodeID(r *enr.Record) []byte {
-	key, err := secp256k1.ParsePubKey(r.PublicKey())
+	key, err := gethcrypto.DecompressPubkey(r.PublicKey())
 	if err != nil {
 		return nil
 	}
-	h := sha3.NewLegacyKeccak256()
-	h.Write(key.SerializeUncompressed()[1:])
-	return h.Sum(nil)
+	return gethcrypto.Keccak256(gethcrypto.FromECDSAPub(key)[1:])
 }
 
 // attestationSubnets returns the subnets of the attnets entry in ascending order, and whether there is one. The node itself

@@ -2,12 +2,13 @@ package config
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 
-	"github.com/decred/dcrd/dcrec/secp256k1/v4"
+	gethcrypto "github.com/ethereum/go-ethereum/crypto"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -22,9 +23,9 @@ const nodeKeySize = 32
 //
 // leanSpec: node/networking/transport/identity/keypair.py, IdentityKeypair.
 type NodeKey struct {
-	secret *secp256k1.PrivateKey
-	priv   crypto.PrivKey
-	id     peer.ID
+	ecdsa *ecdsa.PrivateKey
+	priv  crypto.PrivKey
+	id    peer.ID
 }
 
 // LoadNodeKey reads a <node>.key file: the 32 bytes of a secp256k1 secret key in hex, with or without 0x, with optional blanks
@@ -61,20 +62,20 @@ func parseNodeKey(path string, data []byte) (*NodeKey, error) {
 
 // GenerateNodeKey returns a new random identity.
 func GenerateNodeKey() (*NodeKey, error) {
-	secret, err := secp256k1.GeneratePrivateKey()
+	secret, err := gethcrypto.GenerateKey()
 	if err != nil {
 		return nil, fmt.Errorf("generate a node key: %w", err)
 	}
-	raw := secret.Serialize()
+	raw := gethcrypto.FromECDSA(secret)
 	defer clear(raw)
 	return newNodeKey(raw)
 }
 
 // newNodeKey returns an error unless raw is a number from 1 to the order of the group minus 1.
 func newNodeKey(raw []byte) (*NodeKey, error) {
-	var number secp256k1.ModNScalar
-	if overflow := number.SetByteSlice(raw); overflow || number.IsZero() {
-		return nil, errors.New("number out of range")
+	secret, err := gethcrypto.ToECDSA(raw)
+	if err != nil {
+		return nil, err
 	}
 	priv, err := crypto.UnmarshalSecp256k1PrivateKey(raw)
 	if err != nil {
@@ -84,11 +85,11 @@ func newNodeKey(raw []byte) (*NodeKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &NodeKey{secp256k1.NewPrivateKey(&number), priv, id}, nil
+	return &NodeKey{secret, priv, id}, nil
 }
 
-// Secp256k1 returns the key in the form that signs node records.
-func (k *NodeKey) Secp256k1() *secp256k1.PrivateKey { return k.secret }
+// ECDSA returns the key in the form of the standard library, for signing node records.
+func (k *NodeKey) ECDSA() *ecdsa.PrivateKey { return k.ecdsa }
 
 // PrivKey returns the key in the form of libp2p.
 func (k *NodeKey) PrivKey() crypto.PrivKey { return k.priv }
@@ -100,7 +101,7 @@ func (k *NodeKey) PeerID() peer.ID { return k.id }
 
 // Hex returns the secret in the form of the file: 64 hex digits without 0x.
 func (k *NodeKey) Hex() string {
-	raw := k.secret.Serialize()
+	raw := gethcrypto.FromECDSA(k.ecdsa)
 	defer clear(raw)
 	return hex.EncodeToString(raw)
 }

@@ -603,7 +603,7 @@ func TestRecords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := enr.Sign(key.Secp256k1(), enr.Content{
+		want, err := enr.Sign(key.ECDSA(), enr.Content{
 			Seq: 1, Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), node.QUIC), ForkDigest: enr.DefaultForkDigest, IsAggregator: true,
 		})
 		if err != nil || node.ENR != want.String() || node.PeerID != key.PeerID().String() {

@@ -272,7 +272,7 @@ func placeNodes(options *FilesOptions, nodes []NodeFiles) error {
 	for i := range nodes {
 		node := &nodes[i]
 		node.Place = places[i]
-		record, err := enr.Sign(node.key.Secp256k1(), enr.Content{
+		record, err := enr.Sign(node.key.ECDSA(), enr.Content{
 			Seq: 1, Addr: netip.AddrPortFrom(node.IP, node.QUIC), ForkDigest: enr.DefaultForkDigest, IsAggregator: node.IsAggregator,
 		})
 		if err != nil {

@@ -9,6 +9,7 @@ package enr
 import (
 	"bytes"
 	"cmp"
+	"crypto/ecdsa"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -19,9 +20,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/decred/dcrd/dcrec/secp256k1/v4"
-	"github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
-	"golang.org/x/crypto/sha3"
+	"github.com/ethereum/go-ethereum/crypto"
+	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
+	"github.com/ethereum/go-ethereum/rlp"
 )
 
 // ErrInvalid is wrapped by the errors of [Parse] and [Decode].
@@ -37,13 +38,7 @@ const (
 	publicKeySize = 33 // compressed secp256k1
 )
 
-// sizeLimit is the largest size of a record, in bytes.
-const sizeLimit = 300
-
-// scheme is the identity scheme of the records, in the entry id.
-const scheme = "v4"
-
-// The entries of a record with their own accessors.
+// The entries of a record that go-ethereum does not define.
 const (
 	eth2Key         = "eth2"
 	isAggregatorKey = "is_aggregator"
@@ -54,12 +49,7 @@ const (
 // An accessor returns its zero value for an entry that is absent or malformed.
 //
 // leanSpec: node/networking/enr/enr.py, ENR
-type Record struct {
-	signature []byte
-	signed    []byte // RLP of the sequence number, then of each key and its value
-	seq       uint64
-	entries   map[string][]byte // RLP of the values
-}
+type Record struct{ record gethenr.Record }
 
 // Parse decodes the text form: "enr:" and URL-safe base64, with or without padding. It does not verify the signature.
 //
@@ -69,8 +59,8 @@ func Parse(s string) (*Record, error) {
 	if !ok {
 		return nil, invalid("want the prefix %s", prefix)
 	}
-	if len(text) > base64.RawURLEncoding.EncodedLen(sizeLimit)+3 {
-		return nil, invalid("want at most %d bytes", sizeLimit)
+	if len(text) > base64.RawURLEncoding.EncodedLen(gethenr.SizeLimit)+3 {
+		return nil, invalid("want at most %d bytes", gethenr.SizeLimit)
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimRight(text, "="))
 	if err != nil {
@@ -83,51 +73,23 @@ func Parse(s string) (*Record, error) {
 //
 // leanSpec: node/networking/enr/enr.py, ENR.from_rlp
 func Decode(b []byte) (*Record, error) {
-	if len(b) > sizeLimit {
-		return nil, invalid("got %d bytes, want at most %d", len(b), sizeLimit)
+	if len(b) > gethenr.SizeLimit {
+		return nil, invalid("got %d bytes, want at most %d", len(b), gethenr.SizeLimit)
 	}
-	r := &Record{entries: make(map[string][]byte)}
-	kind, items, rest, err := splitItem(bytes.Clone(b))
-	if err != nil || kind != rlpList || len(rest) > 0 || !r.decode(items) {
+	var r Record
+	if err := rlp.DecodeBytes(b, &r.record); err != nil {
 		return nil, invalid("want an RLP list of a signature, a sequence number, and keys in ascending order with their values")
 	}
-	if n := len(r.signature); n != signatureSize {
+	if n := len(r.record.Signature()); n != signatureSize {
 		return nil, invalid("got a signature of %d bytes, want %d", n, signatureSize)
 	}
-	for key := range r.entries {
-		if !utf8.ValidString(key) {
+	for i, element := range r.elements() {
+		// The first element is the sequence number; keys and values alternate after it.
+		if key, ok := element.(string); i%2 == 1 && ok && !utf8.ValidString(key) {
 			return nil, invalid("key is not UTF-8")
 		}
 	}
-	return r, nil
-}
-
-// decode decodes the items of a record, and reports whether they are valid.
-func (r *Record) decode(items []byte) bool {
-	var seq []byte
-	var err error
-	if r.signature, r.signed, err = splitString(items); err != nil {
-		return false
-	}
-	seq, items, err = splitString(r.signed)
-	if err != nil || len(seq) > 8 || len(seq) > 0 && seq[0] == 0 {
-		return false
-	}
-	for _, b := range seq {
-		r.seq = r.seq<<8 | uint64(b)
-	}
-	for last := ""; len(items) > 0; {
-		key, value, err := splitString(items)
-		if err != nil || len(r.entries) > 0 && string(key) <= last {
-			return false
-		}
-		if _, _, items, err = splitItem(value); err != nil {
-			return false
-		}
-		last = string(key)
-		r.entries[last] = value[:len(value)-len(items)]
-	}
-	return true
+	return &r, nil
 }
 
 // Content is the information that a node publishes in its record.
@@ -147,7 +109,7 @@ type Content struct {
 // The result is deterministic.
 //
 // leanSpec: node/networking/enr/enr.py, ENR
-func Sign(key *secp256k1.PrivateKey, c Content) (*Record, error) {
+func Sign(key *ecdsa.PrivateKey, c Content) (*Record, error) {
 	if !c.Addr.Addr().Is4() || c.Addr.Port() == 0 {
 		return nil, fmt.Errorf("ENR: address: got %q, want an IPv4 address with a port", c.Addr)
 	}
@@ -156,48 +118,59 @@ func Sign(key *secp256k1.PrivateKey, c Content) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	ip, port := c.Addr.Addr().As4(), number(uint64(c.Addr.Port()))
-	signed := appendItem(nil, rlpString, number(c.Seq))
-	for _, entry := range []struct {
-		key   string
-		value []byte
-	}{
-		{eth2Key, eth2}, {"id", []byte(scheme)}, {"ip", ip[:]}, {isAggregatorKey, []byte{1}},
-		{"quic", port}, {publicKeyKey, key.PubKey().SerializeCompressed()}, {"udp", port},
-	} {
-		if entry.key != isAggregatorKey || c.IsAggregator {
-			signed = appendItem(appendItem(signed, rlpString, []byte(entry.key)), rlpString, entry.value)
-		}
+	var r Record
+	r.record.SetSeq(c.Seq)
+	r.record.Set(gethenr.IPv4Addr(c.Addr.Addr()))
+	r.record.Set(gethenr.UDP(c.Addr.Port()))
+	r.record.Set(gethenr.QUIC(c.Addr.Port()))
+	r.record.Set(gethenr.WithEntry(eth2Key, eth2))
+	if c.IsAggregator {
+		r.record.Set(gethenr.WithEntry(isAggregatorKey, []byte{1}))
 	}
-	// The record holds r and s of the signature, without the recovery code before them.
-	signature := ecdsa.SignCompact(key, hash(signed), false)[1:]
-	return Decode((&Record{signature: signature, signed: signed}).RLP())
+	r.record.Set(gethenr.IDv4)
+	r.record.Set(gethenr.WithEntry(publicKeyKey, crypto.CompressPubkey(&key.PublicKey)))
+
+	signature, err := crypto.Sign(r.signedHash(), key)
+	if err != nil {
+		return nil, err
+	}
+	// The record holds r and s of the signature, without the recovery id after them.
+	b, err := rlp.EncodeToBytes(append([]any{signature[:signatureSize]}, r.elements()...))
+	if err != nil {
+		return nil, err
+	}
+	return Decode(b)
 }
 
-// hash returns the hash that the signature covers.
-func hash(signed []byte) []byte {
-	h := sha3.NewLegacyKeccak256()
-	h.Write(appendItem(nil, rlpList, signed))
-	return h.Sum(nil)
+// elements returns the signed part of the record: the sequence number, then each key with its value.
+func (r *Record) elements() []any { return r.record.AppendElements(nil) }
+
+// signedHash returns the hash that the signature covers. The encoding cannot fail: the elements are an integer, strings and RLP.
+func (r *Record) signedHash() []byte {
+	b, _ := rlp.EncodeToBytes(r.elements())
+	return crypto.Keccak256(b)
 }
 
 // String returns the text form, without padding.
 func (r *Record) String() string { return prefix + base64.RawURLEncoding.EncodeToString(r.RLP()) }
 
-// RLP returns the encoding of the record.
+// RLP returns the encoding of the record. It cannot fail, because [Decode] and [Sign] return signed records only.
 func (r *Record) RLP() []byte {
-	return appendItem(nil, rlpList, append(appendItem(nil, rlpString, r.signature), r.signed...))
+	b, _ := rlp.EncodeToBytes(&r.record)
+	return b
 }
 
 // Seq returns the sequence number.
-func (r *Record) Seq() uint64 { return r.seq }
+func (r *Record) Seq() uint64 { return r.record.Seq() }
 
 // Signature returns the signature, of 64 bytes.
-func (r *Record) Signature() []byte { return r.signature }
+func (r *Record) Signature() []byte { return r.record.Signature() }
 
 // Get returns the value of an entry, or nil if it is absent or not a byte string.
 func (r *Record) Get(key string) (value []byte) {
-	value, _, _ = splitString(r.entries[key])
+	if r.record.Load(gethenr.WithEntry(key, &value)) != nil {
+		return nil
+	}
 	return value
 }
 
@@ -213,20 +186,15 @@ func (r *Record) PublicKey() []byte {
 //
 // leanSpec: node/networking/enr/enr.py, is_valid
 func (r *Record) Valid() bool {
-	return string(r.Get("id")) == scheme && r.PublicKey() != nil
+	return r.record.IdentityScheme() == string(gethenr.IDv4) && r.PublicKey() != nil
 }
 
 // VerifySignature reports whether the key in the record signed it.
 //
 // leanSpec: node/networking/enr/enr.py, verify_signature
 func (r *Record) VerifySignature() bool {
-	key, err := secp256k1.ParsePubKey(r.PublicKey())
-	var sigR, sigS secp256k1.ModNScalar
-	if err != nil || sigR.SetByteSlice(r.signature[:32]) || sigS.SetByteSlice(r.signature[32:]) {
-		return false
-	}
-	// Of the two signatures with the same r, only the one with the smaller s is valid.
-	return !sigS.IsOverHalfOrder() && ecdsa.NewSignature(&sigR, &sigS).Verify(hash(r.signed), key)
+	key := r.PublicKey()
+	return key != nil && crypto.VerifySignature(key, r.signedHash(), r.Signature())
 }
 
 // IP4 returns the IPv4 address.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ethereum/go-ethereum/rlp"
+
 	"github.com/leanEthereum/leanspec-node/internal/enr"
 )
 
@@ -15,23 +17,24 @@ type bootnodeCase struct{ text, addr, problem string }
 func bootnodes(t testing.TB) map[string]bootnodeCase {
 	t.Helper()
 	key := newNodeKey(t)
-	signed, err := enr.Sign(key.Secp256k1(), enr.Content{Addr: netip.MustParseAddrPort("192.0.2.1:9001")})
+	signed, err := enr.Sign(key.ECDSA(), enr.Content{Addr: netip.MustParseAddrPort("192.0.2.1:9001")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	record := signed.String()
 	// edit removes entries of the record without signing it again.
 	edit := func(drop ...string) string {
-		items := []byte{0xb8, 64} // RLP of the signature and of the sequence number 0
-		items = append(append(items, signed.Signature()...), 0x80)
+		items := [][]byte{signed.Signature(), {}}
 		for _, name := range []string{"eth2", "id", "ip", "quic", "secp256k1", "udp"} {
 			if !strings.Contains(strings.Join(drop, " "), name) {
-				for _, item := range [][]byte{[]byte(name), signed.Get(name)} { // less than 56 bytes
-					items = append(append(items, 0x80+byte(len(item))), item...)
-				}
+				items = append(items, []byte(name), signed.Get(name))
 			}
 		}
-		return "enr:" + base64.RawURLEncoding.EncodeToString(append([]byte{0xf8, byte(len(items))}, items...))
+		b, err := rlp.EncodeToBytes(items)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "enr:" + base64.RawURLEncoding.EncodeToString(b)
 	}
 	const id = "16Uiu2HAkvi2sxT75Bpq1c7yV2FjnSQJJ432d6jeshbmfdJss1i6f"
 	return map[string]bootnodeCase{

@@ -39,7 +39,7 @@ func (n *Network) ENR() string {
 	if port == 0 {
 		return ""
 	}
-	record, err := enr.Sign(n.cfg.NodeKey.Secp256k1(), enr.Content{
+	record, err := enr.Sign(n.cfg.NodeKey.ECDSA(), enr.Content{
 		Seq: uint64(n.started.Unix()), Addr: netip.AddrPortFrom(ip, port),
 		ForkDigest: enr.ForkDigest(n.cfg.NetworkName), IsAggregator: n.cfg.IsAggregator,
 	})
