@@ -101,6 +101,7 @@ type Identity struct {
 	Scheme      string `json:"scheme"`
 }
 
+// String returns the identity as text for errors.
 func (id Identity) String() string {
 	return fmt.Sprintf("genesis %s, network %q, scheme %s", id.GenesisRoot, id.Network, id.Scheme)
 }
