@@ -165,7 +165,8 @@ func (s *scanner) visit(n ast.Node) bool {
 		c.level = strings.ToLower(strings.TrimSuffix(method, "Context"))
 		s.line(&c, call.Args[1], call.Args[2:])
 	case isMethod && (method == "Log" || method == "LogAttrs"):
-		if strings.HasPrefix(c.at, "internal/logging/events.go") { // the function write; its callers are recorded
+		// The function write and the effects of the planner; the calls of write and log are recorded.
+		if strings.HasPrefix(c.at, "internal/logging/events.go") || strings.HasPrefix(c.at, "internal/node/syncer/service.go") {
 			return true
 		}
 		c.level = s.level(call.Args[1])
@@ -173,6 +174,9 @@ func (s *scanner) visit(n ast.Node) bool {
 	case isMethod && method == "With" && !strings.HasPrefix(c.at, "internal/logging/log.go"):
 		s.fields(&c, call.Args)
 		c.message, c.constant = "With", true
+	case name == "(*"+module+"internal/node/syncer.planner).log":
+		c.level = s.level(call.Args[0])
+		s.line(&c, call.Args[1], call.Args[2:])
 	case name == loggingPrefix+"write":
 		c.level = s.level(call.Args[1])
 		s.line(&c, call.Args[2], call.Args[3:])

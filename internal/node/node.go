@@ -117,7 +117,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.LogLevels != nil {
 		n.metrics.SetLog(cfg.LogLevels)
 	}
-	n.health.SetClock(slot)
+	n.health.Sync = n.syncState
 	n.bus = events.NewBus(n.metrics.Fold, logging.Events(cfg.Log))
 
 	// Lock the keys before all else, so that a second node with the same keys does not even
@@ -186,12 +186,11 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		keys[i] = validator.Keys{Index: lstar.ValidatorIndex(k.Index), Attestation: n.guarded(k.Attestation), Proposal: n.guarded(k.Proposal)}
 	}
 	n.validator = validator.New(validator.Config{
-		Chain: n.chain, Publisher: n.publisher, Distance: n.sync.Distance, Clock: n.clock, Crypto: crypto, Keys: keys, Bus: n.bus,
+		Chain: n.chain, Publisher: n.publisher, Gate: n.sync.Duties, Clock: n.clock, Crypto: crypto, Keys: keys, Bus: n.bus,
 		Log:   logging.Component(cfg.Log, "validator"),
 		Pulse: n.pulse("validator", dutiesStuckAfter),
 	})
 	n.health.AddReady(health.Check{Name: "network", Run: n.network.Check})
-	n.health.SetIsolated(n.network.Isolated)
 	return n, nil
 }
 
@@ -315,7 +314,6 @@ func (n *Node) Run(ctx context.Context) error {
 	run("sync", n.sync.Run)
 	run("p2p", n.network.Run)
 	run("publisher", n.publisher.run)
-	run("health", n.watchHealth)
 	run("watchdog", n.watchLoops)
 	for _, s := range n.servers {
 		run(s.name, func(ctx context.Context) error {
@@ -388,29 +386,17 @@ func (n *Node) logStart(log *slog.Logger) {
 	}
 }
 
-// watchHealth keeps what /health and the sync metrics say up to date.
-func (n *Node) watchHealth(ctx context.Context) error {
-	for {
-		snap, newer := n.chain.Watch()
-		view := n.sync.View()
-		n.health.Update(health.Input{
-			Ready: true, BeforeGenesis: n.clock.BeforeGenesis(), HeadSlot: uint64(snap.Head.Slot),
-			KnownGap: view.Gap, MissingAncestor: view.MissingAncestor, Peers: view.Peers, PeersAgreeNothingNewer: view.Agree,
-		})
-		synced, reason := n.health.Synced()
-		n.bus.Report(events.SyncState{Synced: synced, Reason: reason, Distance: view.Distance})
-		select {
-		case <-newer:
-		case <-view.Outdated():
-		case <-ctx.Done():
-			return nil
-		}
-	}
+// syncState returns the state of the node that /health and /readyz show.
+func (n *Node) syncState() health.Sync {
+	v, slot := n.sync.View(), n.clock.Slot()
+	s := health.Sync{HeadSlot: uint64(v.HeadSlot), ClockSlot: uint64(slot), Peers: v.Peers, Agree: v.Agree}
+	s.Synced, s.Reason = v.Synced(slot)
+	return s
 }
 
 // slotEnds writes the line of the slot.
 func (n *Node) slotEnds(s events.SlotSummary) {
-	s.Synced, _ = n.health.Synced()
+	s.Synced = n.syncState().Synced
 	s.Peers = len(n.network.Peers())
 	n.bus.Report(s)
 }

@@ -133,11 +133,11 @@ func (c *cluster) connect(t testing.TB, peers int) {
 	heartbeat := time.NewTicker(20 * time.Millisecond) // the mesh forms at the heartbeats of the router, for which there is no event
 	defer heartbeat.Stop()
 	for _, n := range c.nodes {
-		for n.sync.View().Peers < peers {
+		for view, newer := n.sync.Watch(); view.Peers < peers; view, newer = n.sync.Watch() {
 			select {
-			case <-n.sync.View().Outdated():
+			case <-newer:
 			case <-timeout:
-				t.Fatalf("node %s: peers = %d, want %d", n.cfg.NodeID, n.sync.View().Peers, peers)
+				t.Fatalf("node %s: peers = %d, want %d", n.cfg.NodeID, view.Peers, peers)
 			}
 		}
 		for metric(t, n, "lean_gossip_mesh_peers") < peers {

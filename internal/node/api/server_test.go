@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestRoutes(t *testing.T) {
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "# HELP ") })
 	ports := New(Config{
-		Metrics: metrics, Health: new(health.Monitor), Identity: func() Identity { return Identity{PeerID: "id"} },
+		Metrics: metrics, Health: &health.Monitor{Sync: func() health.Sync { return health.Sync{Reason: "not_ready"} }}, Identity: func() Identity { return Identity{PeerID: "id"} },
 	})
 	for _, test := range []struct {
 		port         http.Handler

@@ -15,13 +15,13 @@ func TestProbes(t *testing.T) {
 	h.AddLive(Check{"chain", func() error { return chain }})
 	h.AddReady(Check{"network", func() error { return network }})
 	stuck, deaf := errors.New("loop has not run\nfor 13s"), errors.New("not listening")
-	synced := Input{Ready: true, HeadSlot: 9, ClockSlot: 9}
-	stale := Input{Ready: true, HeadSlot: 3, ClockSlot: 40, Peers: 2}
+	synced := Sync{Synced: true, HeadSlot: 9, ClockSlot: 9}
+	stale := Sync{Reason: "stale_head", HeadSlot: 3, ClockSlot: 40, Peers: 2}
 
 	for _, test := range []struct {
 		name, method, path string
 		chain, network     error
-		in                 Input
+		in                 Sync
 		status             int
 		body               string
 	}{
@@ -47,7 +47,7 @@ func TestProbes(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			chain, network = test.chain, test.network
-			h.Update(test.in)
+			h.Sync = func() Sync { return test.in }
 			handler := h.Livez()
 			if strings.HasPrefix(test.path, "/readyz") {
 				handler = h.Readyz()

@@ -187,21 +187,19 @@ func (n *Network) Status(ctx context.Context, from peer.ID) (Status, error) {
 	if c == nil {
 		return Status{}, ErrNotConnected
 	}
-	return theirs, n.hearStatus(c, theirs)
+	return theirs, n.takeStatus(c, theirs)
 }
 
-// hearStatus passes a status to the handler, and ends the connection if it says so.
-func (n *Network) hearStatus(c *connectedPeer, s Status) error {
-	c.handler.Lock()
-	defer c.handler.Unlock()
-	if c.isGone() {
-		return ErrNotConnected
-	}
-	c.setStatus(s, n.now())
-	err := n.cfg.Handler.OnStatus(c.id, s)
-	if err != nil {
-		n.Disconnect(c.id, err.Error())
-	}
+// takeStatus passes a status to the handler, and ends the connection if the handler
+// returns an error.
+func (n *Network) takeStatus(c *connectedPeer, s Status) error {
+	err := ErrNotConnected
+	c.meet(n.cfg.Handler, func() {
+		c.setStatus(s)
+		if err = n.cfg.Handler.OnStatus(c.id, s); err != nil {
+			n.Disconnect(c.id, err.Error())
+		}
+	})
 	return err
 }
 

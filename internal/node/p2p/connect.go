@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/quic-go/quic-go"
 
 	"github.com/leanEthereum/leanspec-node/internal/events"
@@ -35,11 +34,8 @@ func (n *Network) connected(conn network.Conn) {
 		n.arrivals.Add(1)
 	}
 	n.reportPeers()
-	// The one who dialed speaks first.
-	//
-	// leanSpec: node/networking/client/event_source/live.py, dial
-	if first && conn.Stat().Direction == network.DirOutbound {
-		n.spawn(func(ctx context.Context) { n.exchangeStatus(ctx, c.id) })
+	if first {
+		n.spawn(func(context.Context) { c.meet(n.cfg.Handler, nil) })
 	}
 }
 
@@ -64,9 +60,8 @@ func (n *Network) left(c *connectedPeer) {
 	if arrivals := n.arrivals.Load(); n.open.Load() && n.peers.len() == 0 {
 		n.spawn(func(ctx context.Context) { n.warnIfAlone(ctx, arrivals) })
 	}
-	c.handler.Lock()
-	defer c.handler.Unlock()
-	n.cfg.Handler.OnDisconnect(c.id)
+	c.part(n.cfg.Handler)
+	n.peers.forget(c)
 }
 
 // warnIfAlone logs that all peers have disconnected, unless a peer connects within
@@ -107,32 +102,5 @@ func disconnectReason(conn network.Conn, closing string) (reason, detail string)
 		return events.DisconnectLocalClose, ""
 	default:
 		return events.DisconnectError, cause.Error()
-	}
-}
-
-// exchangeStatus asks a peer for its status. That it does not answer is no reason
-// to part.
-func (n *Network) exchangeStatus(ctx context.Context, id peer.ID) {
-	if _, err := n.Status(ctx, id); err != nil && ctx.Err() == nil {
-		n.log.Debug("no agreement on status", logging.Peer(id), logging.Err(err))
-	}
-}
-
-// exchangeStatuses asks peers for their status when the last one is old, so that
-// sync hears how far they are.
-func (n *Network) exchangeStatuses(ctx context.Context) {
-	ticker := time.NewTicker(max(n.cfg.StatusInterval/4, time.Millisecond))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		for _, c := range n.peers.all() {
-			if c.due(n.now(), n.cfg.StatusInterval) {
-				n.spawn(func(ctx context.Context) { n.exchangeStatus(ctx, c.id) })
-			}
-		}
 	}
 }

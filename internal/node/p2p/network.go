@@ -21,7 +21,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
-	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
@@ -36,8 +35,6 @@ const (
 	DefaultNetworkName = "12345678"
 	// DefaultMaxPeers is the number of peers to which the connections are trimmed.
 	DefaultMaxPeers = 64
-	// DefaultStatusInterval is the age at which a peer's status is asked for again.
-	DefaultStatusInterval = 3 * lstar.SecondsPerSlot * time.Second
 )
 
 // Config is the configuration of a Network. NodeKey, Scheme, Handler and NetworkName are required.
@@ -71,8 +68,6 @@ type Config struct {
 	PeerNames map[peer.ID]string
 	// MaxPeers is the number of peers to which the connections are trimmed. 0 means DefaultMaxPeers.
 	MaxPeers int
-	// StatusInterval is the age at which a peer's status is asked for again; DefaultStatusInterval where 0.
-	StatusInterval time.Duration
 }
 
 // PeerInfo describes a connected peer.
@@ -141,9 +136,6 @@ func New(cfg Config) (*Network, error) {
 		return nil, &config.Error{Setting: setting.NetworkName, Value: strconv.Quote(cfg.NetworkName), Problem: "want a name without a slash"}
 	}
 	cfg.Committees, cfg.MaxPeers = max(cfg.Committees, 1), cmp.Or(cfg.MaxPeers, DefaultMaxPeers)
-	if cfg.StatusInterval <= 0 {
-		cfg.StatusInterval = DefaultStatusInterval
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -166,7 +158,7 @@ func New(cfg Config) (*Network, error) {
 		},
 	}
 	clock := func() time.Time { return n.now() }
-	n.peers = &peers{now: clock, byID: make(map[peer.ID]*connectedPeer)}
+	n.peers = &peers{now: clock, byID: make(map[peer.ID]*connectedPeer), leaving: make(map[peer.ID]chan struct{})}
 	n.scores = newScores(clock)
 	n.self.met = make(chan struct{}, 1)
 	n.resets = newResets()
@@ -211,7 +203,6 @@ func (n *Network) Run(ctx context.Context) error {
 	}
 	n.open.Store(true)
 	n.keepBootnodes()
-	n.spawn(n.exchangeStatuses)
 	n.spawn(watchGossip)
 	select {
 	case <-ctx.Done():
@@ -338,7 +329,7 @@ func (n *Network) weighedFault(id peer.ID, weight float64, reason string, err er
 	}
 }
 
-// Disconnect implements Requester.
+// Disconnect ends the connections to a peer, and logs the reason.
 func (n *Network) Disconnect(id peer.ID, reason string) {
 	if c := n.peers.get(id); c != nil {
 		c.setClosing(reason)

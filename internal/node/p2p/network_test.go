@@ -42,6 +42,7 @@ type fakeHandler struct {
 	gossiped     chan string // kind and slot of each message
 	statuses     chan Status
 	disconnected chan peer.ID
+	connected    func(id peer.ID, dialed bool)
 }
 
 func newFakeHandler() *fakeHandler {
@@ -91,6 +92,8 @@ func (h *fakeHandler) OnStatus(_ peer.ID, s Status) error {
 	h.statuses <- s
 	return h.onStatus
 }
+
+func (h *fakeHandler) OnConnect(id peer.ID, dialed bool) { h.connected(id, dialed) }
 
 func (h *fakeHandler) OnDisconnect(id peer.ID) { h.disconnected <- id }
 
@@ -176,7 +179,7 @@ func startNode(t testing.TB, change ...func(*Config, *testNode)) *testNode {
 	cfg := Config{
 		NodeKey: newNodeKey(t), Listen: "/ip4/127.0.0.1/udp/0/quic-v1", Scheme: xmss.Test,
 		Handler: node.handler, Bus: events.NewBus(node.metrics.Fold, logging.Events(log)), Log: log,
-		NetworkName: DefaultNetworkName, StatusInterval: time.Hour,
+		NetworkName: DefaultNetworkName,
 	}
 	for _, f := range change {
 		f(&cfg, node)
@@ -184,6 +187,11 @@ func startNode(t testing.TB, change ...func(*Config, *testNode)) *testNode {
 	var err error
 	if node.Network, err = New(cfg); err != nil {
 		t.Fatal(err)
+	}
+	node.handler.connected = func(id peer.ID, dialed bool) { // as the syncer does
+		if dialed {
+			node.spawn(func(ctx context.Context) { _, _ = node.Status(ctx, id) })
+		}
 	}
 	node.aloneAfter = 10 * time.Millisecond
 	if node.prepare != nil {
@@ -293,14 +301,6 @@ func TestStatusHandshake(t *testing.T) {
 	})
 	if log := dialer.log.String(); !strings.Contains(log, `"detail":"this node stops"`) || strings.Contains(log, `"msg":"no peers left"`) {
 		t.Errorf("want the reason of the end of the connection and no warning about missing peers in the dialer's log:\n%s", log)
-	}
-}
-
-func TestStatusIsExchangedAgain(t *testing.T) {
-	listener := startNode(t, func(cfg *Config, _ *testNode) { cfg.StatusInterval = 20 * time.Millisecond })
-	dialer := startNode(t, dialing(listener))
-	for range 3 {
-		receive(t, "another status", dialer.handler.statuses)
 	}
 }
 

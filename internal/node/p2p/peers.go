@@ -10,6 +10,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/time/rate"
+
+	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
 // ErrNotConnected means that the peer is not connected.
@@ -19,8 +21,9 @@ var ErrNotConnected = errors.New("peer is not connected")
 type peers struct {
 	now func() time.Time
 
-	mu   sync.Mutex
-	byID map[peer.ID]*connectedPeer
+	mu      sync.Mutex
+	byID    map[peer.ID]*connectedPeer
+	leaving map[peer.ID]chan struct{} // peers whose OnDisconnect has not returned, with their left
 }
 
 // connectedPeer is the state of a connected peer.
@@ -38,9 +41,13 @@ type connectedPeer struct {
 	// gone is closed when the last connection ends.
 	gone chan struct{}
 
-	// handler orders what the Handler hears about this peer: no status comes
-	// after its disconnection.
+	// handler orders the calls of the Handler about this peer. met is true after
+	// OnConnect. left is closed after OnDisconnect, and before is the left of the
+	// peer's connection before this one.
 	handler sync.Mutex
+	met     bool
+	left    chan struct{}
+	before  <-chan struct{}
 
 	// Guarded by the mutex of peers.
 	conns    int  // number of open connections, plus one if expected
@@ -48,7 +55,6 @@ type connectedPeer struct {
 
 	mu          sync.Mutex
 	info        PeerInfo
-	asked       time.Time // when the last status came, or was asked for
 	unsupported map[string]time.Time
 	closing     string // the reason if this node closes the connection
 }
@@ -70,7 +76,8 @@ func (p *peers) add(conn network.Conn) (c *connectedPeer, first bool) {
 			blocks:      rate.NewLimiter(blocksPerSecond, blockBurst),
 			bytes:       rate.NewLimiter(bytesPerSecond, byteBurst),
 			gone:        make(chan struct{}),
-			asked:       now,
+			left:        make(chan struct{}),
+			before:      p.leaving[id],
 			unsupported: make(map[string]time.Time),
 			gossip:      gossipState{topics: make(map[string]bool)},
 			info: PeerInfo{
@@ -136,8 +143,48 @@ func (p *peers) drop(c *connectedPeer) (_ *connectedPeer, last bool) {
 		return c, false
 	}
 	delete(p.byID, c.id)
+	p.leaving[c.id] = c.left
 	close(c.gone)
 	return c, true
+}
+
+// forget ends the wait of a new connection for the end of the one before.
+func (p *peers) forget(c *connectedPeer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leaving[c.id] == c.left {
+		delete(p.leaving, c.id)
+	}
+}
+
+// meet calls the handler's OnConnect, unless it was called, and then f, which may be
+// nil. It does nothing if the peer has disconnected.
+func (c *connectedPeer) meet(h Handler, f func()) {
+	c.handler.Lock()
+	defer c.handler.Unlock()
+	if c.isGone() {
+		return
+	}
+	if !c.met {
+		if c.before != nil {
+			<-c.before
+		}
+		c.met = true
+		h.OnConnect(c.id, c.peerInfo().Direction == events.DirectionOutbound)
+	}
+	if f != nil {
+		f()
+	}
+}
+
+// part calls the handler's OnDisconnect if OnConnect was called.
+func (c *connectedPeer) part(h Handler) {
+	c.handler.Lock()
+	defer c.handler.Unlock()
+	if c.met {
+		h.OnDisconnect(c.id)
+	}
+	close(c.left)
 }
 
 func (p *peers) get(id peer.ID) *connectedPeer {
@@ -182,22 +229,10 @@ func (c *connectedPeer) setLacks(protocol string, until time.Time) {
 	c.unsupported[protocol] = until
 }
 
-func (c *connectedPeer) setStatus(s Status, now time.Time) {
+func (c *connectedPeer) setStatus(s Status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.info.Status, c.asked = &s, now
-}
-
-// due reports whether it is time to ask for the status again, and if so notes
-// that it is being asked for.
-func (c *connectedPeer) due(now time.Time, interval time.Duration) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now.Sub(c.asked) < interval {
-		return false
-	}
-	c.asked = now
-	return true
+	c.info.Status = &s
 }
 
 func (c *connectedPeer) setClosing(reason string) {

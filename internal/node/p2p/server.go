@@ -170,7 +170,7 @@ func (n *Network) answerStatus(_ context.Context, c *connectedPeer, request []by
 		return nil, err
 	}
 	// Our status is on its way even if we part, so that the peer may learn why.
-	_ = n.hearStatus(c, theirs)
+	_ = n.takeStatus(c, theirs)
 	return nil, nil
 }
 

@@ -69,14 +69,18 @@ type Handler interface {
 	OnAttestation(ctx context.Context, from peer.ID, a *lstar.SignedAttestation) Verdict
 	OnAggregate(ctx context.Context, from peer.ID, a *lstar.SignedAggregatedAttestation) Verdict
 
-	// Status returns what we tell peers about our chain.
-	Status() Status
-	// OnStatus judges what a peer tells about its chain. An error ends the
-	// connection, and says why. Of one peer, it is called once at a time, and not
-	// after OnDisconnect until the peer connects again.
-	OnStatus(from peer.ID, s Status) error
-	// OnDisconnect is called when the last connection to a peer is gone.
+	// OnConnect is called when a peer connects, before any other call about the peer.
+	// dialed is true if this node opened the connection. The handler decides when to
+	// ask the peer for its status; by leanSpec, the side that dialed asks first.
+	OnConnect(id peer.ID, dialed bool)
+	// OnDisconnect is called when the last connection to a peer has ended. The calls of
+	// OnConnect and OnDisconnect for one peer alternate.
 	OnDisconnect(id peer.ID)
+	// Status returns the status that peers get.
+	Status() Status
+	// OnStatus judges the status of a connected peer. An error ends the connection and
+	// says why. It is called once at a time for one peer.
+	OnStatus(from peer.ID, s Status) error
 
 	// BlockByRoot returns a block, or nil. Blocks that peers request often are cached.
 	BlockByRoot(root lstar.Root) *lstar.SignedBlock
@@ -99,8 +103,8 @@ type Requester interface {
 	// Status requests the status of a peer and passes it to Handler.OnStatus.
 	Status(ctx context.Context, from peer.ID) (Status, error)
 	// Penalize counts a fault of a peer. Too many of them end the connection and ban the peer
-	// for some time.
+	// for some time. It does not block and does not call the Handler.
 	Penalize(id peer.ID, reason string)
-	// Disconnect ends the connections to a peer.
-	Disconnect(id peer.ID, reason string)
+	// Isolated reports whether there are peers, but none with a gossip topic in common.
+	Isolated() bool
 }

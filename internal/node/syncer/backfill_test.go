@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,39 +14,30 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/events"
-	"github.com/leanEthereum/leanspec-node/internal/metrics/metricstest"
-	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
-// health is what /health says of the node as the service sees it.
-func (f *fixture) health() (synced bool, reason string) {
-	v := f.View()
-	return health.Evaluate(health.Input{
-		Ready: true, HeadSlot: uint64(f.chain.Snapshot().Head.Slot), ClockSlot: uint64(f.CurrentSlot()),
-		KnownGap: v.Gap, MissingAncestor: v.MissingAncestor, Peers: v.Peers, PeersAgreeNothingNewer: v.Agree,
-	})
-}
-
 func TestLateJoiner(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 400, true)
-	f := newFixture(t, validators, 400)
-	if f.View().State != Idle || f.View().Peers != 0 {
-		t.Errorf("alone: %s with %d peers, want idle with none", f.View().State, f.View().Peers)
+	f := newWorld(t, validators, 400)
+	if f.view.Peers != 0 || f.view.Agree != 0 {
+		t.Errorf("alone: view %+v, want no peers", f.view)
 	}
 	ids := []peer.ID{"a", "b", "c"}
-	for _, id := range ids {
-		f.connect(id, &fakePeer{chain: c})
-	}
+	f.together(func() {
+		for _, id := range ids {
+			f.connect(id, &fakePeer{chain: c})
+		}
+	})
 	f.within(20, "the head", hasHead(c))
-	f.await("synced", func(*lstar.Snapshot) bool { return f.View().State == Synced && f.View().Agree == 3 })
-	if got, want := f.chain.Snapshot().LatestFinalized, c.store.LatestFinalized(); got != want || want.Slot < 390 {
+	f.want("synced", func(*lstar.Snapshot) bool { return f.view.Agree == 3 })
+	if got, want := f.snap.LatestFinalized, c.store.LatestFinalized(); got != want || want.Slot < 390 {
 		t.Errorf("finalized %s, want %s, far from genesis", got, want)
 	}
-	if f.Distance() != 0 || f.View().Gap {
-		t.Errorf("distance %d and gap %v when synced, want none", f.Distance(), f.View().Gap)
+	if f.view.Distance != 0 || f.view.Gap {
+		t.Errorf("distance %d and gap %v when synced, want none", f.view.Distance, f.view.Gap)
 	}
 	f.wantNoPenalty(ids...)
 	if f.most > maxRequestsPerPeer {
@@ -60,29 +52,19 @@ func TestLateJoiner(t *testing.T) {
 	if asked < 2 {
 		t.Errorf("%d peers were asked for batches, want several", asked)
 	}
-	// What was fetched is served.
-	for _, slot := range []lstar.Slot{0, 1, 200, 400} {
-		b := f.blockAt(slot)
-		if b == nil || b.Block.Slot != slot {
-			t.Errorf("block of slot %d is not served", slot)
-		}
-	}
 }
 
 // TestDistance looks at a node that is behind and whose peers do not answer.
 func TestDistance(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 60, true)
-	f := newFixture(t, validators, 60)
-	hang := func(ctx context.Context, _ lstar.Slot, _ uint64) ([]*lstar.SignedBlock, error) {
-		return nil, f.hang(ctx)
+	f := newWorld(t, validators, 60)
+	f.connect("a", &fakePeer{chain: c, byRange: hangRange, byRoot: noRoots})
+	f.want("a gap", func(*lstar.Snapshot) bool { return f.view.Gap })
+	if f.view.Distance != 60 {
+		t.Errorf("distance = %d, want 60", f.view.Distance)
 	}
-	f.connect("a", &fakePeer{chain: c, byRange: hang, byRoot: noRoots})
-	f.await("a gap", func(*lstar.Snapshot) bool { return f.View().Gap })
-	if f.Distance() != 60 || f.View().State != Syncing {
-		t.Errorf("distance %d, %s; want 60, syncing", f.Distance(), f.View().State)
-	}
-	if synced, reason := f.health(); synced || reason != health.UnsyncedGap {
+	if synced, reason := f.synced(); synced || reason != UnsyncedGap {
 		t.Errorf("health: synced %v, reason %q; want a known gap", synced, reason)
 	}
 	f.steps(14)
@@ -99,10 +81,10 @@ func TestBadPeers(t *testing.T) {
 	clockSlot := lstar.Slot(300)
 
 	tests := map[string]struct {
-		peer   func(f *fixture) *fakePeer
+		peer   func(f *world) *fakePeer
 		punish bool
 	}{
-		"forged proofs": {func(f *fixture) *fakePeer {
+		"forged proofs": {func(f *world) *fakePeer {
 			forge := func(in []*lstar.SignedBlock) (out []*lstar.SignedBlock) {
 				for _, b := range in {
 					out = append(out, &lstar.SignedBlock{Block: b.Block, Proof: lstar.MultiMessageAggregate{Proof: []byte(prooftest.Forged)}})
@@ -110,17 +92,17 @@ func TestBadPeers(t *testing.T) {
 				return out
 			}
 			p := &fakePeer{chain: honest}
-			p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+			p.byRange = func(start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
 				return forge(p.blocks(start, n)), nil
 			}
-			p.byRoot = func(_ context.Context, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
+			p.byRoot = func(roots []lstar.Root) ([]*lstar.SignedBlock, error) {
 				return forge(p.roots(roots)), nil
 			}
 			return p
 		}, true},
-		"wrong states": {func(f *fixture) *fakePeer {
+		"wrong states": {func(f *world) *fakePeer {
 			p := &fakePeer{chain: honest}
-			p.byRange = func(_ context.Context, start lstar.Slot, n uint64) (out []*lstar.SignedBlock, _ error) {
+			p.byRange = func(start lstar.Slot, n uint64) (out []*lstar.SignedBlock, _ error) {
 				for _, b := range p.blocks(start, n)[:1] {
 					bad := *b
 					bad.Block.StateRoot[0]++
@@ -130,52 +112,47 @@ func TestBadPeers(t *testing.T) {
 			}
 			return p
 		}, true},
-		"nothing at all": {func(f *fixture) *fakePeer {
+		"nothing at all": {func(f *world) *fakePeer {
 			p := &fakePeer{chain: honest}
-			p.byRange = func(context.Context, lstar.Slot, uint64) ([]*lstar.SignedBlock, error) { return nil, nil }
-			p.byRoot = func(context.Context, []lstar.Root) ([]*lstar.SignedBlock, error) { return nil, nil }
+			p.byRange = func(lstar.Slot, uint64) ([]*lstar.SignedBlock, error) { return nil, nil }
+			p.byRoot = func([]lstar.Root) ([]*lstar.SignedBlock, error) { return nil, nil }
 			return p
 		}, false},
-		"half of every batch": {func(f *fixture) *fakePeer {
+		"half of every batch": {func(f *world) *fakePeer {
 			p := &fakePeer{chain: honest}
-			p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+			p.byRange = func(start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
 				all := p.blocks(start, n)
 				return all[:len(all)/2], nil
 			}
 			return p
 		}, false},
-		"stalling": {func(f *fixture) *fakePeer {
-			return &fakePeer{chain: honest,
-				byRange: func(ctx context.Context, _ lstar.Slot, _ uint64) ([]*lstar.SignedBlock, error) {
-					return nil, f.hang(ctx)
-				},
-				byRoot: func(ctx context.Context, _ []lstar.Root) ([]*lstar.SignedBlock, error) {
-					return nil, f.hang(ctx)
-				},
-			}
+		"stalling": {func(f *world) *fakePeer {
+			return &fakePeer{chain: honest, byRange: hangRange, byRoot: hangRoots}
 		}, false}, // unless it is asked, which chance decides
-		"unsupported protocols": {func(f *fixture) *fakePeer {
+		"unsupported protocols": {func(f *world) *fakePeer {
 			return &fakePeer{chain: honest, byRange: noRange, byRoot: noRoots}
 		}, false},
-		"a head that does not exist": {func(f *fixture) *fakePeer {
+		"a head that does not exist": {func(f *world) *fakePeer {
 			return &fakePeer{chain: honest, status: func() p2p.Status {
 				return p2p.Status{Head: lstar.Checkpoint{Root: lstar.Root{7}, Slot: clockSlot}}
 			}}
 		}, false},
-		"a finalized block that does not exist": {func(f *fixture) *fakePeer {
+		"a finalized block that does not exist": {func(f *world) *fakePeer {
 			return &fakePeer{chain: honest, status: func() p2p.Status {
 				return p2p.Status{Finalized: lstar.Checkpoint{Root: lstar.Root{7}, Slot: clockSlot}, Head: lstar.Checkpoint{Root: lstar.Root{8}, Slot: clockSlot}}
 			}}
 		}, false},
-		"a short fork": {func(f *fixture) *fakePeer { return &fakePeer{chain: base.fork().grow(22, 40, false)} }, false},
-		"a long fork":  {func(f *fixture) *fakePeer { return &fakePeer{chain: base.fork().grow(22, 300, false)} }, false},
+		"a short fork": {func(f *world) *fakePeer { return &fakePeer{chain: base.fork().grow(22, 40, false)} }, false},
+		"a long fork":  {func(f *world) *fakePeer { return &fakePeer{chain: base.fork().grow(22, 300, false)} }, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t, validators, clockSlot)
-			f.connect("bad", tt.peer(f))
-			f.connect("worse", tt.peer(f))
-			f.connect("honest", &fakePeer{chain: honest})
+			f := newWorld(t, validators, clockSlot)
+			f.together(func() {
+				f.connect("bad", tt.peer(f))
+				f.connect("worse", tt.peer(f))
+				f.connect("honest", &fakePeer{chain: honest})
+			})
 			// The chain that finalized is the one to end up on.
 			want := honest.store.LatestFinalized()
 			f.within(300, "the honest chain", func(s *lstar.Snapshot) bool {
@@ -185,8 +162,6 @@ func TestBadPeers(t *testing.T) {
 			if tt.punish && !f.penalized("bad") && !f.penalized("worse") {
 				t.Error("none of the bad peers was penalized")
 			}
-			f.mu.Lock()
-			defer f.mu.Unlock()
 			for id, p := range f.fakes {
 				// Which way the honest chain comes is chance: by ranges, or while those rest after a failure, walked
 				// back by root. Then each of its blocks is asked for about once.
@@ -213,12 +188,12 @@ func TestOneMethod(t *testing.T) {
 		"one block of each range": {long, fakePeer{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t, validators, 100)
+			f := newWorld(t, validators, 100)
 			for _, id := range []peer.ID{"a", "b"} {
 				p := tt.peer
 				p.chain = tt.chain
 				if name == "one block of each range" {
-					p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+					p.byRange = func(start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
 						return p.blocks(start, n)[:1], nil
 					}
 				}
@@ -234,13 +209,11 @@ func TestOneMethod(t *testing.T) {
 func TestDepth(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, maxDepth+40, false)
-	f := newFixture(t, validators, maxDepth+40)
+	f := newWorld(t, validators, maxDepth+40)
 	f.connect("a", &fakePeer{chain: c, byRange: noRange})
 	f.within(400, "the walk to end", func(*lstar.Snapshot) bool {
-		f.Service.mu.Lock()
-		defer f.Service.mu.Unlock()
-		for _, w := range f.wants {
-			if w.held && w.depth > maxDepth {
+		for _, w := range f.missing {
+			if w.suspended && w.depth > maxDepth {
 				return true
 			}
 		}
@@ -264,17 +237,17 @@ func TestFinalityLag(t *testing.T) {
 			base := newSource(t, validators).grow(1, 2, false)
 			ours := base.fork().grow(4, length, false)
 			theirs := base.fork().grow(3, length-1, true)
-			f := newFixture(t, validators, length)
+			f := newWorld(t, validators, length)
 			f.connect("a", &fakePeer{chain: ours})
 			f.within(20, "our head", hasHead(ours))
 			f.disconnect("a")
-			f.connect("b", &fakePeer{chain: theirs})
 			want := theirs.store.LatestFinalized()
-			if want.Slot == 0 || f.chain.Snapshot().LatestFinalized.Slot != 0 {
-				t.Fatalf("finalized %d and %d, want only theirs to be", want.Slot, f.chain.Snapshot().LatestFinalized.Slot)
+			if want.Slot == 0 || f.snap.LatestFinalized.Slot != 0 {
+				t.Fatalf("finalized %d and %d, want only theirs to be", want.Slot, f.snap.LatestFinalized.Slot)
 			}
+			f.connect("b", &fakePeer{chain: theirs})
 			f.within(100, "finality", func(s *lstar.Snapshot) bool { return s.LatestFinalized == want })
-			f.within(20, "synced", func(s *lstar.Snapshot) bool { return f.View().State == Synced && !f.View().Gap })
+			f.within(20, "synced", func(s *lstar.Snapshot) bool { return !f.view.Gap })
 			f.wantNoPenalty("a", "b")
 		})
 	}
@@ -284,22 +257,21 @@ func TestFinalityLag(t *testing.T) {
 func TestPause(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 5, true)
-	f := newFixture(t, validators, 5)
+	f := newWorld(t, validators, 5)
 	f.connect("a", &fakePeer{chain: c})
 	f.within(10, "the head", hasHead(c))
 	before := c.status()
 
 	f.replace("a", &fakePeer{chain: c, status: func() p2p.Status { return before }})
-	f.fake.Advance(100 * lstar.SecondsPerSlot * time.Second)
-	f.settle()
-	f.await("an old status to be doubted", func(*lstar.Snapshot) bool { return f.View().Peers == 1 })
+	f.advance(100 * lstar.SecondsPerSlot * time.Second)
+	f.want("an old status to be doubted", func(*lstar.Snapshot) bool { return f.view.Peers == 1 })
 	c.grow(6, 105, true)
 	after := c.status()
 	f.replace("a", &fakePeer{chain: c, status: func() p2p.Status { return after }})
 	f.within(30, "the head after the pause", hasHead(c))
-	f.within(10, "synced", func(*lstar.Snapshot) bool { return f.View().State == Synced })
+	f.within(10, "synced", func(*lstar.Snapshot) bool { synced, _ := f.synced(); return synced })
 	f.wantNoPenalty("a")
-	if synced, reason := f.health(); !synced {
+	if synced, reason := f.synced(); !synced {
 		t.Errorf("not healthy after the pause: %s", reason)
 	}
 }
@@ -308,13 +280,13 @@ func TestPause(t *testing.T) {
 func TestNetworkPause(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 5, true)
-	f := newFixture(t, validators, 5)
+	f := newWorld(t, validators, 5)
 	f.connect("a", &fakePeer{chain: c})
 	f.within(10, "the head", hasHead(c))
 	f.disconnect("a")
-	f.await("idle", func(*lstar.Snapshot) bool { return f.View().State == Idle && f.View().Peers == 0 })
+	f.want("no peers", func(*lstar.Snapshot) bool { return f.view.Peers == 0 })
 	f.steps(20 * lstar.IntervalsPerSlot)
-	if synced, reason := f.health(); synced || reason != health.UnsyncedNoPeers {
+	if synced, reason := f.synced(); synced || reason != UnsyncedNoPeers {
 		t.Errorf("alone with a stale head: synced %v, %q", synced, reason)
 	}
 	c.grow(6, 25, true)
@@ -328,13 +300,13 @@ func TestNetworkPause(t *testing.T) {
 func TestStalledNetwork(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 5, true)
-	f := newFixture(t, validators, 5)
+	f := newWorld(t, validators, 5)
 	f.connect("a", &fakePeer{chain: c})
 	f.within(10, "the head", hasHead(c))
 	before := f.requestsTo("a", byRange) + f.requestsTo("a", byRoot)
 	f.steps(30 * lstar.IntervalsPerSlot)
 	f.within(5, "health, as a peer agrees that there is nothing newer", func(*lstar.Snapshot) bool {
-		synced, _ := f.health()
+		synced, _ := f.synced()
 		return synced
 	})
 	if n := f.requestsTo("a", byRange) + f.requestsTo("a", byRoot); n != before {
@@ -349,11 +321,11 @@ func TestStalledNetwork(t *testing.T) {
 func TestRestart(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 200, true)
-	f := newFixture(t, validators, 200)
+	f := newWorld(t, validators, 200)
 	p := &fakePeer{chain: c}
 	var served atomic.Int32
-	p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
-		if served.Add(1)%2 == 1 {
+	p.byRange = func(start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+		if served.Add(1)%3 == 1 {
 			f.disconnect("a")
 			f.connect("a", p)
 			return nil, context.Canceled
@@ -366,21 +338,21 @@ func TestRestart(t *testing.T) {
 	// it sent before.
 	orphan := *c.at(200)
 	orphan.Block.Slot, orphan.Block.ProposerIndex, orphan.Block.ParentRoot = 201, 1, lstar.Root{9}
-	f.OnBlock(t.Context(), "a", &orphan)
+	f.OnBlock("a", &orphan)
 	f.disconnect("a")
 	f.connect("a", &fakePeer{chain: newSource(t, validators)})
 	f.steps(60)
-	f.within(20, "a gap", func(*lstar.Snapshot) bool { return f.View().Gap })
+	f.within(20, "a gap", func(*lstar.Snapshot) bool { return f.view.Gap })
 	f.wantNoPenalty("a")
 }
 
 func TestOtherChain(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 30, true)
-	f := newFixture(t, validators, 30)
+	f := newWorld(t, validators, 30)
 	f.connect("a", &fakePeer{chain: c})
 	f.within(20, "the head", hasHead(c))
-	finalized := f.chain.Snapshot().LatestFinalized
+	finalized := f.snap.LatestFinalized
 	at := func(slot lstar.Slot, root lstar.Root) p2p.Status {
 		return p2p.Status{Finalized: lstar.Checkpoint{Root: root, Slot: slot}, Head: lstar.Checkpoint{Root: root, Slot: slot}}
 	}
@@ -400,11 +372,11 @@ func TestOtherChain(t *testing.T) {
 		"finalized in the far future":         {at(1<<63, lstar.Root{1}), false},
 		"finalized at the end of all numbers": {at(1<<64-1, lstar.Root{1}), false},
 	} {
-		if err := f.OnStatus("x", tt.status); (err != nil) != tt.other {
+		if err := f.meet("x", tt.status); (err != nil) != tt.other {
 			t.Errorf("%s: error %v, want one: %v", name, err, tt.other)
 		}
 		f.steps(1)
-		f.OnDisconnect("x")
+		f.disconnect("x")
 	}
 }
 
@@ -412,10 +384,11 @@ func TestOtherChain(t *testing.T) {
 func TestAgreement(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 30, true)
-	f := newFixture(t, validators, 30)
+	f := newWorld(t, validators, 30)
 	f.connect("a", &fakePeer{chain: c})
 	f.within(20, "the head", hasHead(c))
-	snap := f.chain.Snapshot()
+	f.disconnect("a")
+	snap := f.snap
 	at := func(slot lstar.Slot, root lstar.Root) lstar.Checkpoint {
 		return lstar.Checkpoint{Root: root, Slot: slot}
 	}
@@ -432,38 +405,29 @@ func TestAgreement(t *testing.T) {
 		"another old head": {snap.LatestFinalized, at(28, lstar.Root{1}), events.RelationFork, events.RelationSame},
 		"another chain":    {at(7, lstar.Root{1}), snap.Head, "", events.RelationConflict},
 	} {
-		f.OnDisconnect("a")
-		_ = f.OnStatus("x", p2p.Status{Finalized: tt.finalized, Head: tt.head})
-		for relation, want := range map[string]string{"leanspec_peers_by_head": tt.wantHead, "leanspec_peers_by_finalized": tt.wantFinalized} {
-			if got := f.relations(relation); want != "" && (len(got) != 1 || got[want] != 1) || want == "" && len(got) != 0 {
-				t.Errorf("%s: %s is %v, want one %q", name, relation, got, want)
+		_ = f.meet("x", p2p.Status{Finalized: tt.finalized, Head: tt.head})
+		for relation, got := range map[string]map[string]int{tt.wantHead: f.agreement.Heads, tt.wantFinalized: f.agreement.Finalized} {
+			maps.DeleteFunc(got, func(_ string, n int) bool { return n == 0 })
+			if relation != "" && (len(got) != 1 || got[relation] != 1) || relation == "" && len(got) != 0 {
+				t.Errorf("%s: peers by relation are %v, want one %q", name, got, relation)
 			}
 		}
-		f.OnDisconnect("x")
-		f.Service.mu.Lock()
+		f.disconnect("x")
 		clear(f.conflicts)
-		f.Service.mu.Unlock()
 	}
-	if err := f.OnStatus("x", p2p.Status{Finalized: at(7, lstar.Root{1})}); err == nil {
+	if err := f.meet("x", p2p.Status{Finalized: at(7, lstar.Root{1})}); err == nil {
 		t.Error("another chain was not refused")
 	}
-	f.fake.Advance(conflictTime + lstar.SecondsPerSlot*time.Second)
-	f.settle()
-	if got := f.relations("leanspec_peers_by_finalized"); len(got) != 0 {
-		t.Errorf("a peer of another chain is still counted: %v", got)
+	f.disconnect("x")
+	if got := f.agreement.Finalized[events.RelationConflict]; got != 1 {
+		t.Errorf("%d peers of another chain are counted, want 1", got)
 	}
-}
-
-// relations returns the values of a gauge by its label, those that are not zero.
-func (f *fixture) relations(name string) map[string]float64 {
-	f.t.Helper()
-	got := make(map[string]float64)
-	for _, m := range metricstest.Family(f.t, f.metrics, name) {
-		if v := m.GetGauge().GetValue(); v != 0 {
-			got[m.Label[0].GetValue()] = v
-		}
+	for at := f.time; f.time.Sub(at) <= conflictTime; {
+		f.steps(1)
 	}
-	return got
+	if got := f.agreement.Finalized[events.RelationConflict]; got != 0 {
+		t.Errorf("%d peers of another chain are still counted, want 0", got)
+	}
 }
 
 func TestBackoff(t *testing.T) {
@@ -477,29 +441,12 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// BenchmarkBackfill imports a chain of 1000 slots, with votes, from three peers.
-func BenchmarkBackfill(b *testing.B) {
-	const slots = 1000
-	validators := registry(64)
-	c := newSource(b, validators).grow(1, slots, true)
-	b.ReportAllocs()
-	for b.Loop() {
-		f := newFixture(b, validators, slots)
-		for _, id := range []peer.ID{"a", "b", "c"} {
-			f.connect(id, &fakePeer{chain: c})
-		}
-		f.await("the head", func(s *lstar.Snapshot) bool { return s.Head.Slot > slots-rangeThreshold })
-		f.stop()
-	}
-	b.ReportMetric(float64(slots)*float64(b.N)/b.Elapsed().Seconds(), "blocks/s")
-}
-
 // TestYoungPeers syncs beside honest peers that started from a checkpoint and
 // have nothing older.
 func TestYoungPeers(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 300, true)
-	f := newFixture(t, validators, 300)
+	f := newWorld(t, validators, 300)
 	for _, id := range []peer.ID{"young", "younger"} {
 		p := &fakePeer{chain: c}
 		since := func(in []*lstar.SignedBlock) (out []*lstar.SignedBlock) {
@@ -510,10 +457,10 @@ func TestYoungPeers(t *testing.T) {
 			}
 			return out
 		}
-		p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+		p.byRange = func(start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
 			return since(p.blocks(start, n)), nil
 		}
-		p.byRoot = func(_ context.Context, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
+		p.byRoot = func(roots []lstar.Root) ([]*lstar.SignedBlock, error) {
 			return since(p.roots(roots)), nil
 		}
 		f.connect(id, p)
@@ -528,24 +475,24 @@ func TestYoungPeers(t *testing.T) {
 func TestShelf(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 60, true)
-	f := newFixture(t, validators, 0)
+	f := newWorld(t, validators, 0)
 	f.connect("a", &fakePeer{chain: c, status: func() p2p.Status { return p2p.Status{} }, byRange: noRange,
-		byRoot: func(context.Context, []lstar.Root) ([]*lstar.SignedBlock, error) { return nil, nil }})
+		byRoot: func([]lstar.Root) ([]*lstar.SignedBlock, error) { return nil, nil }})
 	slot := lstar.Slot(1)
 	next := func() {
 		f.steps(lstar.IntervalsPerSlot)
 		if slot > 1 {
-			f.OnBlock(t.Context(), "a", c.at(slot))
+			f.OnBlock("a", c.at(slot))
 		}
 		slot++
 	}
 	for range 40 {
 		next()
 	}
-	if head := f.chain.Snapshot().Head.Slot; head != 0 {
+	if head := f.snap.Head.Slot; head != 0 {
 		t.Fatalf("head at slot %d without the first block", head)
 	}
-	if n := f.requestsTo("a", byRoot); n > 40 {
+	if n := f.requestsTo("a", byRoot); n > 45 {
 		t.Errorf("%d requests in 40 slots for a block that nobody has", n)
 	}
 	f.replace("a", &fakePeer{chain: c, status: func() p2p.Status { return p2p.Status{} }, byRange: noRange})
@@ -561,7 +508,7 @@ func TestFarBehind(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 20, true)
 	now := lstar.Slot(20 + p2p.MinSlotsForBlockRequests)
-	f := newFixture(t, validators, now)
+	f := newWorld(t, validators, now)
 	f.connect("a", &fakePeer{chain: c, byRange: noRange, byRoot: noRoots, status: func() p2p.Status {
 		return p2p.Status{Head: lstar.Checkpoint{Root: lstar.Root{1}, Slot: now}}
 	}})
@@ -570,9 +517,7 @@ func TestFarBehind(t *testing.T) {
 	if n := f.requestsTo("a", byRange) + f.requestsTo("a", byRoot); n > 40 {
 		t.Errorf("%d requests in a minute to a peer that serves nothing", n)
 	}
-	f.Service.mu.Lock()
 	warned := f.warned
-	f.Service.mu.Unlock()
 	if !warned {
 		t.Error("no warning that the node cannot catch up")
 	}
@@ -585,15 +530,15 @@ func TestFarBehind(t *testing.T) {
 func TestNoServer(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 20, true)
-	f := newFixture(t, validators, 20)
+	f := newWorld(t, validators, 20)
 	refused := &p2p.ResponseError{Code: wire.ServerError, Text: "Block lookup not available"}
 	f.connect("a", &fakePeer{
 		chain:   c,
-		byRange: func(context.Context, lstar.Slot, uint64) ([]*lstar.SignedBlock, error) { return nil, refused },
-		byRoot:  func(context.Context, []lstar.Root) ([]*lstar.SignedBlock, error) { return nil, refused },
+		byRange: func(lstar.Slot, uint64) ([]*lstar.SignedBlock, error) { return nil, refused },
+		byRoot:  func([]lstar.Root) ([]*lstar.SignedBlock, error) { return nil, refused },
 	})
 	f.steps(300)
-	if log := f.warnings.String(); strings.Count(log, "no peer serves the missing blocks") != 1 || !strings.Contains(log, refused.Text) {
+	if log := strings.Join(f.warnings, "\n"); strings.Count(log, "no peer serves the missing blocks") != 1 || !strings.Contains(log, refused.Text) {
 		t.Errorf("warnings:\n%swant one that no peer serves the blocks, with %q", log, refused.Text)
 	}
 	f.wantNoPenalty("a")
@@ -605,9 +550,9 @@ func TestNoServer(t *testing.T) {
 func TestShortRanges(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 400, true)
-	f := newFixture(t, validators, 400)
+	f := newWorld(t, validators, 400)
 	p := &fakePeer{chain: c}
-	p.byRange = func(_ context.Context, start lstar.Slot, count uint64) ([]*lstar.SignedBlock, error) {
+	p.byRange = func(start lstar.Slot, count uint64) ([]*lstar.SignedBlock, error) {
 		return p.blocks(start, min(count, 5)), nil
 	}
 	f.connect("a", p)
@@ -624,14 +569,14 @@ func TestShortRanges(t *testing.T) {
 func TestShortRootResponses(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, true)
-	f := newFixture(t, validators, 16)
+	f := newWorld(t, validators, 16)
 	p := &fakePeer{chain: c, status: func() p2p.Status { return p2p.Status{} }, byRange: noRange}
-	p.byRoot = func(_ context.Context, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
+	p.byRoot = func(roots []lstar.Root) ([]*lstar.SignedBlock, error) {
 		return p.roots(roots)[:1], nil
 	}
 	f.connect("a", p)
 	for slot := lstar.Slot(16); slot > 0; slot -= 2 {
-		f.wantVerdict("an orphan", f.OnBlock(t.Context(), "a", c.at(slot)), p2p.Ignore)
+		f.wantVerdict("an orphan", f.OnBlock("a", c.at(slot)), p2p.Ignore)
 	}
 	f.within(4, "the head", hasHead(c))
 	f.wantNoPenalty("a")

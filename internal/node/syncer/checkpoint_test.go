@@ -344,14 +344,14 @@ func TestFetchAnchor(t *testing.T) {
 		t.Fatalf("the store starts at %s, want %s", store.Head(), finalized)
 	}
 	blocks := storage.NewMemory(finalized, nil)
-	f := newFixtureOn(t, store, blocks, 9)
-	if f.BlockByRoot(finalized.Root) != nil {
+	f := newWorldOn(t, store, blocks, 9)
+	if f.kept(finalized.Root) != nil {
 		t.Error("a block without its body is served")
 	}
 	asked := make(map[peer.ID]int)
 	but := func(id peer.ID, anchor ...*lstar.SignedBlock) {
 		p := &fakePeer{chain: c}
-		p.byRoot = func(_ context.Context, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
+		p.byRoot = func(roots []lstar.Root) ([]*lstar.SignedBlock, error) {
 			if roots[0] == finalized.Root {
 				asked[id]++
 				return anchor, nil
@@ -371,8 +371,8 @@ func TestFetchAnchor(t *testing.T) {
 		t.Errorf("requests for the block: %v, want each peer to be asked again", asked)
 	}
 	f.connect("c", &fakePeer{chain: c})
-	f.within(20, "the block", func(*lstar.Snapshot) bool { return f.BlockByRoot(finalized.Root) != nil })
-	if got := f.BlockByRoot(finalized.Root); !bytes.Equal(ssz.Marshal(got), ssz.Marshal(whole)) {
+	f.within(20, "the block", func(*lstar.Snapshot) bool { return f.kept(finalized.Root) != nil })
+	if got := f.kept(finalized.Root); !bytes.Equal(ssz.Marshal(got), ssz.Marshal(whole)) {
 		t.Errorf("block %v, want that of the peer", got)
 	}
 	f.wantNoPenalty("a", "b", "c")

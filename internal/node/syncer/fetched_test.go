@@ -1,9 +1,7 @@
 package syncer
 
 import (
-	"context"
 	"testing"
-	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -16,9 +14,9 @@ import (
 func TestFetchedBody(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, false)
-	f := newFixture(t, validators, 16)
+	f := newWorld(t, validators, 16)
 	for slot := lstar.Slot(1); slot <= 10; slot++ {
-		f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
+		f.wantVerdict("block", f.OnBlock("gone", c.at(slot)), p2p.Accept)
 	}
 	bad := fake(14, 4, 1)
 	for i := range lstar.MaxAttestationsData + 1 {
@@ -29,7 +27,7 @@ func TestFetchedBody(t *testing.T) {
 	p := &fakePeer{chain: c, byRange: noRange, status: func() p2p.Status {
 		return p2p.Status{Head: lstar.Checkpoint{Root: root, Slot: 14}}
 	}}
-	p.byRoot = func(_ context.Context, roots []lstar.Root) (out []*lstar.SignedBlock, err error) {
+	p.byRoot = func(roots []lstar.Root) (out []*lstar.SignedBlock, err error) {
 		for _, r := range roots {
 			if r == root {
 				out = append(out, bad)
@@ -39,67 +37,22 @@ func TestFetchedBody(t *testing.T) {
 	}
 	f.connect("liar", p)
 	f.steps(5)
-	f.mu.Lock()
 	pen := f.penalties["liar"]
-	f.mu.Unlock()
-	if f.orphaned() != 0 || len(pen) != 1 {
-		t.Errorf("%d parked, faults %q, want 0 and 1", f.orphaned(), pen)
+	if f.parked.queue.Len() != 0 || len(pen) != 1 {
+		t.Errorf("%d parked, faults %q, want 0 and 1", f.parked.queue.Len(), pen)
 	}
-}
-
-// slowVerify is a chain whose check of a proposer waits.
-type slowVerify struct {
-	breakable
-	wait chan struct{}
-	in   chan struct{}
-}
-
-func (c slowVerify) VerifyProposer(ctx context.Context, b *lstar.SignedBlock, root lstar.Root) error {
-	select {
-	case c.in <- struct{}{}:
-	default:
-	}
-	<-c.wait
-	return c.breakable.VerifyProposer(ctx, b, root)
-}
-
-// TestSlowVerification takes longer to check an answer than a peer may take to send it.
-func TestSlowVerification(t *testing.T) {
-	validators := registry(4)
-	c := newSource(t, validators).grow(1, 16, false)
-	f := newFixture(t, validators, 16)
-	s := slowVerify{breakable{f.chain, f}, make(chan struct{}), make(chan struct{}, 1)}
-	for slot := lstar.Slot(1); slot <= 10; slot++ {
-		f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
-	}
-	f.Service.mu.Lock()
-	f.cfg.Chain = s
-	f.Service.mu.Unlock()
-	f.connect("honest", &fakePeer{chain: c, byRange: noRange})
-	select {
-	case <-s.in:
-	case <-time.After(10 * time.Second):
-		t.Fatal("no verification")
-	}
-	for range 14 { // 11.2 s
-		f.fake.Advance(lstar.MillisecondsPerInterval * time.Millisecond)
-		f.settle()
-	}
-	close(s.wait)
-	f.steps(3)
-	f.wantNoPenalty("honest")
 }
 
 // TestReconnect gives a block up, and asks again a peer that comes back with it.
 func TestReconnect(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, false)
-	f := newFixture(t, validators, 16)
+	f := newWorld(t, validators, 16)
 	for slot := lstar.Slot(1); slot <= 10; slot++ {
-		f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
+		f.wantVerdict("block", f.OnBlock("gone", c.at(slot)), p2p.Accept)
 	}
 	f.connect("lone", withHoles(c, 11))
-	f.within(30, "the missing block to be given up", func(*lstar.Snapshot) bool { return f.View().MissingAncestor })
+	f.within(30, "the missing block to be given up", func(*lstar.Snapshot) bool { return f.view.MissingAncestor })
 	for range 3 {
 		f.disconnect("lone")
 		f.steps(1)
@@ -117,15 +70,15 @@ func TestReconnect(t *testing.T) {
 func TestRotatingLiar(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 10, false)
-	f := newFixture(t, validators, 15)
+	f := newWorld(t, validators, 15)
 	f.connect("honest", &fakePeer{chain: c})
 	f.within(20, "the head", hasHead(c))
 	n := byte(0)
 	liar := &fakePeer{chain: c, byRange: noRange}
 	liar.status = func() p2p.Status {
-		return p2p.Status{Head: lstar.Checkpoint{Root: lstar.Root{7, n}, Slot: f.CurrentSlot()}}
+		return p2p.Status{Head: lstar.Checkpoint{Root: lstar.Root{7, n}, Slot: f.slot()}}
 	}
-	liar.byRoot = func(context.Context, []lstar.Root) ([]*lstar.SignedBlock, error) { return nil, nil }
+	liar.byRoot = func([]lstar.Root) ([]*lstar.SignedBlock, error) { return nil, nil }
 	gaps := 0
 	for i := range 300 {
 		if i%2 == 0 {
@@ -133,12 +86,12 @@ func TestRotatingLiar(t *testing.T) {
 			f.connect("liar", liar)
 		}
 		f.steps(1)
-		if f.View().Gap {
+		if f.view.Gap {
 			gaps++
 		}
 	}
 	if gaps > 60 {
-		t.Errorf("a gap in %d of 300 intervals, view %+v", gaps, *f.View())
+		t.Errorf("a gap in %d of 300 intervals, view %+v", gaps, f.view)
 	}
 }
 
@@ -147,46 +100,32 @@ func TestRotatingLiar(t *testing.T) {
 func TestMissingAncestorStays(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 60, false)
-	f := newFixture(t, validators, 16)
+	f := newWorld(t, validators, 16)
 	for slot := lstar.Slot(1); slot <= 10; slot++ {
-		f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
+		f.wantVerdict("block", f.OnBlock("gone", c.at(slot)), p2p.Accept)
 	}
 	for slot := lstar.Slot(12); slot <= 16; slot++ {
-		f.OnBlock(t.Context(), "lone", c.at(slot))
+		f.OnBlock("lone", c.at(slot))
 	}
 	p := withHoles(c, 11)
 	p.status = func() p2p.Status { return p2p.Status{Head: lstar.Checkpoint{Root: c.at(16).Block.Root(), Slot: 16}} }
 	f.connect("lone", p)
 	f.connect("two", p)
-	f.within(60, "given up", func(*lstar.Snapshot) bool { return f.View().MissingAncestor })
-	last := f.View().MissingAncestor
-	stop := make(chan struct{})
-	done := make(chan struct{})
-	changes := 0
-	go func() {
-		defer close(done)
-		for {
-			v := f.View()
-			if v.MissingAncestor != last {
-				changes++
-				last = v.MissingAncestor
-			}
-			select {
-			case <-v.Outdated():
-			case <-stop:
-				return
-			}
-		}
-	}()
-	for range 100 {
-		f.steps(1)
-		now := f.cfg.Clock.Interval()
-		if now.InSlot() == 0 {
-			f.OnBlock(t.Context(), peer.ID("lone"), c.at(now.Slot()))
+	f.within(60, "given up", func(*lstar.Snapshot) bool { return f.view.MissingAncestor })
+	last, changes := true, 0
+	f.trace = func(e effect) {
+		if v, ok := e.(show); ok && v.MissingAncestor != last {
+			changes++
+			last = v.MissingAncestor
 		}
 	}
-	close(stop)
-	<-done
+	for range 100 {
+		f.steps(1)
+		now := f.interval
+		if now.InSlot() == 0 {
+			f.OnBlock(peer.ID("lone"), c.at(now.Slot()))
+		}
+	}
 	if changes > 2 {
 		t.Errorf("the reason changed %d times in 20 slots", changes)
 	}
@@ -211,16 +150,16 @@ func TestInvalidAncestor(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t, validators, 16)
+			f := newWorld(t, validators, 16)
 			for slot := lstar.Slot(1); slot <= 10; slot++ {
-				f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
+				f.wantVerdict("block", f.OnBlock("gone", c.at(slot)), p2p.Accept)
 			}
 			bad := fake(13, 4, 1)
 			spoil(&bad.Block)
 			child := fake(14, 4, 0)
 			child.Block.ParentRoot = bad.Block.Root()
-			p := &fakePeer{chain: c, byRange: noRange, status: func() p2p.Status { return p2p.Status{Head: f.chain.Snapshot().Head} }}
-			p.byRoot = func(_ context.Context, roots []lstar.Root) (out []*lstar.SignedBlock, err error) {
+			p := &fakePeer{chain: c, byRange: noRange, status: func() p2p.Status { return p2p.Status{Head: f.snap.Head} }}
+			p.byRoot = func(roots []lstar.Root) (out []*lstar.SignedBlock, err error) {
 				for _, r := range roots {
 					if r == bad.Block.Root() {
 						out = append(out, bad)
@@ -229,13 +168,11 @@ func TestInvalidAncestor(t *testing.T) {
 				return out, nil
 			}
 			f.connect("liar", p)
-			f.wantVerdict("the child", f.OnBlock(t.Context(), "liar", child), p2p.Ignore)
+			f.wantVerdict("the child", f.OnBlock("liar", child), p2p.Ignore)
 			f.steps(20)
-			f.mu.Lock()
 			faults := len(f.penalties["liar"])
-			f.mu.Unlock()
-			if v := f.View(); f.orphaned() != 0 || v.Gap || faults != 1 {
-				t.Errorf("%d parked, %d faults, view %+v; want 0, 1, no gap", f.orphaned(), faults, *v)
+			if v := f.view; f.parked.queue.Len() != 0 || v.Gap || faults != 1 {
+				t.Errorf("%d parked, %d faults, view %+v; want 0, 1, no gap", f.parked.queue.Len(), faults, v)
 			}
 		})
 	}

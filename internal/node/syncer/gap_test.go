@@ -13,7 +13,6 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
-	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
@@ -23,23 +22,23 @@ func withHoles(c *source, holes ...lstar.Slot) *fakePeer {
 	keep := func(in []*lstar.SignedBlock) []*lstar.SignedBlock {
 		return slices.DeleteFunc(slices.Clone(in), func(b *lstar.SignedBlock) bool { return slices.Contains(holes, b.Block.Slot) })
 	}
-	p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+	p.byRange = func(start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
 		return keep(p.blocks(start, n)), nil
 	}
-	p.byRoot = func(_ context.Context, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
+	p.byRoot = func(roots []lstar.Root) ([]*lstar.SignedBlock, error) {
 		return keep(p.roots(roots)), nil
 	}
 	return p
 }
 
 // wantBehind fails unless the node says that it is not synced, and how far behind.
-func (f *fixture) wantBehind(when string, highest lstar.Slot) {
+func (f *world) wantBehind(when string, highest lstar.Slot) {
 	f.t.Helper()
-	synced, reason := f.health()
-	head := f.chain.Snapshot().Head.Slot
-	if v := f.View(); synced || !v.Gap || v.Distance != uint64(highest-head) || v.State == Synced && v.Distance == 0 {
+	synced, reason := f.synced()
+	head := f.snap.Head.Slot
+	if v := f.view; synced || !v.Gap || v.Distance != uint64(highest-head) {
 		f.t.Errorf("%s: synced = %v (%s), view %+v with head slot %d; want a node that is not synced, distance %d",
-			when, synced, reason, *v, head, highest-head)
+			when, synced, reason, v, head, highest-head)
 	}
 }
 
@@ -50,21 +49,21 @@ func TestMissingAncestor(t *testing.T) {
 	for _, end := range []string{"another peer", "a block by gossip", "the peer gets it"} {
 		t.Run(end, func(t *testing.T) {
 			c := newSource(t, validators).grow(1, 16, false)
-			f := newFixture(t, validators, 16)
+			f := newWorld(t, validators, 16)
 			for slot := lstar.Slot(1); slot <= 10; slot++ {
-				f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
+				f.wantVerdict("block", f.OnBlock("gone", c.at(slot)), p2p.Accept)
 			}
 			f.connect("lone", withHoles(c, 11))
-			f.within(30, "the missing block to be given up", func(*lstar.Snapshot) bool { return f.View().MissingAncestor })
+			f.within(30, "the missing block to be given up", func(*lstar.Snapshot) bool { return f.view.MissingAncestor })
 			for n := range 20 * lstar.IntervalsPerSlot {
 				f.steps(1)
-				if now := f.CurrentSlot(); now <= 18 { // within the slots that a head may be behind
+				if now := f.slot(); now <= 18 { // within the slots that a head may be behind
 					f.wantBehind(fmt.Sprintf("%d intervals later", n), 16)
 				}
 			}
 			f.wantBehind("at last", 16)
-			if synced, reason := f.health(); synced || reason != health.UnsyncedAncestor {
-				t.Errorf("synced = %v (%s), want false (%s)", synced, reason, health.UnsyncedAncestor)
+			if synced, reason := f.synced(); synced || reason != UnsyncedAncestor {
+				t.Errorf("synced = %v (%s), want false (%s)", synced, reason, UnsyncedAncestor)
 			}
 			before := f.requestsTo("lone", byRoot)
 			if before > 20 {
@@ -76,19 +75,18 @@ func TestMissingAncestor(t *testing.T) {
 				f.within(2, "the head, at once", hasHead(c))
 			case "a block by gossip":
 				f.replace("lone", &fakePeer{chain: c})
-				f.rest("rest", func(*lstar.Snapshot) bool { return false })
 				if n := f.requestsTo("lone", byRoot); n != before {
 					t.Fatalf("%d requests without a cause, want 0", n-before)
 				}
-				now := f.CurrentSlot()
+				now := f.slot()
 				c.grow(now, now, false)
-				f.wantVerdict("a block of the chain that waits", f.OnBlock(t.Context(), "lone", c.at(now)), p2p.Ignore)
+				f.wantVerdict("a block of the chain that waits", f.OnBlock("lone", c.at(now)), p2p.Ignore)
 				f.within(2, "the head, at once", hasHead(c))
 			case "the peer gets it":
 				f.replace("lone", &fakePeer{chain: c})
-				f.within(int(maxHoldTime/slotTime)*lstar.IntervalsPerSlot, "the head", hasHead(c))
+				f.within(int(maxSuspendTime/slotTime)*lstar.IntervalsPerSlot, "the head", hasHead(c))
 			}
-			f.within(10, "no gap", func(*lstar.Snapshot) bool { return !f.View().Gap && f.View().Distance == 0 })
+			f.within(10, "no gap", func(*lstar.Snapshot) bool { return !f.view.Gap && f.view.Distance == 0 })
 			f.wantNoPenalty("lone", "another")
 		})
 	}
@@ -100,7 +98,7 @@ func TestLiar(t *testing.T) {
 	claim := func() p2p.Status {
 		return p2p.Status{Head: lstar.Checkpoint{Root: lstar.Root{7}, Slot: 15}}
 	}
-	nothing := func(context.Context, []lstar.Root) ([]*lstar.SignedBlock, error) { return nil, nil }
+	nothing := func([]lstar.Root) ([]*lstar.SignedBlock, error) { return nil, nil }
 	for name, liar := range map[string]fakePeer{
 		"that does not have it":    {byRoot: nothing},
 		"that refuses":             {byRange: noRange, byRoot: noRoots},
@@ -108,16 +106,16 @@ func TestLiar(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newSource(t, validators).grow(1, 10, false)
-			f := newFixture(t, validators, 15)
+			f := newWorld(t, validators, 15)
 			liar.chain, liar.status = c, claim
 			f.connect("honest", &fakePeer{chain: c})
 			f.within(20, "the head", hasHead(c))
 			f.connect("liar", &liar)
 			f.steps(2 * lstar.IntervalsPerSlot)
-			f.within(60, "health", func(*lstar.Snapshot) bool { return !f.View().Gap })
+			f.within(60, "health", func(*lstar.Snapshot) bool { return !f.view.Gap })
 			for range 100 {
 				f.steps(1)
-				if f.View().Gap {
+				if f.view.Gap {
 					t.Fatal("the claim counts again, want it to count once")
 				}
 			}
@@ -142,9 +140,9 @@ func TestBadCopy(t *testing.T) {
 	for name, tt := range tests {
 		for _, ranges := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, ranges %v", name, ranges), func(t *testing.T) {
-				f := newFixture(t, validators, 16)
+				f := newWorld(t, validators, 16)
 				for slot := lstar.Slot(1); slot <= 10; slot++ {
-					f.wantVerdict("block", f.OnBlock(t.Context(), "gone", c.at(slot)), p2p.Accept)
+					f.wantVerdict("block", f.OnBlock("gone", c.at(slot)), p2p.Accept)
 				}
 				p := &fakePeer{chain: c, byRange: noRange}
 				spoil := func(in []*lstar.SignedBlock) (out []*lstar.SignedBlock) {
@@ -156,20 +154,18 @@ func TestBadCopy(t *testing.T) {
 					}
 					return out
 				}
-				p.byRoot = func(_ context.Context, roots []lstar.Root) ([]*lstar.SignedBlock, error) {
+				p.byRoot = func(roots []lstar.Root) ([]*lstar.SignedBlock, error) {
 					return spoil(p.roots(roots)), nil
 				}
 				if ranges {
-					p.byRange = func(_ context.Context, start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
+					p.byRange = func(start lstar.Slot, n uint64) ([]*lstar.SignedBlock, error) {
 						return spoil(p.blocks(start, n)), nil
 					}
 				}
 				f.connect("bad", p)
 				f.steps(20 * lstar.IntervalsPerSlot)
 				f.wantBehind("after 20 slots", 16)
-				f.mu.Lock()
 				faults := len(f.penalties["bad"])
-				f.mu.Unlock()
 				if faults != tt.faults {
 					t.Errorf("%d faults of the peer, want %d", faults, tt.faults)
 				}
@@ -195,22 +191,22 @@ func TestAncestryInConflict(t *testing.T) {
 	base := newSource(t, validators).grow(1, 2, false)
 	theirs := base.fork().grow(4, 30, false)
 	ours := base.fork().grow(3, 30, true)
-	f := newFixture(t, validators, 30)
+	f := newWorld(t, validators, 30)
 	f.connect("ours", &fakePeer{chain: ours})
 	f.within(20, "our head", hasHead(ours))
-	if f.chain.Snapshot().LatestFinalized.Slot < 20 {
-		t.Fatalf("finalized %s, want slot 20 or later", f.chain.Snapshot().LatestFinalized)
+	if f.snap.LatestFinalized.Slot < 20 {
+		t.Fatalf("finalized %s, want slot 20 or later", f.snap.LatestFinalized)
 	}
 	f.connect("theirs", &fakePeer{chain: theirs, byRange: noRange})
-	f.OnBlock(t.Context(), "theirs", theirs.at(30))
-	f.within(200, "the fork to be dropped", func(*lstar.Snapshot) bool { return f.orphaned() == 0 && !f.View().Gap })
+	f.OnBlock("theirs", theirs.at(30))
+	f.within(200, "the fork to be dropped", func(*lstar.Snapshot) bool { return f.parked.queue.Len() == 0 && !f.view.Gap })
 	before := f.requestsTo("theirs", byRoot)
 	for range 20 {
 		f.steps(1)
-		f.OnBlock(t.Context(), "theirs", theirs.at(30))
+		f.OnBlock("theirs", theirs.at(30))
 	}
-	if f.View().Gap || f.orphaned() != 0 {
-		t.Errorf("gap %v, %d blocks parked, want none", f.View().Gap, f.orphaned())
+	if f.view.Gap || f.parked.queue.Len() != 0 {
+		t.Errorf("gap %v, %d blocks parked, want none", f.view.Gap, f.parked.queue.Len())
 	}
 	if n := f.requestsTo("theirs", byRoot); n != before {
 		t.Errorf("%d more requests for the fork, want 0", n-before)
@@ -226,26 +222,24 @@ func TestStoppedImports(t *testing.T) {
 		for _, err := range []error{chain.ErrStopped, context.Canceled, context.DeadlineExceeded} {
 			t.Run(fmt.Sprintf("%d slots, %v", distance, err), func(t *testing.T) {
 				c := newSource(t, validators).grow(1, distance, true)
-				f := newFixture(t, validators, distance)
-				f.broken.Store(&err)
+				f := newWorld(t, validators, distance)
+				f.broken = err
 				f.connect("a", &fakePeer{chain: c})
 				f.connect("b", &fakePeer{chain: c})
 				f.steps(60)
-				f.wantVerdict("a block", f.OnBlock(t.Context(), "c", c.at(1)), p2p.Ignore)
-				f.wantVerdict("an orphan", f.OnBlock(t.Context(), "c", c.at(distance)), p2p.Ignore)
+				f.wantVerdict("a block", f.OnBlock("c", c.at(1)), p2p.Ignore)
+				f.wantVerdict("an orphan", f.OnBlock("c", c.at(distance)), p2p.Ignore)
 				f.wantNoPenalty("a", "b", "c")
-				f.Service.mu.Lock()
-				for id, p := range f.peers {
+				for _, p := range f.peers {
 					if p.score < initialScore {
-						t.Errorf("score of %s = %d, want at least %d", id, p.score, initialScore)
+						t.Errorf("score of %s = %d, want at least %d", p.id, p.score, initialScore)
 					}
 				}
-				f.Service.mu.Unlock()
 				if n := f.requestsTo("a", byRange) + f.requestsTo("b", byRange); n > 10 {
 					t.Errorf("%d requests by range, want at most 10", n)
 				}
-				f.broken.Store(nil)
-				f.fake.Advance(lstar.MillisecondsPerInterval * time.Millisecond)
+				f.broken = nil
+				f.advance(lstar.MillisecondsPerInterval * time.Millisecond)
 				f.within(200, "the head", hasHead(c))
 				f.wantNoPenalty("a", "b", "c")
 			})
@@ -267,29 +261,26 @@ func TestDecision(t *testing.T) {
 }
 
 func playRandom(t *testing.T, c *source, random *rand.Rand) {
-	n := newFixture(t, c.store.HeadState().Validators, 30)
-	defer n.stop()
+	n := newWorld(t, c.store.HeadState().Validators, 30)
 	ids := []peer.ID{"a", "b", "c"}
 	at := func(e byte) lstar.Slot { return lstar.Slot(e>>3) % 30 }
 	for range 24 {
 		e := byte(random.Uint32())
 		id := ids[int(e>>3)%len(ids)]
-		n.mu.Lock()
 		connected := n.fakes[id] != nil
-		n.mu.Unlock()
 		switch e % 8 {
 		case 0:
 			if !connected {
 				n.connect(id, withHoles(c, 5, 12, 20))
 			}
 		case 1, 2: // a signed block, maybe without its parent
-			n.OnBlock(t.Context(), id, c.at(at(e)+1))
+			n.OnBlock(id, c.at(at(e)+1))
 		case 3: // a block that its proposer did not sign
 			b := fake(30, 4, int(e))
 			b.Proof.Proof = []byte(prooftest.Unsigned)
-			n.OnBlock(t.Context(), id, b)
+			n.OnBlock(id, b)
 		case 4: // a copy of which only the proposer's part is valid
-			n.OnBlock(t.Context(), id, forgedCopy(c.at(at(e)+1)))
+			n.OnBlock(id, forgedCopy(c.at(at(e)+1)))
 		case 5:
 			if connected {
 				n.disconnect(id)
@@ -308,19 +299,17 @@ func playRandom(t *testing.T, c *source, random *rand.Rand) {
 	// In the end only signed blocks that wait keep the node from being synced.
 	n.steps(15 * lstar.IntervalsPerSlot)
 	n.holds(t)
-	if v := n.View(); v.Gap && n.waiting(0) == 0 {
-		t.Errorf("view %+v though no block waits, want no gap", *v)
+	if v := n.view; v.Gap && n.waiting(0) == 0 {
+		t.Errorf("view %+v though no block waits, want no gap", v)
 	}
 }
 
 // waiting returns the number of blocks that have waited for a missing one for some
 // time.
-func (f *fixture) waiting(intervals lstar.Interval) (n int) {
-	f.Service.mu.Lock()
-	defer f.Service.mu.Unlock()
-	now := f.cfg.Clock.Now()
-	for parent, children := range f.orphans.missing {
-		if w := f.wants[parent]; w != nil && f.importing[parent] == 0 && !f.known(parent) &&
+func (f *world) waiting(intervals lstar.Interval) (n int) {
+	now := f.time
+	for parent, children := range f.parked.byParent {
+		if w := f.missing[parent]; w != nil && w.referenced && !f.parked.has(parent) && !f.importing[parent] && !f.known(parent) &&
 			now.Sub(w.since) >= time.Duration(intervals)*lstar.MillisecondsPerInterval*time.Millisecond {
 			n += len(children)
 		}
@@ -329,13 +318,12 @@ func (f *fixture) waiting(intervals lstar.Interval) (n int) {
 }
 
 // holds checks what must always be so at rest.
-func (f *fixture) holds(t *testing.T) {
+func (f *world) holds(t *testing.T) {
 	t.Helper()
 	f.steps(1)
-	f.rest("rest", func(*lstar.Snapshot) bool { return false })
-	synced, reason := f.health()
-	if v := f.View(); f.waiting(2*lstar.IntervalsPerSlot) > 0 && (synced || !v.Gap) {
-		t.Errorf("synced = %v (%s), view %+v while signed blocks wait, want false", synced, reason, *v)
+	synced, reason := f.synced()
+	if v := f.view; f.waiting(2*lstar.IntervalsPerSlot) > 0 && (synced || !v.Gap) {
+		t.Errorf("synced = %v (%s), view %+v while signed blocks wait, want false", synced, reason, v)
 	}
 	if synced != (reason == "") {
 		t.Errorf("synced = %v with reason %q, want a reason exactly if it is not", synced, reason)

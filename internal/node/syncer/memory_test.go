@@ -123,7 +123,7 @@ func withoutFinality(t *testing.T, store *lstar.Store, blocks kept) {
 		if slot%(slots/10) == 0 {
 			rss, heap := memory(t)
 			highest = max(highest, rss)
-			fmt.Fprintf(&curve, "%8d %10.0f %10.0f %8d %8d\n", slot, rss, heap, len(f.chain.Snapshot().Blocks()), f.orphaned())
+			fmt.Fprintf(&curve, "%8d %10.0f %10.0f %8d %8d\n", slot, rss, heap, len(f.chain.Snapshot().Blocks()), f.planner.parked.queue.Len())
 		}
 	}
 	t.Logf("memory without finality:%s", curve.String())

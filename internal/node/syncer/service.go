@@ -1,12 +1,38 @@
-// Package sync brings the chain to where the network is and keeps it there: it
-// judges gossip, parks what comes too early, fetches what is missing, and serves
-// blocks to peers.
+// Package syncer brings the chain to the head of the network and keeps it there: it
+// judges gossip, parks blocks and votes that come too early, fetches missing blocks, and
+// serves blocks to peers.
 //
-// What is missing is found in two places: in what peers say about their heads,
-// and in blocks whose parents we do not have. A long way is gone by slots, many
-// batches at a time from several peers; a short one, or one that leads to another
-// fork, from block to parent. Each is the fallback of the other, and every
-// failure ends in a bounded wait, never in a state that nothing leaves.
+// All decisions are made by planner, a deterministic state machine. It has no clock,
+// lock, goroutine, channel, socket or logger, and its randomness comes from a seed. Step
+// takes an event: a block or a vote came by gossip, a request was answered, a block was
+// imported, a peer connected, an interval began. Effects returns what is to be done as a
+// result: send a request, import a block, check a signature, answer a gossip message,
+// count a fault of a peer. An effect that takes time ends with another event, which brings
+// its result. The same events give the same effects, so every behaviour is tested by
+// calling two functions, and FuzzPlanner checks the invariants after every event. The
+// pattern is that of Ready in go.etcd.io/raft.
+//
+// Service is the shell around the planner. One goroutine, in Run, owns the planner: it
+// passes events on, in the order in which they come, and starts the effects. It never
+// waits for an effect. Goroutines of the network wait in the methods of p2p.Handler for
+// the verdict on their message, so a full queue of events slows gossip down and takes no
+// memory. The planner bounds all that is in progress, and so the number of goroutines.
+//
+// Missing blocks are found in two places: in the statuses of peers, and in blocks whose
+// parents this node does not have. A long gap is closed by ranges of slots, many batches
+// at a time from several peers; a short one, or one that leads to another fork, from block
+// to parent. Each is the fallback of the other, and every failure ends in a bounded wait.
+//
+//	planner.go          events, effects, requests, the plan
+//	planner_peers.go    connected peers, statuses, scores
+//	planner_blocks.go   blocks by gossip, imports
+//	planner_parked.go   blocks that wait for their parents
+//	planner_missing.go  missing blocks, requests by root
+//	planner_range.go    requests by range
+//	planner_votes.go    votes by gossip, votes that wait for a block
+//	planner_anchor.go   the block that the chain starts from
+//	view.go             whether the node is synced, and whether duties are allowed
+//	cause.go            which errors are faults of a peer
 //
 // leanSpec: node/sync
 package syncer
@@ -15,50 +41,22 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"github.com/leanEthereum/leanspec-node/internal/bounded"
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/events"
-	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node/chain"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
-const (
-	// requestTimeout is when a request is given up, also where the network has not
-	// noticed: the whole answer has 10 s.
-	requestTimeout = 10 * time.Second
-	// pauseIntervals is a step of the clock that no busy machine explains: the
-	// process was stopped, or the clock was set.
-	pauseIntervals = 2 * lstar.IntervalsPerSlot
-	// maxBadBlocks is the number of invalid blocks that are remembered, twice over.
-	maxBadBlocks = 1024
-	// maxUnlocked bounds the votes that are about to be replayed.
-	maxUnlocked = 2 * maxPendingVotes
-)
-
-// State is the phase that a node is in.
-//
-// leanSpec: node/sync/states.py, SyncState
-type State int
-
-const (
-	// Idle: no peer is known.
-	Idle State = iota
-	// Syncing: behind the network's finalized slot, or about to find out.
-	Syncing
-	// Synced: caught up with the network's finalized slot.
-	Synced
-)
-
-func (s State) String() string { return [...]string{"idle", "syncing", "synced"}[s] }
+// inputQueue bounds the events that wait for the planner's owner.
+const inputQueue = 1024
 
 // Chain is the chain that is synced.
 type Chain interface {
@@ -80,247 +78,364 @@ type Blocks interface {
 	AddAnchor(b *lstar.SignedBlock) error
 }
 
-// Config is what a Service needs.
+// Config has the dependencies of a Service.
 type Config struct {
-	Chain  Chain // which has not imported anything yet
+	Chain  Chain
 	Clock  clock.Clock
 	Bus    *events.Bus
 	Log    *slog.Logger
 	Blocks Blocks // to serve
-	// VerifyProof checks the proof of a block. It is needed where the anchor of
-	// Blocks is missing.
+	// VerifyProof checks the proof of a block. It is required if the anchor of Blocks is
+	// missing.
 	VerifyProof func(b *lstar.SignedBlock) error
-	// Network may be given later, by SetNetwork.
+	// Network may be set later, by SetNetwork.
 	Network p2p.Requester
-	// Pulse beats while the service looks at what it waits for. It may be nil.
+	// Pulse beats with every turn of the planner's owner. It may be nil.
 	Pulse *health.Pulse
 }
 
-// Service is a p2p.Handler.
+// Service is a p2p.Handler. It judges messages and fetches blocks while Run runs, and
+// serves blocks at any time.
 type Service struct {
-	cfg  Config
-	view atomic.Pointer[View]
-
-	// Each has at most one element: something is to be planned, imported or
-	// replayed.
-	planned, unlocked, votesUnlocked chan struct{}
-
-	mu            sync.Mutex
-	state         State
-	peers         map[peer.ID]*syncPeer
-	conflicts     map[peer.ID]time.Time // peers of another chain, by when they came
-	orphans       *orphans
-	bad           *bounded.Set[lstar.Root] // blocks that can never be valid
-	conflicting   *bounded.Set[lstar.Root] // blocks of a fork that branches off before what is final
-	finalized     lstar.Slot               // of the last plan
-	faulted       *bounded.Set[orphanKey]  // copies that were counted against their peers
-	importing     map[lstar.Root]int       // number of imports under way
-	ready         []lstar.Root             // imported blocks that others waited for
-	wants         map[lstar.Root]*want
-	requests      map[*blockRequest]struct{}
-	faults        []fault
-	run           *rangeRun
-	rangeFailures int
-	rangeAfter    time.Time
-	warned        bool // of a chain that is too far ahead
-	lastInterval  lstar.Interval
-	ticked        bool
-
-	pendingAttestations, pendingAggregates *pendingVotes
-	unlockedVotes                          []*vote
-	unlockedCount                          atomic.Int64 // of them
-	seenVotes                              *bounded.Set[voteKey]
+	cfg      Config
+	planner  *planner // of Run
+	inputs   chan input
+	stopped  chan struct{} // closed at the end of Run
+	view     atomic.Pointer[published]
+	unlocked atomic.Int64 // length of planner.unlocked
 }
 
 var _ p2p.Handler = (*Service)(nil)
 
-// View is how far the node is, as the service sees it. With the head and the clock,
-// it is all that health.Evaluate needs to decide whether the node is synced.
-type View struct {
-	State State
-	// Distance is the number of slots from our head to the best block known, 0 where
-	// there is no gap.
-	Distance uint64
-	// Gap says that blocks exist that are yet to be imported: a proposer signed a
-	// descendant, or a peer claims so that has not failed to show it. A block that is
-	// just on its way does not count.
-	Gap bool
-	// MissingAncestor says that blocks that their proposers signed wait for one that
-	// was asked of several peers in vain.
-	MissingAncestor bool
-	// Agree is the number of peers that said not long ago that their head is not newer
-	// than ours.
-	Agree int
-	// Peers is the number of peers whose status is known.
-	Peers int
-
-	interval lstar.Interval // of the last tick
-	outdated chan struct{}  // closed once there is a newer one
+// published is a View, and a channel that is closed once there is a newer one.
+type published struct {
+	View
+	outdated chan struct{}
 }
 
-// Outdated returns a channel that is closed once there is a newer View.
-func (v *View) Outdated() <-chan struct{} { return v.outdated }
+// input is an event. If it is a message that waits for an answer, reply gets it.
+type input struct {
+	event   event
+	message any // *candidate, *vote or *statusMessage
+	reply   chan<- reply
+}
 
-// New returns a service that judges and serves from the start, and fetches what
-// is missing while it runs.
+// reply is the answer to a message. A goroutine that gets judge checks its vote itself.
+type reply struct {
+	verdict p2p.Verdict
+	judge   bool
+	err     error // of a status
+}
+
+// New returns a service that does nothing until Run.
 func New(cfg Config) *Service {
 	s := &Service{
-		cfg:           cfg,
-		planned:       make(chan struct{}, 1),
-		unlocked:      make(chan struct{}, 1),
-		votesUnlocked: make(chan struct{}, 1),
-
-		peers:               make(map[peer.ID]*syncPeer),
-		conflicts:           make(map[peer.ID]time.Time),
-		orphans:             newOrphans(),
-		bad:                 bounded.NewSet[lstar.Root](maxBadBlocks),
-		conflicting:         bounded.NewSet[lstar.Root](maxBadBlocks),
-		faulted:             bounded.NewSet[orphanKey](maxBadBlocks),
-		importing:           make(map[lstar.Root]int),
-		wants:               make(map[lstar.Root]*want),
-		requests:            make(map[*blockRequest]struct{}),
-		pendingAttestations: newPendingVotes(events.QueuePendingAttestations),
-		pendingAggregates:   newPendingVotes(events.QueuePendingAggregates),
-		seenVotes:           bounded.NewSet[voteKey](maxSeenVotes),
+		cfg:     cfg,
+		planner: newPlanner(cfg.Clock.SlotClock, cfg.Clock.Now(), cfg.Chain.Snapshot(), rand.Uint64()),
+		inputs:  make(chan input, inputQueue),
+		stopped: make(chan struct{}),
 	}
-	s.view.Store(&View{outdated: make(chan struct{})})
+	s.view.Store(&published{outdated: make(chan struct{})})
 	return s
 }
 
-// Queues returns what waits here for something else.
+// Queues returns the queues of blocks and votes that wait.
 func (s *Service) Queues() []events.Queue {
+	p := s.planner
 	return []events.Queue{
-		{Name: events.QueueOrphanBlocks, Capacity: maxOrphans, Length: s.orphans.store.Len},
-		{Name: events.QueuePendingAttestations, Capacity: maxPendingVotes, Length: s.pendingAttestations.store.Len},
-		{Name: events.QueuePendingAggregates, Capacity: maxPendingVotes, Length: s.pendingAggregates.store.Len},
-		{Name: events.QueueUnlockedVotes, Capacity: maxUnlocked, Length: func() int { return int(s.unlockedCount.Load()) }},
+		{Name: events.QueueOrphanBlocks, Capacity: maxParked, Length: p.parked.queue.Len},
+		{Name: events.QueuePendingAttestations, Capacity: maxPendingVotes, Length: p.pendingAttestations.queue.Len},
+		{Name: events.QueuePendingAggregates, Capacity: maxPendingVotes, Length: p.pendingAggregates.queue.Len},
+		{Name: events.QueueUnlockedVotes, Capacity: maxUnlocked, Length: func() int { return int(s.unlocked.Load()) }},
 	}
 }
 
-// SetNetwork gives the service the network. It must be called before Run, where
-// Config has none.
+// SetNetwork sets the network. It must be called before Run if Config has none.
 func (s *Service) SetNetwork(n p2p.Requester) { s.cfg.Network = n }
 
-// View returns how far the node is. All that it says is of one moment.
-func (s *Service) View() *View { return s.view.Load() }
+// View returns the latest view.
+func (s *Service) View() View { return s.view.Load().View }
 
-// Distance returns the Distance of the View.
-func (s *Service) Distance() uint64 { return s.View().Distance }
+// Watch returns the latest view, and a channel that is closed once there is a newer one.
+func (s *Service) Watch() (View, <-chan struct{}) {
+	v := s.view.Load()
+	return v.View, v.outdated
+}
+
+// Duties returns the state of the duty gate at a slot of the wall clock.
+func (s *Service) Duties(slot lstar.Slot) events.DutyGate {
+	v := s.View()
+	return v.Duties(slot)
+}
 
 // CurrentSlot returns the slot of the wall clock.
 func (s *Service) CurrentSlot() lstar.Slot { return s.cfg.Clock.Slot() }
 
-// Run fetches what is missing until ctx is done.
+// OnBlock judges a block that came by gossip.
+func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBlock) p2p.Verdict {
+	c, refused, why := received(s.cfg.Clock.SlotClock, s.cfg.Clock.Now(), from, b)
+	if c == nil {
+		s.cfg.Bus.Report(why)
+		return refused
+	}
+	return s.ask(ctx, blockGossiped{c}, c, make(chan reply, 1)).verdict
+}
+
+// OnAttestation judges a vote that came by gossip.
+func (s *Service) OnAttestation(ctx context.Context, from peer.ID, a *lstar.SignedAttestation) p2p.Verdict {
+	return s.judge(ctx, newVote(s.cfg.Clock.Now(), from, a))
+}
+
+// OnAggregate judges an aggregate that came by gossip.
+func (s *Service) OnAggregate(ctx context.Context, from peer.ID, a *lstar.SignedAggregatedAttestation) p2p.Verdict {
+	return s.judge(ctx, &vote{from: from, came: s.cfg.Clock.Now(), aggregate: a})
+}
+
+// judge asks the planner about a vote. The goroutine that waits checks the vote, so no
+// other one is needed.
+func (s *Service) judge(ctx context.Context, v *vote) p2p.Verdict {
+	replies := make(chan reply, 1)
+	r := s.ask(ctx, voteGossiped{v}, v, replies)
+	for r.judge {
+		r = s.ask(ctx, voteJudged{v, s.submit(ctx, v)}, v, replies)
+	}
+	return r.verdict
+}
+
+// submit gives a vote to the chain.
+func (s *Service) submit(ctx context.Context, v *vote) error {
+	origin := chain.Origin{Gossip: true, Peer: v.from}
+	if v.attestation != nil {
+		return s.cfg.Chain.AddAttestation(ctx, v.attestation, origin)
+	}
+	return s.cfg.Chain.AddAggregate(ctx, v.aggregate, origin)
+}
+
+// Status returns the status that peers get.
+func (s *Service) Status() p2p.Status {
+	snap := s.cfg.Chain.Snapshot()
+	return p2p.Status{Finalized: snap.LatestFinalized, Head: snap.Head}
+}
+
+// OnConnect takes note of a peer. dialed is true if this node opened the connection.
+func (s *Service) OnConnect(id peer.ID, dialed bool) { s.post(peerConnected{id, dialed}) }
+
+// OnDisconnect forgets a peer and ends the requests to it.
+func (s *Service) OnDisconnect(id peer.ID) { s.post(peerGone{id}) }
+
+// OnStatus takes the status of a peer. The error says that it is on another chain.
+func (s *Service) OnStatus(from peer.ID, status p2p.Status) error {
+	m := &statusMessage{from, status}
+	return s.ask(context.Background(), statusReceived{m}, m, make(chan reply, 1)).err
+}
+
+// OnOwnBlock takes note of a block that this node made and imported.
+func (s *Service) OnOwnBlock(b *lstar.SignedBlock) { s.post(blockProduced{b.Block.Root()}) }
+
+// post passes an event on, unless Run has ended.
+func (s *Service) post(e event) {
+	select {
+	case s.inputs <- input{event: e}:
+	case <-s.stopped:
+	}
+}
+
+// ask passes an event on and returns the reply to its message. If ctx or Run ends first,
+// the message is ignored.
+func (s *Service) ask(ctx context.Context, e event, message any, replies chan reply) reply {
+	select {
+	case s.inputs <- input{e, message, replies}:
+		select {
+		case r := <-replies:
+			return r
+		case <-ctx.Done():
+		case <-s.stopped:
+		}
+	case <-ctx.Done():
+	case <-s.stopped:
+	}
+	return reply{verdict: p2p.Ignore}
+}
+
+// owner is the goroutine that owns the planner.
+type owner struct {
+	*Service
+	ctx     context.Context
+	workers sync.WaitGroup
+	waiting map[any]chan<- reply            // by message
+	cancels map[*request]context.CancelFunc // of requests in flight
+}
+
+// Run owns the planner until ctx is done.
 func (s *Service) Run(ctx context.Context) error {
 	if s.cfg.Network == nil {
 		return errors.New("sync: no network")
 	}
-	s.cfg.Pulse.Rest()
-	var running sync.WaitGroup
-	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
+	o := &owner{Service: s, ctx: ctx, waiting: make(map[any]chan<- reply), cancels: make(map[*request]context.CancelFunc)}
+	defer o.workers.Wait()
 	defer cancel()
-	running.Go(func() { _ = s.cfg.Clock.Each(ctx, s.tick) })
-	running.Go(func() { s.importReady(ctx) })
-	running.Go(func() { s.replay(ctx) })
-	running.Go(func() { s.fetchAnchor(ctx) })
+	defer close(s.stopped)
+	o.workers.Go(o.tick)
+	if at, missing := s.cfg.Blocks.MissingAnchor(); missing {
+		s.planner.Step(s.cfg.Clock.Now(), anchorMissing{at})
+	}
 	for {
-		for _, start := range s.plan(ctx) {
-			running.Go(start)
-		}
+		_, newer := s.cfg.Chain.Watch()
+		s.cfg.Pulse.Beat()
+		o.turn()
+		s.cfg.Pulse.Rest()
 		select {
-		case <-s.planned:
 		case <-ctx.Done():
 			return nil
+		case <-newer:
+		case in := <-s.inputs:
+			o.take(in)
 		}
 	}
 }
 
-// kick puts an element into a channel for one.
-func kick(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
+// tick posts an event at the start of every interval, also of those before genesis.
+func (o *owner) tick() {
+	genesis := o.cfg.Clock.StartOf(0)
+	for o.ctx.Err() == nil {
+		now := o.cfg.Clock.Now()
+		o.post(ticked{o.cfg.Network.Isolated()})
+		next := o.cfg.Clock.StartOf(o.cfg.Clock.TotalIntervals(now.UnixMilli()) + 1)
+		if now.Before(genesis) {
+			next = now.Add(min(intervalTime, genesis.Sub(now)))
+		}
+		_ = o.cfg.Clock.Until(o.ctx, next)
 	}
 }
 
-// wake makes Run look at what there is to do.
-func (s *Service) wake() { kick(s.planned) }
+// turn takes the events that have come, and then starts all effects.
+func (o *owner) turn() {
+	for range len(o.inputs) {
+		o.take(<-o.inputs)
+	}
+	o.refresh()
+	for _, e := range o.planner.Effects() {
+		o.start(e)
+	}
+	o.unlocked.Store(int64(len(o.planner.unlocked)))
+}
 
-// tick is called with every interval.
-func (s *Service) tick(i lstar.Interval) {
-	s.cfg.Pulse.Beat()
-	defer s.cfg.Pulse.Rest()
-	s.mu.Lock()
-	now := s.cfg.Clock.Now()
-	paused := s.ticked && i > s.lastInterval+pauseIntervals
-	s.lastInterval, s.ticked = i, true
-	for r := range s.requests {
-		if !r.answered && !now.Before(r.deadline) {
-			if !paused && !r.late { // else it is us who were away
-				s.blame(r.peer, "request timed out")
-				r.unanswered = true
+// take passes an event to the planner.
+func (o *owner) take(in input) {
+	if in.reply != nil {
+		o.waiting[in.message] = in.reply
+	}
+	if a, ok := in.event.(answered); ok {
+		delete(o.cancels, a.request)
+	}
+	o.refresh()
+	o.planner.Step(o.cfg.Clock.Now(), in.event)
+}
+
+// refresh passes the latest snapshot to the planner.
+func (o *owner) refresh() {
+	if snap := o.cfg.Chain.Snapshot(); snap != o.planner.snap {
+		o.planner.Step(o.cfg.Clock.Now(), chainChanged{snap})
+	}
+}
+
+// start starts an effect. It does not wait.
+func (o *owner) start(e effect) {
+	switch e := e.(type) {
+	case verdict:
+		o.answer(e.message, reply{verdict: e.verdict})
+	case statusJudged:
+		o.answer(e.message, reply{err: e.err})
+	case judgeVote:
+		if !o.answer(e.vote, reply{judge: true}) {
+			o.workers.Go(func() { o.post(voteJudged{e.vote, o.submit(o.ctx, e.vote)}) })
+		}
+	case importBlock:
+		o.workers.Go(func() { o.post(blockImported{e.candidate, o.importBlock(e.candidate)}) })
+	case checkProposers:
+		o.workers.Go(func() {
+			errs := make([]error, len(e.blocks))
+			for i, c := range e.blocks {
+				errs[i] = o.cfg.Chain.VerifyProposer(o.ctx, c.block, c.root)
 			}
-			r.late = true
-			r.cancel()
+			o.post(proposersChecked{e, errs})
+		})
+	case checkAnchor:
+		o.workers.Go(func() {
+			err := o.cfg.VerifyProof(e.block)
+			if err == nil {
+				err = o.cfg.Blocks.AddAnchor(e.block)
+			}
+			o.post(anchorChecked{e.request, err})
+		})
+	case send:
+		ctx, cancel := context.WithCancel(o.ctx)
+		o.cancels[e.request] = cancel
+		o.workers.Go(func() {
+			defer cancel()
+			blocks, err := o.send(ctx, e.request)
+			o.post(answered{e.request, blocks, err})
+		})
+	case cancel:
+		if stop := o.cancels[e.request]; stop != nil {
+			stop()
+		}
+	case penalize:
+		o.cfg.Network.Penalize(e.peer, e.reason)
+	case show:
+		old := o.view.Load()
+		o.view.Store(&published{e.View, make(chan struct{})})
+		close(old.outdated)
+	case report:
+		o.cfg.Bus.Report(e.event)
+	case logLine:
+		o.cfg.Log.Log(o.ctx, e.level, e.message, e.fields...)
+	}
+}
+
+// answer answers a message, and returns false if no goroutine waits for it.
+func (o *owner) answer(message any, r reply) bool {
+	c, ok := o.waiting[message]
+	if ok {
+		delete(o.waiting, message)
+		c <- r // there is room for one
+	}
+	return ok
+}
+
+// send sends a request and waits for the answer.
+func (o *owner) send(ctx context.Context, r *request) ([]*candidate, error) {
+	var blocks []*lstar.SignedBlock
+	var err error
+	switch r.kind {
+	case statusRequest:
+		_, err = o.cfg.Network.Status(ctx, r.peer) // which calls OnStatus
+	case byRange:
+		blocks, err = o.cfg.Network.BlocksByRange(ctx, r.peer, r.batch.first, uint64(r.batch.last-r.batch.first)+1)
+	default:
+		blocks, err = o.cfg.Network.BlocksByRoot(ctx, r.peer, r.roots)
+	}
+	candidates := make([]*candidate, len(blocks))
+	for i, b := range blocks {
+		candidates[i] = &candidate{block: b, root: b.Block.Root(), from: r.peer}
+	}
+	return candidates, err
+}
+
+// importBlock gives a block to the chain. If the store's clock is behind the wall clock,
+// as after a pause, it first waits until the store admits the block.
+func (o *owner) importBlock(c *candidate) error {
+	for c.slot() <= o.cfg.Clock.Slot()+1 {
+		snap, newer := o.cfg.Chain.Watch()
+		if c.slot() <= snap.Time.Slot()+1 {
+			break
+		}
+		select {
+		case <-newer:
+		case <-o.ctx.Done():
+			return o.ctx.Err()
 		}
 	}
-	if paused {
-		for _, p := range s.peers { // what they said is old
-			p.statusAt, p.askAfter = time.Time{}, time.Time{}
-		}
-	}
-	s.reportAgreement()
-	s.mu.Unlock()
-	kick(s.unlocked) // for a batch whose import failed here
-	if paused {
-		s.cfg.Log.Info("the clock jumped, asking peers for their status", logging.Slot(i.Slot()))
-	}
-	s.penalize()
-	s.wake()
-}
-
-// fault is something to be counted against a peer.
-type fault struct {
-	peer   peer.ID
-	reason string
-}
-
-// blame notes a fault of a peer. The caller holds the lock, and calls penalize
-// when it no longer does: the network may call us back.
-func (s *Service) blame(id peer.ID, reason string) { s.faults = append(s.faults, fault{id, reason}) }
-
-// blameBlock counts a peer's invalid copy of a block against it, once: the same
-// copy can come again because this node asked for it again.
-func (s *Service) blameBlock(id peer.ID, root lstar.Root, reason string) {
-	s.mu.Lock()
-	key := orphanKey{root, id}
-	known := s.faulted.Has(key)
-	if !known {
-		s.faulted.Add(key)
-		s.blame(id, reason)
-	}
-	s.mu.Unlock()
-	s.penalize()
-}
-
-// penalize reports the faults that were noted.
-func (s *Service) penalize() {
-	s.mu.Lock()
-	faults := s.faults
-	s.faults = nil
-	s.mu.Unlock()
-	for _, f := range faults {
-		s.cfg.Network.Penalize(f.peer, f.reason)
-	}
-}
-
-// known reports whether a block is part of the chain.
-func (s *Service) known(root lstar.Root) bool { return s.cfg.Chain.Snapshot().Block(root) != nil }
-
-// dropped reports items that left a full queue.
-func (s *Service) dropped(queue string, n int) {
-	for range n {
-		s.cfg.Bus.Report(events.QueueDropped{Queue: queue})
-	}
+	return o.cfg.Chain.ImportBlock(o.ctx, c.block, chain.Origin{Gossip: !c.came.IsZero(), Peer: c.from})
 }

@@ -60,11 +60,11 @@ type Config struct {
 	Clock     clock.Clock
 	Crypto    lstar.Crypto
 	Keys      []Keys
-	// Distance is how many slots the best head known from peers is ahead of ours;
-	// nil means that there are no peers to ask.
-	Distance func() uint64
-	Bus      *events.Bus
-	Log      *slog.Logger
+	// Gate returns the state of the duty gate at a slot of the wall clock. If it is nil,
+	// duties are always allowed.
+	Gate func(lstar.Slot) events.DutyGate
+	Bus  *events.Bus
+	Log  *slog.Logger
 	// Pulse gets a beat at the start of each interval, and rests between. It may be nil.
 	Pulse *health.Pulse
 }
@@ -73,7 +73,7 @@ type Config struct {
 type Service struct {
 	Config
 	validators map[lstar.ValidatorIndex]Keys
-	gate       gate
+	paused     bool       // duties are, by the latest state of the gate
 	started    lstar.Slot // the slot of New
 	// The first slots whose votes and whose block are not reported.
 	votesDue, blockDue lstar.Slot
@@ -228,25 +228,18 @@ func (s *Service) proposer(slot lstar.Slot) (Keys, bool) {
 	return keys, ours
 }
 
-// allowed asks the gate.
+// allowed returns whether the gate is open, and reports when it opens or closes.
 func (s *Service) allowed(slot lstar.Slot, duty string) bool {
-	snap := s.Chain.Snapshot()
-	highest := snap.HighestSlot
-	if s.Distance != nil {
-		// A node that is catching up has few blocks, and the network is not silent.
-		highest = max(highest, snap.Head.Slot+lstar.Slot(s.Distance()))
+	if s.Gate == nil {
+		return true
 	}
-	// Who has just started has heard of nobody yet: that is no silence.
-	if slot <= s.started {
-		highest = max(highest, behind(networkStallThreshold, slot))
+	g := s.Gate(slot)
+	if g.Open == s.paused {
+		s.paused = !g.Open
+		g.Duty = duty
+		s.Bus.Report(g)
 	}
-	g := s.gate.check(slot, snap.Head.Slot, highest)
-	if g.changed {
-		s.Bus.Report(events.DutyGate{
-			Open: g.open, Duty: duty, Slot: slot, HeadSlot: snap.Head.Slot, Lag: g.lag, Reason: g.reason,
-		})
-	}
-	return g.open
+	return g.Open
 }
 
 // propose builds, signs, imports and publishes a block, and returns whether it was built.

@@ -346,26 +346,14 @@ func TestRestartWithinInterval(t *testing.T) {
 	}
 }
 
-// TestStart checks that a node without peers neither proposes nor votes in the slot of its
-// start, because it has not received any status yet, and that it proposes in the next slot.
-func TestStart(t *testing.T) {
+// TestDoneBefore checks that a refused signature is not reported as a failure if an earlier
+// run signed in the slot of the start.
+func TestDoneBefore(t *testing.T) {
 	n := newFixture(t, 1)
 	slot := lstar.Slot(20)
 	n.setTo(t, slot.Interval())
 	s := n.service(n.keys...)
-	for i := slot.Interval(); i < (slot + 1).Interval(); i++ {
-		n.setTo(t, i)
-		s.interval(t.Context(), i)
-	}
-	if head := n.chain.Snapshot().Head.Slot; head != 0 || n.metric(t, "lean_pq_sig_attestation_signatures_total") != 0 {
-		t.Errorf("slot of the start: head slot = %d, want 0 and no vote", head)
-	}
 	slot++
-	n.setTo(t, slot.Interval())
-	s.interval(t.Context(), slot.Interval())
-	if head := n.chain.Snapshot().Head.Slot; head != slot {
-		t.Errorf("head slot = %d, want %d, because there are no peers", head, slot)
-	}
 	earlier := &guard.RefusedError{Slot: uint64(slot), EarlierRun: true}
 	if s.doneBefore(slot, earlier) || !s.doneBefore(s.started, earlier) || s.doneBefore(s.started, &guard.RefusedError{}) {
 		t.Error("doneBefore: want true only for a refusal because of an earlier run in the slot of the start")
@@ -629,36 +617,15 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-func TestGate(t *testing.T) {
-	type step struct {
-		slot, head, highest lstar.Slot
-		open                bool
-	}
-	for name, steps := range map[string][]step{
-		"at the head":                 {{10, 9, 9, true}, {11, 11, 11, true}},
-		"head ahead of the clock":     {{10, 110, 110, true}},
-		"lag of four is open":         {{10, 6, 9, true}},
-		"lag of five closes":          {{10, 5, 9, false}},
-		"reopens at two, not before":  {{10, 5, 9, false}, {11, 8, 10, false}, {12, 10, 11, true}, {13, 9, 12, true}},
-		"a silent network stays open": {{100, 10, 10, true}},
-		"silence reopens":             {{10, 5, 9, false}, {18, 5, 9, true}},
-		"silence of eight is not yet": {{10, 2, 2, false}, {11, 2, 2, true}},
-	} {
-		var g gate
-		for i, s := range steps {
-			before := g.closed
-			got := g.check(s.slot, s.head, s.highest)
-			if got.open != s.open || got.changed != (before == s.open) {
-				t.Errorf("%s, step %d: open %v, changed %v; want open %v", name, i, got.open, got.changed, s.open)
-			}
-		}
-	}
-}
-
-// TestClosedGate: a node whose head is stale while the network goes on is silent.
+// TestClosedGate checks that a node performs no duties while the duty gate is closed, and
+// reports once that it closed and that it opened.
 func TestClosedGate(t *testing.T) {
 	n := newFixture(t, 2)
 	s := n.service(n.keys...)
+	open := false
+	s.Gate = func(slot lstar.Slot) events.DutyGate {
+		return events.DutyGate{Open: open, Slot: slot, Reason: "stale_head"}
+	}
 	n.setTo(t, 6*lstar.IntervalsPerSlot)
 	s.interval(t.Context(), 6*lstar.IntervalsPerSlot)
 	for i := lstar.Interval(1); i < lstar.IntervalsPerSlot; i++ {
@@ -671,7 +638,13 @@ func TestClosedGate(t *testing.T) {
 	if got := n.metric(t, "leanspec_duties_total", "skipped", "not_synced"); got != 3 {
 		t.Errorf("%v duties skipped, want a block and two votes", got)
 	}
-	if lines := n.lines.String(); !strings.Contains(lines, "duties paused") {
-		t.Errorf("the log does not say that duties are paused:\n%s", lines)
+	open = true
+	n.setTo(t, 7*lstar.IntervalsPerSlot)
+	s.interval(t.Context(), 7*lstar.IntervalsPerSlot)
+	if head := n.chain.Snapshot().Head.Slot; head != 7 {
+		t.Errorf("head slot = %d after the gate opened, want 7", head)
+	}
+	if lines := n.lines.String(); strings.Count(lines, "duties paused") != 1 || strings.Count(lines, "duties resumed") != 1 {
+		t.Errorf("log:\n%s\nwant one line each that duties are paused and resumed", lines)
 	}
 }

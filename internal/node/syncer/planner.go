@@ -1,0 +1,405 @@
+package syncer
+
+import (
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/leanEthereum/leanspec-node/internal/bounded"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/events"
+	"github.com/leanEthereum/leanspec-node/internal/logging"
+	"github.com/leanEthereum/leanspec-node/internal/node/clock"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+)
+
+const (
+	slotTime     = lstar.SecondsPerSlot * time.Second
+	intervalTime = lstar.MillisecondsPerInterval * time.Millisecond
+	// requestTimeout is the time in which a peer must have sent its whole answer.
+	requestTimeout = 10 * time.Second
+	// jumpIntervals is a step of the clock that no busy machine explains: the process
+	// was stopped, or the clock was set.
+	jumpIntervals = 2 * lstar.IntervalsPerSlot
+	// maxBadBlocks is the number of blocks in each of the sets that planner remembers.
+	maxBadBlocks = 1024
+)
+
+// planner decides what the node does to follow the chain. The package comment
+// explains how it is driven.
+type planner struct {
+	clock   clock.SlotClock
+	random  *rand.Rand
+	now     time.Time       // of the latest event
+	snap    *lstar.Snapshot // the latest
+	effects []effect        // since the last call of Effects
+	changed bool            // since the last plan
+
+	interval lstar.Interval // of the latest tick
+	ticked   bool           // there was a tick
+	started  lstar.Slot     // the slot of newPlanner
+	isolated bool
+	view     View
+	// The latest that were reported.
+	syncState events.SyncState
+	agreement events.Agreement
+
+	peers     []*syncPeer           // connected peers, ordered by id
+	conflicts map[peer.ID]time.Time // peers of another chain, and when they connected
+	requests  []*request            // that wait for an answer, or whose answer is being checked
+
+	parked      *parked
+	importing   map[lstar.Root]bool
+	next        *candidate               // the parked block that the plan imports next
+	serial      *candidate               // the block that is being imported for the plan, or nil
+	bad         *bounded.Set[lstar.Root] // blocks of which no copy is valid
+	conflicting *bounded.Set[lstar.Root] // blocks of a fork that branches off before the finalized block
+	faulted     *bounded.Set[copyKey]    // copies that were counted against their peers
+	finalized   lstar.Slot               // of the last plan
+
+	missing       map[lstar.Root]*missingBlock
+	run           *rangeRun // or nil
+	rangeFailures int
+	rangeAfter    time.Time
+	warned        bool          // that the chain is too far ahead
+	anchor        *anchorSearch // or nil
+
+	pendingAttestations, pendingAggregates *pendingVotes
+	unlocked                               []*vote // whose block has arrived
+	replaying                              int
+	seenVotes                              *bounded.Set[voteKey]
+}
+
+// newPlanner returns a planner for a node that has a chain and no peers. The same seed
+// and the same events give the same effects.
+func newPlanner(c clock.SlotClock, now time.Time, snap *lstar.Snapshot, seed uint64) *planner {
+	return &planner{
+		clock: c, random: rand.New(rand.NewPCG(seed, seed)), now: now, snap: snap,
+		interval: c.TotalIntervals(now.UnixMilli()), started: c.CurrentSlot(now.UnixMilli()),
+
+		conflicts:           make(map[peer.ID]time.Time),
+		parked:              newParked(),
+		importing:           make(map[lstar.Root]bool),
+		bad:                 bounded.NewSet[lstar.Root](maxBadBlocks),
+		conflicting:         bounded.NewSet[lstar.Root](maxBadBlocks),
+		faulted:             bounded.NewSet[copyKey](maxBadBlocks),
+		missing:             make(map[lstar.Root]*missingBlock),
+		pendingAttestations: newPendingVotes(events.QueuePendingAttestations),
+		pendingAggregates:   newPendingVotes(events.QueuePendingAggregates),
+		seenVotes:           bounded.NewSet[voteKey](maxSeenVotes),
+	}
+}
+
+// event is something that has happened. apply lets the planner take it into account.
+type event interface{ apply(p *planner) }
+
+// Step takes an event. It costs little; the work of planning is left to Effects.
+func (p *planner) Step(now time.Time, e event) {
+	p.now = now
+	e.apply(p)
+}
+
+// Effects returns what is to be done since the last call, in order.
+func (p *planner) Effects() []effect {
+	for p.changed {
+		p.changed = false
+		p.plan()
+	}
+	effects := p.effects
+	p.effects = nil
+	return effects
+}
+
+// The events that are not about one room of the planner.
+type (
+	// chainChanged brings the latest snapshot of the chain. It comes before any event
+	// that is a consequence of the change.
+	chainChanged struct{ snap *lstar.Snapshot }
+	// ticked comes at the start of every interval. A node is isolated if all of its
+	// peers use the gossip topics of other networks.
+	ticked struct{ isolated bool }
+	// answered comes when a request has ended. Blocks that arrived before an error are
+	// valid answers.
+	answered struct {
+		request *request
+		blocks  []*candidate
+		err     error
+	}
+	// proposersChecked comes after a checkProposers. errs has an error for each block,
+	// nil where the proposer has signed it.
+	proposersChecked struct {
+		checkProposers
+		errs []error
+	}
+)
+
+// effect is one of the following types. All of them are plain data.
+type effect any
+
+type (
+	// send asks for a request to be sent. An answered event must follow.
+	send struct{ *request }
+	// cancel asks for the end of a request. Its answer is not needed any more.
+	cancel struct{ *request }
+	// checkProposers asks for the check of the proposer's signature of blocks, which
+	// came by gossip if there is no request. A proposersChecked must follow.
+	checkProposers struct {
+		blocks  []*candidate
+		request *request
+	}
+	// importBlock asks for the import of a block. A blockImported must follow.
+	importBlock struct{ *candidate }
+	// judgeVote asks for the check of a vote. A voteJudged must follow.
+	judgeVote struct{ *vote }
+	// checkAnchor asks for the check of the proof of the block that the chain starts
+	// from, and to keep the block if it is valid. An anchorChecked must follow.
+	checkAnchor struct {
+		request *request
+		block   *lstar.SignedBlock
+	}
+	// verdict answers the gossip message, a *candidate or a *vote. Every message gets
+	// exactly one.
+	verdict struct {
+		message any
+		verdict p2p.Verdict
+	}
+	// statusJudged answers a status. An error ends the connection.
+	statusJudged struct {
+		message *statusMessage
+		err     error
+	}
+	// penalize counts a fault against a peer.
+	penalize struct {
+		peer   peer.ID
+		reason string
+	}
+	// show publishes the View.
+	show struct{ View }
+	// report passes an event on to the metrics and the log.
+	report struct{ event events.Event }
+	// logLine asks for a line in the log.
+	logLine struct {
+		level   slog.Level
+		message string
+		fields  []any
+	}
+)
+
+func (p *planner) emit(e effect) { p.effects = append(p.effects, e) }
+
+func (p *planner) log(level slog.Level, message string, fields ...any) {
+	p.emit(logLine{level, message, fields})
+}
+
+// slot returns the slot of the wall clock.
+func (p *planner) slot() lstar.Slot { return p.clock.CurrentSlot(p.now.UnixMilli()) }
+
+// known reports whether a block is part of the chain.
+func (p *planner) known(root lstar.Root) bool { return p.snap.Block(root) != nil }
+
+func (e chainChanged) apply(p *planner) {
+	p.snap = e.snap
+	p.changed = true
+}
+
+func (e ticked) apply(p *planner) {
+	last := p.interval
+	p.interval = p.clock.TotalIntervals(p.now.UnixMilli())
+	p.isolated = e.isolated
+	p.changed = true
+	if p.ticked && (p.interval > last+jumpIntervals || p.interval+jumpIntervals < last) {
+		p.jumped()
+		return
+	}
+	p.ticked = true
+	for _, r := range slices.Clone(p.requests) {
+		if r.answered || p.now.Before(r.deadline) {
+			continue
+		}
+		p.penalize(r.peer, "request timed out")
+		p.emit(cancel{r})
+		answered{request: r, err: p2p.ErrNoResponse}.apply(p)
+	}
+}
+
+// jumped forgets all times, which belong to another clock than the present one. The
+// requests that are in flight end, and no peer is at fault for that. What peers
+// reported is old, so they are asked again.
+func (p *planner) jumped() {
+	p.log(slog.LevelInfo, "the clock jumped, asking peers for their status", logging.Slot(p.slot()))
+	for _, r := range slices.Clone(p.requests) {
+		if !r.answered {
+			p.end(r)
+		}
+	}
+	for _, s := range p.peers {
+		s.statusAt, s.askAfter, s.after = time.Time{}, time.Time{}, [methods]time.Time{}
+	}
+	for _, m := range p.missing {
+		m.since, m.after = p.now, p.now
+	}
+	for id := range p.conflicts {
+		p.conflicts[id] = p.now
+	}
+	p.rangeAfter = time.Time{}
+	if p.anchor != nil {
+		p.anchor.after, p.anchor.warnAt = p.now, p.now.Add(anchorReminder)
+	}
+}
+
+// plan looks at all that is known and starts what is due.
+func (p *planner) plan() {
+	if finalized := p.snap.LatestFinalized.Slot; finalized != p.finalized {
+		if finalized < p.finalized { // by a reorganisation
+			p.conflicting = bounded.NewSet[lstar.Root](maxBadBlocks)
+		}
+		p.finalized = finalized
+	}
+	gap := p.collectMissing()
+	p.show(gap)
+	p.reportAgreement()
+	p.planImport()
+	p.planVotes()
+	p.planStatuses()
+	p.planRange()
+	p.planRoots()
+	p.planAnchor()
+}
+
+// method is a kind of request. A peer that fails at one may well serve the other, so
+// each has its own backoff.
+type method int
+
+const (
+	byRoot method = iota
+	byRange
+	methods
+	statusRequest = methods
+	anchorRequest = methods + 1
+)
+
+// request is a request to a peer.
+type request struct {
+	peer     peer.ID
+	to       *syncPeer // peer, which may have disconnected since
+	kind     method
+	deadline time.Time
+	answered bool // the answer is being checked, for which the peer has no deadline
+
+	roots   []lstar.Root    // of byRoot and anchorRequest
+	missing []*missingBlock // of byRoot, in the order of roots
+	batch   *batch          // of byRange
+	blocks  []*candidate    // of the answer to byRoot
+}
+
+// request sends a request to a peer.
+func (p *planner) request(to *syncPeer, r *request) {
+	r.peer, r.to, r.deadline = to.id, to, p.now.Add(requestTimeout)
+	to.inFlight++
+	if r.kind == byRoot {
+		to.roots++
+	}
+	for _, m := range r.missing {
+		m.request = r
+	}
+	p.requests = append(p.requests, r)
+	p.emit(send{r})
+}
+
+// release ends a request and frees the place that it takes at the peer. It returns
+// false if the request has ended before, because it was late or the peer is gone.
+func (p *planner) release(r *request) bool {
+	i := slices.Index(p.requests, r)
+	if i < 0 {
+		return false
+	}
+	p.requests = slices.Delete(p.requests, i, i+1)
+	r.to.inFlight--
+	switch r.kind {
+	case byRoot:
+		r.to.roots--
+	case statusRequest:
+		r.to.asking = false
+	case anchorRequest:
+		p.anchor.busy = false
+	}
+	for _, m := range r.missing {
+		m.request = nil
+	}
+	if r.batch != nil {
+		r.batch.busy = false
+	}
+	p.changed = true
+	return true
+}
+
+// end gives up a request.
+func (p *planner) end(r *request) {
+	p.emit(cancel{r})
+	p.release(r)
+}
+
+func (e answered) apply(p *planner) {
+	r := e.request
+	if !slices.Contains(p.requests, r) {
+		return
+	}
+	if e.err != nil {
+		p.log(slog.LevelDebug, "request failed", logging.Peer(r.peer), logging.Err(e.err))
+		if r.kind < methods {
+			r.to.fail(r.kind, p.now, causeOf(e.err))
+		} else if r.kind == statusRequest {
+			r.to.askAfter = p.now.Add(staleTime)
+		}
+	}
+	switch r.kind {
+	case byRoot:
+		p.rootsAnswered(r, e.blocks, e.err)
+	case byRange:
+		p.rangeAnswered(r, e.blocks, e.err)
+	case anchorRequest:
+		p.anchorAnswered(r, e.blocks)
+	default:
+		p.release(r)
+	}
+}
+
+func (e proposersChecked) apply(p *planner) {
+	if e.request != nil {
+		p.rootsChecked(e)
+		return
+	}
+	for i, c := range e.blocks {
+		p.proposerChecked(c, e.errs[i])
+	}
+}
+
+// penalize counts a fault against a peer.
+func (p *planner) penalize(id peer.ID, reason string) { p.emit(penalize{id, reason}) }
+
+// penalizeCopy counts an invalid copy of a block against its peer, once: the peer may
+// send the same copy again because this node asks for it again.
+func (p *planner) penalizeCopy(c *candidate, reason string) {
+	if key := c.key(); !p.faulted.Has(key) {
+		p.faulted.Add(key)
+		p.penalize(c.from, reason)
+	}
+}
+
+// dropped reports that n values left a full queue.
+func (p *planner) dropped(queue string, n int) {
+	for range n {
+		p.emit(report{events.QueueDropped{Queue: queue}})
+	}
+}
+
+// sortedRoots returns the keys of a map in an order that does not depend on chance.
+func sortedRoots[V any](m map[lstar.Root]V) []lstar.Root {
+	return slices.SortedFunc(maps.Keys(m), compareRoots)
+}
+
+func compareRoots(a, b lstar.Root) int { return slices.Compare(a[:], b[:]) }

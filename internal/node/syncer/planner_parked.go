@@ -1,0 +1,107 @@
+package syncer
+
+import (
+	"slices"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/leanEthereum/leanspec-node/internal/bounded"
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
+)
+
+const (
+	// maxParked and maxParkedBytes bound the blocks that wait for their parents.
+	// leanSpec: node/sync/config.py, MAX_CACHED_BLOCKS
+	maxParked      = 1024
+	maxParkedBytes = 64 << 20
+	// maxDepth is how far back a missing chain is followed, block by block.
+	// leanSpec: node/sync/config.py, MAX_BACKFILL_DEPTH
+	maxDepth = 512
+)
+
+// parked are blocks that wait for their parents, or for their turn to be imported. All
+// peers get the same room.
+//
+// leanSpec: node/sync/block_cache.py, BlockCache
+type parked struct {
+	queue    *bounded.Queue[copyKey, peer.ID, *candidate]
+	copies   map[lstar.Root][]*candidate // of a block
+	byParent map[lstar.Root][]*candidate
+}
+
+func newParked() *parked {
+	return &parked{
+		queue:    bounded.NewQueue[copyKey, peer.ID, *candidate](maxParked, maxParkedBytes),
+		copies:   make(map[lstar.Root][]*candidate),
+		byParent: make(map[lstar.Root][]*candidate),
+	}
+}
+
+// has reports whether there is a copy of a block.
+func (k *parked) has(root lstar.Root) bool { return len(k.copies[root]) > 0 }
+
+// add adds a block and returns the number of blocks that were evicted for it.
+func (k *parked) add(c *candidate) (evicted int) {
+	if k.queue.Has(c.key()) {
+		return 0
+	}
+	k.copies[c.root] = append(k.copies[c.root], c)
+	k.byParent[c.parentRoot()] = append(k.byParent[c.parentRoot()], c)
+	out := k.queue.Add(c.key(), c, c.from, ssz.Size(c.block))
+	for _, e := range out {
+		k.unlink(e)
+	}
+	return len(out)
+}
+
+// remove removes a block, if it is there.
+func (k *parked) remove(c *candidate) {
+	if slices.Contains(k.copies[c.root], c) { // not another block with the same key
+		k.queue.Remove(c.key())
+		k.unlink(c)
+	}
+}
+
+func (k *parked) unlink(c *candidate) {
+	without(k.copies, c.root, c)
+	without(k.byParent, c.parentRoot(), c)
+}
+
+// without removes a peer's copy of a block from the list of a root.
+func without(lists map[lstar.Root][]*candidate, root lstar.Root, c *candidate) {
+	rest := slices.DeleteFunc(lists[root], func(o *candidate) bool { return o.key() == c.key() })
+	if len(rest) == 0 {
+		delete(lists, root)
+	} else {
+		lists[root] = rest
+	}
+}
+
+// removeCopies removes all copies of a block.
+func (k *parked) removeCopies(root lstar.Root) {
+	for _, c := range slices.Clone(k.copies[root]) {
+		k.remove(c)
+	}
+}
+
+// removeDescendants removes and returns all blocks that wait for a block, directly or
+// not.
+func (k *parked) removeDescendants(root lstar.Root) (removed []*candidate) {
+	for queue := []lstar.Root{root}; len(queue) > 0; queue = queue[1:] {
+		for _, c := range slices.Clone(k.byParent[queue[0]]) {
+			k.remove(c)
+			removed = append(removed, c)
+			queue = append(queue, c.root)
+		}
+	}
+	return removed
+}
+
+// missingAncestor returns the root of the first ancestor of a block that is not parked.
+func (k *parked) missingAncestor(root lstar.Root) lstar.Root {
+	for k.has(root) {
+		root = k.copies[root][0].parentRoot()
+	}
+	return root
+}
