@@ -18,9 +18,7 @@ import (
 // check them.
 var notYetPlain = []string{
 	"docs/architecture.md",
-	"internal/node/p2p",
 	"internal/node/syncer",
-	"internal/node/validator",
 }
 
 // generated lists the files that TestProse skips: metrics.md is made of texts in the
