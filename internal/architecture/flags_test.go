@@ -22,8 +22,7 @@ func TestFlagsOnlyInCmd(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		// The syncer is an exception until its texts are rewritten.
-		if d.IsDir() && (path == filepath.Join("..", "devnet") || path == filepath.Join("..", "node", "syncer")) {
+		if d.IsDir() && path == filepath.Join("..", "devnet") {
 			return fs.SkipDir
 		}
 		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

@@ -146,7 +146,7 @@ func (c *checkpointClient) stateWithRetries(ctx context.Context) (*lstar.State, 
 	}
 }
 
-var checkpointAdvice = logging.Advice("Check that the node at this URL runs and can be reached from here, or choose another --checkpoint-sync-url.")
+var checkpointAdvice = logging.Advice("Check that the node at this URL runs and can be reached from here, or set another checkpoint sync URL.")
 
 func (c *checkpointClient) state(ctx context.Context) (*lstar.State, error) {
 	raw, err := c.get(ctx, finalizedStatePath, maxCheckpointState)

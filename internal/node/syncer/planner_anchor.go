@@ -57,7 +57,7 @@ func (p *planner) planAnchor() {
 	if !p.now.Before(a.warnAt) {
 		a.warnAt = p.now.Add(anchorReminder)
 		p.log(slog.LevelWarn, "no peer has the block that the chain starts from", logging.Slot(a.at.Slot), logging.Root(a.at.Root), "requests", a.asked,
-			logging.Advice("The chain goes on without it, but nodes that start from this one may not get it. Connect this node to one that has the block: the node that --checkpoint-sync-url names, for example."))
+			logging.Advice("This node works without it, but cannot serve it to nodes that start from this one. Connect this node to one that has the block, such as the node of the checkpoint sync URL."))
 	}
 	for range p.peers {
 		s := p.peers[a.turn%len(p.peers)]

@@ -130,7 +130,7 @@ func (p *planner) startRange() {
 	}
 	if slot := p.slot(); first+p2p.MinSlotsForBlockRequests < slot && !p.warned {
 		p.warned = true
-		p.log(slog.LevelWarn, "further behind than peers serve blocks: start from a checkpoint instead, with --checkpoint-sync-url",
+		p.log(slog.LevelWarn, "further behind than peers serve blocks", logging.Advice("Set the checkpoint sync URL and restart the node, so that it starts from a newer checkpoint."),
 			logging.Slot(head), "from_slot", uint64(first), "oldest_served_slot", uint64(slot-p2p.MinSlotsForBlockRequests))
 	}
 	p.run = &rangeRun{start: first, next: first, target: target, deep: deep, excluded: make(map[peer.ID]bool)}
@@ -179,7 +179,7 @@ func (p *planner) endRun(run *rangeRun) {
 	if p.rangeFailures++; p.rangeFailures == warnFailures {
 		p.log(slog.LevelWarn, "no peer serves the missing blocks", logging.Slot(p.snap.Head.Slot),
 			"from_slot", uint64(run.start), "to_slot", uint64(run.target), logging.Err(run.err),
-			logging.Advice("Connect this node to a peer that serves the chain, or start it from a newer checkpoint with --checkpoint-sync-url."))
+			logging.Advice("Connect this node to a peer that serves the chain, or set the checkpoint sync URL and restart it."))
 	}
 	p.rangeAfter = p.now.Add(backoff(p.rangeFailures))
 	for _, id := range append(run.givers, run.only) {
