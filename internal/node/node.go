@@ -160,7 +160,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Log:               logging.Component(cfg.Log, "chain"),
 		IsAggregator:      cfg.IsAggregator,
 		PublishAggregates: n.publisher.publishAggregates,
-		OnSlotEnd:         n.slotEnds,
+		OnSlotEnd:         n.reportSlot,
 	})
 	n.sync = syncer.New(syncer.Config{
 		Chain: n.chain, Blocks: kept, Clock: n.clock, Bus: n.bus, Log: logging.Component(cfg.Log, "sync"),
@@ -386,7 +386,7 @@ func (n *Node) logStart(log *slog.Logger) {
 	}
 }
 
-// syncState returns the state of the node that /health and /readyz show.
+// syncState returns the state of sync for /health and /readyz.
 func (n *Node) syncState() health.Sync {
 	v, slot := n.sync.View(), n.clock.Slot()
 	s := health.Sync{HeadSlot: uint64(v.HeadSlot), ClockSlot: uint64(slot), Peers: v.Peers, Agree: v.Agree}
@@ -394,8 +394,9 @@ func (n *Node) syncState() health.Sync {
 	return s
 }
 
-// slotEnds writes the line of the slot.
-func (n *Node) slotEnds(s events.SlotSummary) {
+// reportSlot adds the state of sync and the number of peers to the summary of a slot, and
+// reports it.
+func (n *Node) reportSlot(s events.SlotSummary) {
 	s.Synced = n.syncState().Synced
 	s.Peers = len(n.network.Peers())
 	n.bus.Report(s)

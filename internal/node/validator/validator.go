@@ -73,7 +73,7 @@ type Config struct {
 type Service struct {
 	Config
 	validators map[lstar.ValidatorIndex]Keys
-	paused     bool       // duties are, by the latest state of the gate
+	paused     bool       // the gate was closed when allowed was last called
 	started    lstar.Slot // the slot of New
 	// The first slots whose votes and whose block are not reported.
 	votesDue, blockDue lstar.Slot
@@ -155,7 +155,7 @@ func (s *Service) interval(ctx context.Context, i lstar.Interval) {
 
 // blockDuty proposes the block of a slot if the proposer is one of the node's validators.
 func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
-	// Call allowed in each slot, because the gate has a state.
+	// Call allowed in each slot, so that each change of the gate is reported.
 	proposer, ours := s.proposer(slot)
 	open := s.allowed(slot, events.DutyBlock)
 	switch {
@@ -228,7 +228,8 @@ func (s *Service) proposer(slot lstar.Slot) (Keys, bool) {
 	return keys, ours
 }
 
-// allowed returns whether the gate is open, and reports when it opens or closes.
+// allowed returns whether the gate is open at a slot. It reports when the gate opens or
+// closes, with the duty that was due.
 func (s *Service) allowed(slot lstar.Slot, duty string) bool {
 	if s.Gate == nil {
 		return true
