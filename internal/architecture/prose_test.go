@@ -17,7 +17,6 @@ import (
 // notYetPlain lists the folders whose prose is not rewritten yet. TestProse does not
 // check them.
 var notYetPlain = []string{
-	"docs/architecture.md",
 	"internal/node/syncer",
 }
 
