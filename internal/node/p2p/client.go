@@ -190,8 +190,7 @@ func (n *Network) Status(ctx context.Context, from peer.ID) (Status, error) {
 	return theirs, n.takeStatus(c, theirs)
 }
 
-// takeStatus passes a status to the handler, and ends the connection if the handler
-// returns an error.
+// takeStatus passes a status to the handler, and ends the connection if the handler returns an error.
 func (n *Network) takeStatus(c *connectedPeer, s Status) error {
 	err := ErrNotConnected
 	c.meet(n.cfg.Handler, func() {

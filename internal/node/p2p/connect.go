@@ -64,10 +64,9 @@ func (n *Network) left(c *connectedPeer) {
 	n.peers.forget(c)
 }
 
-// warnIfAlone logs that all peers have disconnected, unless a peer connects within
-// aloneAfter. arrivals is the value of n.arrivals at the start of that time. A peer that
-// connects and disconnects again starts a new time, so a peer that does so every second
-// does not cause a warning each time.
+// warnIfAlone logs that all peers have disconnected, unless a peer connects within aloneAfter. arrivals is the value of
+// n.arrivals at the start of that time. A peer that connects and disconnects again starts a new time, so a peer that
+// does so every second does not cause a warning each time.
 func (n *Network) warnIfAlone(ctx context.Context, arrivals uint64) {
 	select {
 	case <-ctx.Done():
@@ -80,8 +79,7 @@ func (n *Network) warnIfAlone(ctx context.Context, arrivals uint64) {
 	}
 }
 
-// disconnectReason returns the reason of leanMetrics for the end of a connection, and
-// details for the log.
+// disconnectReason returns the reason of leanMetrics for the end of a connection, and details for the log.
 func disconnectReason(conn network.Conn, closing string) (reason, detail string) {
 	var qc *quic.Conn
 	var cause error

@@ -298,7 +298,10 @@ func (n *Network) byName(ids iter.Seq[peer.ID]) map[string]int {
 func (n *Network) reportPeers() {
 	n.reporting.Lock()
 	defer n.reporting.Unlock()
-	ids := n.peers.ids()
+	var ids []peer.ID
+	for _, c := range n.peers.all() {
+		ids = append(ids, c.id)
+	}
 	n.bus.Report(events.Peers{Connected: len(ids), ByName: n.byName(slices.Values(ids))})
 }
 

@@ -358,8 +358,7 @@ func TestBootnodeForms(t *testing.T) {
 	}
 }
 
-// TestBootnodesThatCannotBeDialed checks that the node skips them with a warning and dials
-// the others.
+// TestBootnodesThatCannotBeDialed checks that the node skips them with a warning and dials the others.
 func TestBootnodesThatCannotBeDialed(t *testing.T) {
 	listener := startNode(t)
 	skipped := []string{"/ip4/192.0.2.1/tcp/9000", "/ip4/192.0.2.1/udp/9000/quic", "/p2p/" + listener.PeerID().String()}
@@ -420,8 +419,8 @@ func TestPeerWithoutIdentify(t *testing.T) {
 	receive(t, "a gossip stream", opened)
 }
 
-// TestGossipStreamsThatEnd: a peer whose streams end more often than pubsub puts
-// up with, as they do when it is killed and comes back, gets new ones.
+// TestGossipStreamsThatEnd: a peer whose streams end more often than pubsub puts up with, as they do when it is killed
+// and comes back, gets new ones.
 func TestGossipStreamsThatEnd(t *testing.T) {
 	node := startNode(t)
 	h := rawPeer(t, nil)

@@ -2,8 +2,6 @@ package p2p
 
 import (
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +21,7 @@ type peers struct {
 
 	mu      sync.Mutex
 	byID    map[peer.ID]*connectedPeer
-	leaving map[peer.ID]chan struct{} // peers whose OnDisconnect has not returned, with their left
+	leaving map[peer.ID]chan struct{} // connectedPeer.left of peers whose OnDisconnect has not returned
 }
 
 // connectedPeer is the state of a connected peer.
@@ -41,9 +39,8 @@ type connectedPeer struct {
 	// gone is closed when the last connection ends.
 	gone chan struct{}
 
-	// handler orders the calls of the Handler about this peer. met is true after
-	// OnConnect. left is closed after OnDisconnect, and before is the left of the
-	// peer's connection before this one.
+	// handler is held during calls of the Handler about this peer. met is true after OnConnect. left is closed after
+	// OnDisconnect. before is the channel left of the peer's previous connection if its OnDisconnect has not returned.
 	handler sync.Mutex
 	met     bool
 	left    chan struct{}
@@ -98,9 +95,8 @@ func (p *peers) add(conn network.Conn) (c *connectedPeer, first bool) {
 	return c, first
 }
 
-// expect keeps a peer after the end of its connection, until the next connection is added
-// or unexpect is called. It returns false if the peer is not connected or a connection is
-// expected already.
+// expect keeps a peer after the end of its connection, until the next connection is added or unexpect is called. It
+// returns false if the peer is not connected or a connection is expected already.
 func (p *peers) expect(id peer.ID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,8 +109,8 @@ func (p *peers) expect(id peer.ID) bool {
 	return true
 }
 
-// unexpect undoes expect if the connection was not added. If the old connection has ended,
-// it returns what remove returns.
+// unexpect undoes expect if the connection was not added. If the old connection has ended, it returns what remove
+// returns.
 func (p *peers) unexpect(id peer.ID) (c *connectedPeer, last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -126,8 +122,8 @@ func (p *peers) unexpect(id peer.ID) (c *connectedPeer, last bool) {
 	return p.drop(c)
 }
 
-// remove uncounts a connection. It returns the peer, or nil if the connection was not
-// added, and whether this was its last connection.
+// remove uncounts a connection. It returns the peer, or nil if the connection was not added, and whether this was its
+// last connection.
 func (p *peers) remove(id peer.ID) (c *connectedPeer, last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -138,6 +134,7 @@ func (p *peers) remove(id peer.ID) (c *connectedPeer, last bool) {
 	return p.drop(c)
 }
 
+// drop uncounts a connection of a peer. The caller holds the mutex.
 func (p *peers) drop(c *connectedPeer) (_ *connectedPeer, last bool) {
 	if c.conns--; c.conns > 0 {
 		return c, false
@@ -148,7 +145,7 @@ func (p *peers) drop(c *connectedPeer) (_ *connectedPeer, last bool) {
 	return c, true
 }
 
-// forget ends the wait of a new connection for the end of the one before.
+// forget removes a peer whose OnDisconnect has returned.
 func (p *peers) forget(c *connectedPeer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,8 +154,8 @@ func (p *peers) forget(c *connectedPeer) {
 	}
 }
 
-// meet calls the handler's OnConnect, unless it was called, and then f, which may be
-// nil. It does nothing if the peer has disconnected.
+// meet calls the handler's OnConnect, unless it was called, and then f, which may be nil. It does nothing if the peer
+// has disconnected.
 func (c *connectedPeer) meet(h Handler, f func()) {
 	c.handler.Lock()
 	defer c.handler.Unlock()
@@ -201,12 +198,6 @@ func (p *peers) all() []*connectedPeer {
 		all = append(all, c)
 	}
 	return all
-}
-
-func (p *peers) ids() []peer.ID {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Collect(maps.Keys(p.byID))
 }
 
 func (p *peers) len() int {
