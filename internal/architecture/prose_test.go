@@ -16,9 +16,7 @@ import (
 
 // notYetPlain lists the folders whose prose is not rewritten yet. TestProse does not
 // check them.
-var notYetPlain = []string{
-	"internal/node/syncer",
-}
+var notYetPlain []string
 
 // generated lists the files that TestProse skips: metrics.md is made of texts in the
 // source, which are checked there, and this file quotes what it rejects.

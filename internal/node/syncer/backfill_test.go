@@ -295,8 +295,7 @@ func TestNetworkPause(t *testing.T) {
 	f.wantNoPenalty("a")
 }
 
-// TestStalledNetwork has everybody stop: the peers say so, and the node knows
-// that it misses nothing.
+// TestStalledNetwork stops the whole network: the peers report it, so the node is synced.
 func TestStalledNetwork(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 5, true)
@@ -380,7 +379,7 @@ func TestOtherChain(t *testing.T) {
 	}
 }
 
-// TestAgreement: what a peer's checkpoints are to ours is counted when it tells them.
+// TestAgreement checks the relations of a peer's checkpoints to those of the node.
 func TestAgreement(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 30, true)
@@ -470,9 +469,9 @@ func TestYoungPeers(t *testing.T) {
 	f.wantNoPenalty("young", "younger", "old")
 }
 
-// TestShelf has a block that nobody can show for long, while the chain on top of
+// TestLateParent has a block that no peer serves for long, while the chain on top of
 // it goes on by gossip: when it is there at last, so is the chain.
-func TestShelf(t *testing.T) {
+func TestLateParent(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 60, true)
 	f := newWorld(t, validators, 0)
@@ -493,7 +492,7 @@ func TestShelf(t *testing.T) {
 		t.Fatalf("head at slot %d without the first block", head)
 	}
 	if n := f.requestsTo("a", byRoot); n > 45 {
-		t.Errorf("%d requests in 40 slots for a block that nobody has", n)
+		t.Errorf("%d requests in 40 slots for a block that no peer has", n)
 	}
 	f.replace("a", &fakePeer{chain: c, status: func() p2p.Status { return p2p.Status{} }, byRange: noRange})
 	for range 20 {
@@ -525,7 +524,7 @@ func TestFarBehind(t *testing.T) {
 	f.within(400, "the head", hasHead(c))
 }
 
-// TestNoServer holds that a node whose peers have a longer chain and serve no blocks,
+// TestNoServer checks that a node whose peers have a longer chain and serve no blocks,
 // as leanSpec's node does, warns once with the reason, and syncs when a peer serves them.
 func TestNoServer(t *testing.T) {
 	validators := registry(4)

@@ -9,8 +9,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
-// cause says who or what an error is due to. Only badCopy, badMessage and
-// badResponse are faults of the peer that sent the message.
+// cause is the cause of an error. Only causeBadCopy, causeBadMessage and causeBadResponse
+// are faults of the peer that sent the message.
 type cause int
 
 const (

@@ -23,24 +23,24 @@ const (
 	finalizedBlockPath  = "/lean/v0/blocks/finalized"
 	maxCheckpointBlock  = 10 << 20
 	maxCheckpointState  = 160 << 20 // the largest state: its votes are 128 MiB, its history 8 MiB
-	maxCheckpointReason = 200       // characters of a server's words
+	maxCheckpointReason = 200       // characters of a server's error
 
-	// A server that does not answer is asked checkpointAttempts times, with pauses
-	// of 2, 4, 8 and 16 seconds.
+	// A server that does not answer is asked checkpointAttempts times, with pauses of 2,
+	// 4, 8 and 16 seconds.
 	checkpointAttempts = 5
 	checkpointPause    = 2 * time.Second
-	// checkpointPairs is how often the block is asked for, while the server
-	// finalizes another one between the two requests.
+	// checkpointPairs is the number of times that both are requested, because the server
+	// may finalize another block between the two requests.
 	checkpointPairs = 3
 )
 
-// ErrUnavailable is wrapped by the error of a checkpoint server that does not
-// answer, also not when asked again later.
+// ErrUnavailable is wrapped by the error for a checkpoint server that answered none of
+// several requests.
 var ErrUnavailable = errors.New("the server is not available")
 
-// CheckpointSource is a node to start from.
+// CheckpointSource is the node whose finalized state this node starts from.
 type CheckpointSource struct {
-	// URL is one that ParseCheckpointURL accepts. It may hold secrets.
+	// URL is accepted by ParseCheckpointURL. It may contain secrets.
 	URL string
 	// GenesisTime and Validators are those of the local genesis. Validators may be
 	// nil.
@@ -50,9 +50,9 @@ type CheckpointSource struct {
 	Log         *slog.Logger
 }
 
-// ParseCheckpointURL returns the base URL of a node's API. It accepts that, and the
-// URL of the finalized state, which other clients want. The error does not repeat
-// the URL.
+// ParseCheckpointURL returns the base URL of a node's API. It accepts the base URL and the
+// URL of the finalized state, which other clients require. The error does not contain the
+// URL.
 func ParseCheckpointURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
@@ -63,13 +63,13 @@ func ParseCheckpointURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// FetchCheckpoint downloads a node's finalized state and the block that it comes
-// from. It trusts the node, but not to be of our network: the genesis time and the
-// registry must be those of the local genesis.
+// FetchCheckpoint downloads the finalized state of a node and the block of that state. It
+// trusts the node, but checks that the genesis time and the registry are those of the
+// local genesis.
 //
-// The block is nil where the node does not serve the one that belongs to the state,
-// and its proof may be missing or wrong. The error is one line, names the URL
-// without its secrets, and wraps ErrUnavailable if it may help to try again later.
+// The block is nil if the node does not serve it, and its proof may be missing or wrong.
+// The error is one line, contains the URL without its secrets, and wraps ErrUnavailable if
+// a later attempt may succeed.
 //
 // leanSpec: node/anchor.py, Anchor.from_checkpoint
 func FetchCheckpoint(ctx context.Context, source CheckpointSource) (*lstar.State, *lstar.SignedBlock, error) {
@@ -111,16 +111,15 @@ type checkpointClient struct {
 	base *url.URL
 }
 
-// temporary is an error that may be gone at the next attempt.
+// temporary marks an error after which another attempt may succeed.
 type temporary struct{ error }
 
 func (e temporary) Unwrap() error { return e.error }
 
-// errMismatch is a block and a state that do not belong together.
+// errMismatch is the error for a block that is not the block of the state.
 var errMismatch = errors.New("its finalized block and state do not belong together, also not when asked again")
 
-// stateWithRetries downloads and checks the state, and tries again after errors that
-// are temporary.
+// stateWithRetries downloads and checks the state, and tries again after a temporary error.
 func (c *checkpointClient) stateWithRetries(ctx context.Context) (*lstar.State, error) {
 	pause := checkpointPause
 	for attempt := 1; ; attempt++ {
@@ -173,7 +172,7 @@ func (c *checkpointClient) state(ctx context.Context) (*lstar.State, error) {
 	return state, nil
 }
 
-// block downloads the finalized block, which must have a root.
+// block downloads the finalized block and checks its root.
 func (c *checkpointClient) block(ctx context.Context, root lstar.Root) (*lstar.SignedBlock, error) {
 	raw, err := c.get(ctx, finalizedBlockPath, maxCheckpointBlock)
 	if err != nil {
@@ -189,7 +188,7 @@ func (c *checkpointClient) block(ctx context.Context, root lstar.Root) (*lstar.S
 	return block, nil
 }
 
-// get downloads at most limit bytes. Its error does not contain the URL.
+// get downloads at most limit bytes. The error does not contain the URL.
 func (c *checkpointClient) get(ctx context.Context, path string, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkpointTimeout)
 	defer cancel()
@@ -221,7 +220,7 @@ func (c *checkpointClient) get(ctx context.Context, path string, limit int64) ([
 
 func (c *checkpointClient) badStatus(path string, resp *http.Response) error {
 	err := fmt.Errorf("%s: status %d %s", path, resp.StatusCode, http.StatusText(resp.StatusCode))
-	if c.base.User == nil && c.base.RawQuery == "" { // else the server may repeat secrets
+	if c.base.User == nil && c.base.RawQuery == "" { // otherwise the server may repeat secrets
 		words, _ := io.ReadAll(io.LimitReader(resp.Body, maxCheckpointReason))
 		err = fmt.Errorf("%w: %q", err, words)
 	}
@@ -234,8 +233,8 @@ func (c *checkpointClient) badStatus(path string, resp *http.Response) error {
 	return err
 }
 
-// proxy returns the proxy that the environment names. An error of the library would
-// repeat the environment's value.
+// proxy returns the proxy of the environment. The library's error would contain the value of
+// the variable.
 func proxy(req *http.Request) (*url.URL, error) {
 	u, err := http.ProxyFromEnvironment(req)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
 )
 
-// checkpoint is what a server has, and a client that asks it.
+// checkpoint has what a server has, and a client that asks it.
 type checkpoint struct {
 	CheckpointSource
 	state                *lstar.State
@@ -135,7 +135,7 @@ func TestFetchCheckpoint(t *testing.T) {
 			if tt.want != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), c.URL) ||
 					strings.Contains(err.Error(), "\n") || errors.Is(err, ErrUnavailable) {
-					t.Errorf("error %v, want one line with the URL and %q, for good", err, tt.want)
+					t.Errorf("error %v, want one line with the URL and %q, which is permanent", err, tt.want)
 				}
 				return
 			}
@@ -214,10 +214,10 @@ func TestCheckpointRetries(t *testing.T) {
 		"429, late":           {status(429), 4, 5, true},
 		"reset":               {reset, 2, 3, true},
 		"cut off":             {torn, 2, 3, true},
-		"500 for good":        {status(500), 100, 5, false},
-		"resets for good":     {reset, 100, 5, false},
-		"404 is for good":     {status(404), 1, 1, false},
-		"401 is for good":     {status(401), 1, 1, false},
+		"always 500":          {status(500), 100, 5, false},
+		"always reset":        {reset, 100, 5, false},
+		"404 once":            {status(404), 1, 1, false},
+		"401 once":            {status(401), 1, 1, false},
 		"no state, with 200":  {func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html>")) }, 1, 1, false},
 		"redirects in circle": {func(w http.ResponseWriter) { w.Header().Set("Location", finalizedStatePath); w.WriteHeader(302) }, 1000, 5, false},
 	} {
@@ -286,7 +286,7 @@ func TestCheckpointURL(t *testing.T) {
 	}
 }
 
-// TestCheckpointSecrets holds that neither errors nor the log show a password or a
+// TestCheckpointSecrets checks that neither errors nor the log show a password or a
 // query, also not where the server repeats them, and that the server gets them.
 func TestCheckpointSecrets(t *testing.T) {
 	for name, answer := range map[string]func(c *checkpoint) http.HandlerFunc{

@@ -19,7 +19,7 @@ func (f *world) wantVerdict(what string, got, want p2p.Verdict) {
 	}
 }
 
-// fake returns a block that nobody made, on a parent that does not exist.
+// fake returns a block on a parent that does not exist.
 func fake(slot lstar.Slot, validators, n int) *lstar.SignedBlock {
 	return &lstar.SignedBlock{
 		Block: lstar.Block{
@@ -288,9 +288,9 @@ func TestVotes(t *testing.T) {
 	stolen.ValidatorIndex = 1
 	f.wantVerdict("signature of another", f.OnAttestation("a", &stolen), p2p.Reject)
 	f.wantVerdict("the real one, in spite of it", f.OnAttestation("a", sign(1, known)), p2p.Accept)
-	nobody := *good
-	nobody.ValidatorIndex = 4
-	f.wantVerdict("nobody's vote", f.OnAttestation("a", &nobody), p2p.Reject)
+	stranger := *good
+	stranger.ValidatorIndex = 4
+	f.wantVerdict("the vote of no validator", f.OnAttestation("a", &stranger), p2p.Reject)
 	future := known
 	future.Slot = 10
 	f.wantVerdict("a vote for the future", f.OnAttestation("a", sign(0, future)), p2p.Ignore)

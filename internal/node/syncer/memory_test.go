@@ -17,7 +17,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
 )
 
-// maxResident is what a node may take, in MiB, whatever the network does.
+// maxResident is the memory that a node may take, in MiB, whatever the network does.
 const maxResident = 1024
 
 // memorySlots is how long TestMemory runs: 20,000 slots with make memtest.

@@ -116,11 +116,10 @@ func (p *planner) Effects() []effect {
 
 // The events that are not about one room of the planner.
 type (
-	// chainChanged brings the latest snapshot of the chain. It comes before any event
-	// that is a consequence of the change.
+	// chainChanged comes with a new snapshot, before any event that follows from it.
 	chainChanged struct{ snap *lstar.Snapshot }
-	// ticked comes at the start of every interval. A node is isolated if all of its
-	// peers use the gossip topics of other networks.
+	// ticked comes at the start of every interval. isolated is true if all peers use the
+	// gossip topics of other networks.
 	ticked struct{ isolated bool }
 	// answered comes when a request has ended. Blocks that arrived before an error are
 	// valid answers.
@@ -137,51 +136,37 @@ type (
 	}
 )
 
-// effect is one of the following types. All of them are plain data.
+// effect is one of the following types, which are plain data. Those that take time are
+// followed by the event that is named.
 type effect any
 
 type (
-	// send asks for a request to be sent. An answered event must follow.
-	send struct{ *request }
-	// cancel asks for the end of a request. Its answer is not needed any more.
-	cancel struct{ *request }
-	// checkProposers asks for the check of the proposer's signature of blocks, which
-	// came by gossip if there is no request. A proposersChecked must follow.
-	checkProposers struct {
+	send           struct{ *request }   // answered follows
+	cancel         struct{ *request }   // the answer is not needed any more
+	importBlock    struct{ *candidate } // blockImported follows
+	judgeVote      struct{ *vote }      // voteJudged follows
+	checkProposers struct {             // proposersChecked follows
 		blocks  []*candidate
-		request *request
+		request *request // that brought the blocks, or nil for a block by gossip
 	}
-	// importBlock asks for the import of a block. A blockImported must follow.
-	importBlock struct{ *candidate }
-	// judgeVote asks for the check of a vote. A voteJudged must follow.
-	judgeVote struct{ *vote }
-	// checkAnchor asks for the check of the proof of the block that the chain starts
-	// from, and to keep the block if it is valid. An anchorChecked must follow.
-	checkAnchor struct {
+	checkAnchor struct { // the block is kept if its proof is valid; anchorChecked follows
 		request *request
 		block   *lstar.SignedBlock
 	}
-	// verdict answers the gossip message, a *candidate or a *vote. Every message gets
-	// exactly one.
-	verdict struct {
-		message any
+	verdict struct { // of which every gossip message gets exactly one
+		message any // *candidate or *vote
 		verdict p2p.Verdict
 	}
-	// statusJudged answers a status. An error ends the connection.
-	statusJudged struct {
+	statusJudged struct { // an error ends the connection
 		message *statusMessage
 		err     error
 	}
-	// penalize counts a fault against a peer.
-	penalize struct {
+	penalize struct { // counts a fault against a peer
 		peer   peer.ID
 		reason string
 	}
-	// show publishes the View.
-	show struct{ View }
-	// report passes an event on to the metrics and the log.
-	report struct{ event events.Event }
-	// logLine asks for a line in the log.
+	show    struct{ View }
+	report  struct{ event events.Event }
 	logLine struct {
 		level   slog.Level
 		message string
@@ -226,9 +211,8 @@ func (e ticked) apply(p *planner) {
 	}
 }
 
-// jumped forgets all times, which belong to another clock than the present one. The
-// requests that are in flight end, and no peer is at fault for that. What peers
-// reported is old, so they are asked again.
+// jumped forgets all times after a jump of the clock. The requests in flight end, and no
+// peer is at fault for that. All statuses are old, so peers are asked again.
 func (p *planner) jumped() {
 	p.log(slog.LevelInfo, "the clock jumped, asking peers for their status", logging.Slot(p.slot()))
 	for _, r := range slices.Clone(p.requests) {

@@ -68,13 +68,11 @@ func (k *parked) unlink(c *candidate) {
 	without(k.byParent, c.parentRoot(), c)
 }
 
-// without removes a peer's copy of a block from the list of a root.
-func without(lists map[lstar.Root][]*candidate, root lstar.Root, c *candidate) {
-	rest := slices.DeleteFunc(lists[root], func(o *candidate) bool { return o.key() == c.key() })
-	if len(rest) == 0 {
+// without removes a value from the list of a root.
+func without[V comparable](lists map[lstar.Root][]V, root lstar.Root, v V) {
+	lists[root] = slices.DeleteFunc(lists[root], func(o V) bool { return o == v })
+	if len(lists[root]) == 0 {
 		delete(lists, root)
-	} else {
-		lists[root] = rest
 	}
 }
 

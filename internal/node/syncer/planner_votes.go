@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -80,12 +79,7 @@ func (k *pendingVotes) add(v *vote) (evicted int) {
 	k.byMissing[v.missing] = append(k.byMissing[v.missing], v)
 	out := k.queue.Add(v, v, v.from, size)
 	for _, e := range out {
-		rest := slices.DeleteFunc(k.byMissing[e.missing], func(o *vote) bool { return o == e })
-		if len(rest) == 0 {
-			delete(k.byMissing, e.missing)
-		} else {
-			k.byMissing[e.missing] = rest
-		}
+		without(k.byMissing, e.missing, e)
 	}
 	return len(out)
 }

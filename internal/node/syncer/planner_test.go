@@ -1,0 +1,182 @@
+package syncer
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
+	"github.com/leanEthereum/leanspec-node/internal/core/proof/prooftest"
+	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
+)
+
+// stepper calls Step and Effects and nothing else: no effect is carried out.
+type stepper struct {
+	t *testing.T
+	*planner
+	at time.Time
+}
+
+func newStepper(t *testing.T, c *source, slot lstar.Slot) *stepper {
+	w := newWorld(t, c.store.HeadState().Validators, slot)
+	s := &stepper{t, newPlanner(w.clock, w.time, w.snap, 1), w.time}
+	s.do(ticked{})
+	return s
+}
+
+// do passes events to the planner and returns the effects, described, without what is
+// reported, logged and shown.
+func (s *stepper) do(events ...event) (effects []effect) {
+	for _, e := range events {
+		s.Step(s.at, e)
+	}
+	return slices.DeleteFunc(s.Effects(), func(e effect) bool {
+		switch e.(type) {
+		case report, logLine, show:
+			return true
+		}
+		return false
+	})
+}
+
+// want fails unless the effects are as described, a prefix for each.
+func (s *stepper) want(what string, got []effect, want ...string) {
+	s.t.Helper()
+	ok := len(got) == len(want)
+	var all []string
+	for i, e := range got {
+		all = append(all, strings.TrimSpace(describe(e)))
+		ok = ok && strings.HasPrefix(all[i], want[i])
+	}
+	if !ok {
+		s.t.Fatalf("%s: effects %q, want %q", what, all, want)
+	}
+}
+
+func status(from peer.ID, c *source) statusReceived {
+	return statusReceived{&statusMessage{from, c.status()}}
+}
+
+// requestOf returns the request of the last effect that sends one.
+func requestOf(effects []effect) *request {
+	for _, e := range slices.Backward(effects) {
+		if e, ok := e.(send); ok {
+			return e.request
+		}
+	}
+	return nil
+}
+
+func answer(r *request, blocks ...*lstar.SignedBlock) answered {
+	a := answered{request: r}
+	for _, b := range blocks {
+		a.blocks = append(a.blocks, &candidate{block: b, root: b.Block.Root(), from: r.peer})
+	}
+	return a
+}
+
+// TestStatusDirection checks that the side that dialed asks first.
+func TestStatusDirection(t *testing.T) {
+	c := newSource(t, registry(4))
+	s := newStepper(t, c, 1)
+	asked := s.do(peerConnected{"a", true})
+	s.want("a peer that was dialed", asked, "send "+peer.ID("a").String()+" 2")
+	s.want("the same peer", s.do(ticked{}))
+	s.want("a peer that dialed", s.do(peerConnected{"b", false}))
+	s.at = s.at.Add(staleTime)
+	s.want("a peer that dialed and sends no status", s.do(ticked{}), "send "+peer.ID("b").String()+" 2")
+	s.want("its status", s.do(status("b", c)), "status ")
+	s.want("a peer that leaves", s.do(peerGone{"a"}), "cancel ")
+	s.want("an answer that comes too late", s.do(answered{request: requestOf(asked)}))
+	s.at = s.at.Add(time.Hour)
+	s.want("a jump of the clock", s.do(ticked{}), "cancel "+peer.ID("b").String(), "send "+peer.ID("b").String()+" 2")
+}
+
+// TestRequestedOnce checks that a block is requested once, however many peers and children
+// refer to it, and from another peer if the first one does not have it.
+func TestRequestedOnce(t *testing.T) {
+	c := newSource(t, registry(4)).grow(1, 3, false)
+	s := newStepper(t, c, 3)
+	for _, id := range []peer.ID{"a", "b", "c"} {
+		s.do(peerConnected{id, false})
+	}
+	missing := "[" + c.at(3).Block.Root().String() + "]"
+	sent := s.do(status("a", c), status("b", c))
+	s.want("a head that two peers claim", sent, "status", "status", "send ")
+	if got := describe(sent[2]); !strings.Contains(got, missing) {
+		t.Errorf("%s, want %s", got, missing)
+	}
+	s.want("a third claim", s.do(status("c", c)), "status")
+	s.want("an interval", s.do(ticked{}))
+	first := requestOf(sent)
+	s.want("a peer that does not have it", s.do(answer(first)))
+	s.at = s.at.Add(2 * time.Second)
+	again := s.do(ticked{})
+	s.want("another peer", again, "send ")
+	second := requestOf(again)
+	if second.peer == first.peer {
+		t.Errorf("%s was asked twice", first.peer)
+	}
+	// The parent of the block is unknown, so its proposer's signature is checked first.
+	got := s.do(answer(second, c.at(3)))
+	s.want("the block", got, "check ")
+	s.want("a signed block", s.do(proposersChecked{got[0].(checkProposers), []error{nil}}), "send ")
+	if !s.parked.has(c.at(3).Block.Root()) {
+		t.Error("the block is not parked")
+	}
+}
+
+// TestTwoCopies checks that a forged copy of a block does not displace the valid one that
+// the same peer sends after it.
+func TestTwoCopies(t *testing.T) {
+	c := newSource(t, registry(4)).grow(1, 1, false)
+	s := newStepper(t, c, 1)
+	root := c.at(1).Block.Root()
+	forged := &candidate{block: forgedCopy(c.at(1)), root: root, from: "a"}
+	valid := &candidate{block: c.at(1), root: root, from: "a"}
+	s.want("the first copy", s.do(blockGossiped{forged}), "import ")
+	s.want("the second", s.do(blockGossiped{valid}), "verdict ")
+	got := s.do(blockImported{forged, &lstar.Rejection{Reason: lstar.InvalidBlockProof}})
+	s.want("the first is invalid", got, "verdict ", "import ")
+	if i := got[1].(importBlock); i.candidate != valid {
+		t.Errorf("import of %v, want the second copy", i.candidate)
+	}
+}
+
+// TestFailedImport checks that a block is imported again after a failure of this node, in a
+// later interval, also if the clock has been set back.
+func TestFailedImport(t *testing.T) {
+	for name, step := range map[string]time.Duration{"later": intervalTime, "earlier": -2 * intervalTime, "long before": -8 * slotTime} {
+		c := newSource(t, registry(4)).grow(1, 2, false)
+		s := newStepper(t, c, 10)
+		root := c.at(1).Block.Root()
+		parked := &candidate{block: c.at(1), root: root, from: "a"}
+		s.do(blockGossiped{&candidate{block: forgedCopy(c.at(1)), root: root, from: "b"}})
+		s.want("another copy", s.do(blockGossiped{parked}), "verdict ")
+		failed := blockImported{parked, p2p.ErrNotConnected}
+		delete(s.importing, root)
+		s.want("its turn", s.do(ticked{}), "import ")
+		s.want("a failure", s.do(failed))
+		s.want("the same interval", s.do(ticked{}))
+		s.at = s.at.Add(step)
+		s.want(name, s.do(ticked{}), "import ")
+	}
+}
+
+// TestUnsignedBlock checks that a block that its proposer did not sign is rejected and not
+// parked.
+func TestUnsignedBlock(t *testing.T) {
+	c := newSource(t, registry(4)).grow(1, 3, false)
+	s := newStepper(t, c, 3)
+	b := spoiled(c.at(3), prooftest.Unsigned)
+	got := s.do(blockGossiped{&candidate{block: b, root: b.Block.Root(), from: "a"}})
+	s.want("a block without its parent", got, "check ")
+	got = s.do(proposersChecked{got[0].(checkProposers), []error{&lstar.Rejection{Reason: lstar.InvalidBlockProof}}})
+	s.want("its check", got, "verdict ")
+	if got[0].(verdict).verdict != p2p.Reject || s.parked.queue.Len() != 0 {
+		t.Errorf("%+v with %d parked blocks, want a rejection and 0", got[0], s.parked.queue.Len())
+	}
+}
