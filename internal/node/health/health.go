@@ -1,5 +1,5 @@
-// Package health decides whether the node is live, ready and synced, and serves the answers: /livez, /readyz and
-// /health.
+// Package health checks whether the node is live and ready, and serves /livez, /readyz and /health. The syncer decides
+// whether the node is synced.
 package health
 
 import (
@@ -14,17 +14,15 @@ type Sync struct {
 	Reason string // of a node that is not synced
 	// HeadSlot is the slot of the head, ClockSlot that of the wall clock.
 	HeadSlot, ClockSlot uint64
-	// Peers is the number of peers with a known status, Agree the number of those that
-	// confirm that nothing is newer than the head.
+	// Peers is the number of peers with a known status, Agree the number of those that confirm that nothing is newer
+	// than the head.
 	Peers, Agree int
 }
 
-// Monitor reports whether the node is live and ready, and serves whether it is synced. Its
-// methods are safe for concurrent use, except for AddLive and AddReady, which must be
-// called before all others.
+// Monitor reports whether the node is live and ready, and serves whether it is synced. Its methods are safe for
+// concurrent use, except for AddLive and AddReady, which must be called before all others.
 type Monitor struct {
-	// Sync is called at each request, so a node that hangs stops being synced. It must be
-	// set before the first request.
+	// Sync is called at each request, so a node that hangs stops being synced. It must be set before the first request.
 	Sync        func() Sync
 	live, ready []Check
 }
