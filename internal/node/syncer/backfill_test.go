@@ -37,7 +37,7 @@ func TestLateJoiner(t *testing.T) {
 		t.Errorf("finalized %s, want %s, far from genesis", got, want)
 	}
 	if f.view.Distance != 0 || f.view.Gap {
-		t.Errorf("distance %d and gap %v when synced, want none", f.view.Distance, f.view.Gap)
+		t.Errorf("distance = %d and gap = %v at the head, want 0 and false", f.view.Distance, f.view.Gap)
 	}
 	f.wantNoPenalty(ids...)
 	if f.most > maxRequestsPerPeer {
@@ -50,11 +50,11 @@ func TestLateJoiner(t *testing.T) {
 		}
 	}
 	if asked < 2 {
-		t.Errorf("%d peers were asked for batches, want several", asked)
+		t.Errorf("%d peers received requests by range, want several", asked)
 	}
 }
 
-// TestDistance looks at a node that is behind and whose peers do not answer.
+// TestDistance checks the view of a node that is behind and whose peers do not answer.
 func TestDistance(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 60, true)
@@ -73,7 +73,7 @@ func TestDistance(t *testing.T) {
 	}
 }
 
-// TestBadPeers syncs from one honest peer beside two that are not.
+// TestBadPeers syncs from one honest and two other peers.
 func TestBadPeers(t *testing.T) {
 	validators := registry(4)
 	base := newSource(t, validators).grow(1, 20, false)
@@ -153,7 +153,7 @@ func TestBadPeers(t *testing.T) {
 				f.connect("worse", tt.peer(f))
 				f.connect("honest", &fakePeer{chain: honest})
 			})
-			// The chain that finalized is the one to end up on.
+			// The node must end on the chain that finalized.
 			want := honest.store.LatestFinalized()
 			f.within(300, "the honest chain", func(s *lstar.Snapshot) bool {
 				return s.LatestFinalized == want && s.Block(honest.store.Head().Root) != nil
@@ -163,17 +163,17 @@ func TestBadPeers(t *testing.T) {
 				t.Error("none of the bad peers was penalized")
 			}
 			for id, p := range f.fakes {
-				// Which way the honest chain comes is chance: by ranges, or while those rest after a failure, walked
-				// back by root. Then each of its blocks is asked for about once.
+				// Chance decides whether the honest chain is requested by range, or by root while ranges pause after
+				// a failure. By root, each block is requested about once.
 				if ranges, roots := p.requests[byRange], p.requests[byRoot]; ranges > 60 || roots > int(clockSlot)+20 {
-					t.Errorf("%d requests by range and %d by root to %s, want at most 60 and %d: a storm", ranges, roots, id, clockSlot+20)
+					t.Errorf("%d requests by range and %d by root to %s, want at most 60 and %d", ranges, roots, id, clockSlot+20)
 				}
 			}
 		})
 	}
 }
 
-// TestOneMethod syncs from peers that know only one way to ask for blocks.
+// TestOneMethod syncs from peers that support only one of the two requests for blocks.
 func TestOneMethod(t *testing.T) {
 	validators := registry(4)
 	long, short := newSource(t, validators).grow(1, 100, true), newSource(t, validators).grow(1, 4, true)
@@ -205,7 +205,7 @@ func TestOneMethod(t *testing.T) {
 	}
 }
 
-// TestDepth follows a chain back by root no further than its bound.
+// TestDepth checks the bound on the number of ancestors that are requested by root.
 func TestDepth(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, maxDepth+40, false)
@@ -222,14 +222,14 @@ func TestDepth(t *testing.T) {
 	if n := f.requestsTo("a", byRoot); n > maxDepth+10 {
 		t.Errorf("%d requests by root, want about %d", n, maxDepth)
 	}
-	// Ranges come to help, and it gets there.
+	// Requests by range then reach the head.
 	f.replace("a", &fakePeer{chain: c})
 	f.within(400, "the head", hasHead(c))
 	f.wantNoPenalty("a")
 }
 
-// TestFinalityLag has a peer whose head is not above ours, on a fork that
-// finalized more than ours did.
+// TestFinalityLag syncs from a peer whose head is not higher than the node's, on a fork
+// with a higher finalized slot.
 func TestFinalityLag(t *testing.T) {
 	validators := registry(4)
 	for _, length := range []lstar.Slot{12, 120} {
@@ -253,7 +253,7 @@ func TestFinalityLag(t *testing.T) {
 	}
 }
 
-// TestPause stops the process, in effect, while the network goes on.
+// TestPause suspends the process while the network continues.
 func TestPause(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 5, true)
@@ -276,7 +276,7 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestNetworkPause loses all peers and gets them back.
+// TestNetworkPause disconnects all peers and connects them again.
 func TestNetworkPause(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 5, true)
@@ -309,14 +309,14 @@ func TestStalledNetwork(t *testing.T) {
 		return synced
 	})
 	if n := f.requestsTo("a", byRange) + f.requestsTo("a", byRoot); n != before {
-		t.Errorf("%d requests for blocks when there is nothing to fetch", n-before)
+		t.Errorf("%d requests for blocks after the sync, want 0", n-before)
 	}
 	if before > 6 {
 		t.Errorf("%d requests for 5 blocks", before)
 	}
 }
 
-// TestRestart has an honest peer restart again and again while we sync from it.
+// TestRestart syncs from an honest peer that restarts again and again.
 func TestRestart(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 200, true)
@@ -333,8 +333,7 @@ func TestRestart(t *testing.T) {
 	}
 	f.connect("a", p)
 	f.within(100, "the head", hasHead(c))
-	// Fresh from its restart it has only its genesis block, and nothing of what
-	// it sent before.
+	// After a restart, the peer has only the genesis block.
 	orphan := *c.at(200)
 	orphan.Block.Slot, orphan.Block.ProposerIndex, orphan.Block.ParentRoot = 201, 1, lstar.Root{9}
 	f.OnBlock("a", &orphan)
@@ -440,8 +439,8 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// TestYoungPeers syncs beside honest peers that started from a checkpoint and
-// have nothing older.
+// TestYoungPeers syncs in a network with honest peers that started from a checkpoint and
+// have no older blocks.
 func TestYoungPeers(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 300, true)
@@ -469,8 +468,8 @@ func TestYoungPeers(t *testing.T) {
 	f.wantNoPenalty("young", "younger", "old")
 }
 
-// TestLateParent has a block that no peer serves for long, while the chain on top of
-// it goes on by gossip: when it is there at last, so is the chain.
+// TestLateParent checks that a node imports a chain whose first block no peer has for a long
+// time, as soon as a peer has it. The other blocks arrive by gossip.
 func TestLateParent(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 60, true)
@@ -489,7 +488,7 @@ func TestLateParent(t *testing.T) {
 		next()
 	}
 	if head := f.snap.Head.Slot; head != 0 {
-		t.Fatalf("head at slot %d without the first block", head)
+		t.Fatalf("head slot = %d without the first block, want 0", head)
 	}
 	if n := f.requestsTo("a", byRoot); n > 45 {
 		t.Errorf("%d requests in 40 slots for a block that no peer has", n)
@@ -502,7 +501,7 @@ func TestLateParent(t *testing.T) {
 	f.within(20, "the head", hasHead(c))
 }
 
-// TestFarBehind is a node that is further behind than peers serve.
+// TestFarBehind checks that a node warns if peers no longer serve the blocks that it needs.
 func TestFarBehind(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 20, true)
@@ -518,7 +517,7 @@ func TestFarBehind(t *testing.T) {
 	}
 	warned := f.warned
 	if !warned {
-		t.Error("no warning that the node cannot catch up")
+		t.Error("the log has no warning that the node cannot catch up")
 	}
 	f.replace("a", &fakePeer{chain: c})
 	f.within(400, "the head", hasHead(c))
@@ -557,7 +556,7 @@ func TestShortRanges(t *testing.T) {
 	f.connect("a", p)
 	f.within(40, "the head", hasHead(c))
 	f.wantNoPenalty("a")
-	// 80 that bring 5 blocks each, and no block twice.
+	// 80 responses of 5 blocks, and no block twice.
 	if got, most := f.requestsTo("a", byRange), 90; got > most {
 		t.Errorf("%d requests for 400 blocks at 5 each, want at most %d", got, most)
 	}

@@ -46,7 +46,7 @@ func newCheckpoint(t *testing.T) *checkpoint {
 	return p
 }
 
-// serve starts a server with two handlers, and makes the client ask it.
+// serve starts a server with two handlers, and sets the URL of the source.
 func (c *checkpoint) serve(t *testing.T, block, state http.HandlerFunc) {
 	mux := http.NewServeMux()
 	mux.Handle(finalizedBlockPath, block)
@@ -65,8 +65,8 @@ func bytesOf(t *testing.T, bytes []byte) http.HandlerFunc {
 	}
 }
 
-// passTime moves the clock to whatever the client waits for, until the end of the
-// test, and returns the pauses.
+// passTime advances the clock to each timer of the client, until the end of the test. It
+// returns the pauses.
 func (c *checkpoint) passTime(t *testing.T) func() []time.Duration {
 	fake := c.Time.(*clocktest.Fake)
 	var pauses []time.Duration
@@ -109,8 +109,8 @@ func TestFetchCheckpoint(t *testing.T) {
 		block, state http.HandlerFunc
 		genesis      uint64
 		validators   *lstar.Validators
-		whole        bool   // the block is there
-		want         string // part of the error, or nothing
+		whole        bool   // whether the block is returned
+		want         string // part of the error, or empty
 	}{
 		"ours":                   {serve(c.blockBytes), serve(c.stateBytes), genesisTime, validators, true, ""},
 		"an empty proof":         {serve(lstar.EncodeBlock(&c.block.Block)), serve(c.stateBytes), genesisTime, validators, true, ""},
@@ -131,7 +131,7 @@ func TestFetchCheckpoint(t *testing.T) {
 			c := *c
 			c.serve(t, tt.block, tt.state)
 			c.GenesisTime, c.Validators = tt.genesis, tt.validators
-			state, block, err := FetchCheckpoint(t.Context(), c.CheckpointSource) // which would wait for the clock to try again
+			state, block, err := FetchCheckpoint(t.Context(), c.CheckpointSource) // a second attempt would wait for the clock
 			if tt.want != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), c.URL) ||
 					strings.Contains(err.Error(), "\n") || errors.Is(err, ErrUnavailable) {
@@ -192,7 +192,8 @@ func TestFetchCheckpoint(t *testing.T) {
 	})
 }
 
-// TestCheckpointRetries holds what is tried again, when, and that the log says so.
+// TestCheckpointRetries checks which errors cause another attempt, after which pauses, and
+// that the log has each failed attempt.
 func TestCheckpointRetries(t *testing.T) {
 	status := func(code int) func(w http.ResponseWriter) {
 		return func(w http.ResponseWriter) { w.WriteHeader(code) }
@@ -322,18 +323,18 @@ func TestCheckpointSecrets(t *testing.T) {
 			}
 			for _, secret := range []string{"us3r", "pa55word", "t0ken", "dXMzcj"} {
 				if strings.Contains(shown, secret) {
-					t.Errorf("%q is shown:\n%s", secret, shown)
+					t.Errorf("output contains %q:\n%s", secret, shown)
 				}
 			}
 			if !strings.Contains(shown, "REDACTED@127.0.0.1") {
-				t.Errorf("the server is not named:\n%s", shown)
+				t.Errorf("output does not contain the server:\n%s", shown)
 			}
 		})
 	}
 }
 
-// TestFetchAnchor starts from a state alone, goes on with the chain, and gets the
-// block from peers.
+// TestFetchAnchor starts from a state without its block, continues with the chain, and
+// fetches the block from peers.
 func TestFetchAnchor(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 9, true)
@@ -346,7 +347,7 @@ func TestFetchAnchor(t *testing.T) {
 	blocks := storage.NewMemory(finalized, nil)
 	f := newWorldOn(t, store, blocks, 9)
 	if f.kept(finalized.Root) != nil {
-		t.Error("a block without its body is served")
+		t.Error("the node serves a block without its body")
 	}
 	asked := make(map[peer.ID]int)
 	but := func(id peer.ID, anchor ...*lstar.SignedBlock) {
@@ -365,7 +366,7 @@ func TestFetchAnchor(t *testing.T) {
 	f.within(20, "the head", hasHead(c))
 	f.steps(10 * int(lstar.IntervalsPerSlot))
 	if _, missing := blocks.MissingAnchor(); !missing {
-		t.Error("a block with a bad proof was taken")
+		t.Error("the node accepted a block with an invalid proof")
 	}
 	if asked["a"] < 2 || asked["b"] < 2 {
 		t.Errorf("requests for the block: %v, want each peer to be asked again", asked)

@@ -9,8 +9,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
-// TestFetchedBody fetches a block whose body no valid block can have. It is not parked,
-// and counts once against the peer.
+// TestFetchedBody fetches a block with an invalid body. It is not parked, and counts as one
+// fault of the peer.
 func TestFetchedBody(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, false)
@@ -43,7 +43,8 @@ func TestFetchedBody(t *testing.T) {
 	}
 }
 
-// TestReconnect gives a block up, and asks again a peer that comes back with it.
+// TestReconnect checks that the node requests a missing block again when a peer that has it
+// reconnects.
 func TestReconnect(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, false)
@@ -65,8 +66,8 @@ func TestReconnect(t *testing.T) {
 	f.within(5, "the head, at once", hasHead(c))
 }
 
-// TestRotatingLiar is connected to a peer that claims another head every two intervals
-// while the network is silent.
+// TestRotatingLiar connects a peer that reports another head every two intervals while the
+// network is silent.
 func TestRotatingLiar(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 10, false)
@@ -95,8 +96,8 @@ func TestRotatingLiar(t *testing.T) {
 	}
 }
 
-// TestMissingAncestorStays: the reason stays the same while blocks come and the missing
-// block is asked for again.
+// TestMissingAncestorStays checks that the reason stays the same while blocks arrive and
+// the missing block is requested again.
 func TestMissingAncestorStays(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 60, false)
@@ -131,8 +132,8 @@ func TestMissingAncestorStays(t *testing.T) {
 	}
 }
 
-// TestInvalidAncestor: signed blocks that wait for one that turns out to be invalid are
-// dropped and do not count.
+// TestInvalidAncestor checks that signed blocks whose ancestor is invalid are dropped and
+// do not count as a gap.
 func TestInvalidAncestor(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, false)

@@ -93,9 +93,8 @@ func (p *player) next() int {
 	return int(b)
 }
 
-// play plays the events that the bytes encode, and then holds the planner to its promise
-// that the node reaches the head of the network if one peer is honest. It returns the
-// effects.
+// play plays the events that the bytes encode, and then checks that the node reaches the
+// head of the network if one peer is honest. It returns the effects.
 func play(t *testing.T, in []byte) string {
 	u := theUniverse()
 	w := newWorld(t, registry(4), 20)
@@ -106,7 +105,7 @@ func play(t *testing.T, in []byte) string {
 		p.event()
 	}
 
-	// The honest peer is alone. The time goes on where it is, or from the last block.
+	// Only the honest peer remains. The time continues, at least from the last block.
 	w.broken = nil
 	for _, id := range []peer.ID{"a", "b", "c", "d"} {
 		if w.fakes[id] != nil {
@@ -149,7 +148,7 @@ func (w *world) complete() {
 func (p *player) event() {
 	id := []peer.ID{"a", "b", "c", "d"}[p.next()%4]
 	switch op := p.next() % 16; op {
-	case 0, 1: // a peer comes or goes
+	case 0, 1: // a peer connects or disconnects
 		if p.fakes[id] != nil {
 			p.disconnect(id)
 			return

@@ -31,7 +31,8 @@ func withHoles(c *source, holes ...lstar.Slot) *fakePeer {
 	return p
 }
 
-// wantBehind fails unless the node says that it is not synced, and how far behind.
+// wantBehind fails unless the view shows a node that is not synced, with the distance to a
+// slot.
 func (f *world) wantBehind(when string, highest lstar.Slot) {
 	f.t.Helper()
 	synced, reason := f.synced()
@@ -42,8 +43,8 @@ func (f *world) wantBehind(when string, highest lstar.Slot) {
 	}
 }
 
-// TestMissingAncestor syncs from a lone peer that lacks a block. While the blocks
-// after it wait, the node is not synced, however often it gave the missing one up.
+// TestMissingAncestor syncs from a single peer that does not have one of the blocks. The
+// node is not synced while later blocks wait for it, even if it pauses its requests.
 func TestMissingAncestor(t *testing.T) {
 	validators := registry(4)
 	for _, end := range []string{"another peer", "a block by gossip", "the peer gets it"} {
@@ -92,7 +93,7 @@ func TestMissingAncestor(t *testing.T) {
 	}
 }
 
-// TestLiar is connected to a peer that claims a head that it cannot show.
+// TestLiar connects a peer that reports a head and does not serve it.
 func TestLiar(t *testing.T) {
 	validators := registry(4)
 	claim := func() p2p.Status {
@@ -124,8 +125,8 @@ func TestLiar(t *testing.T) {
 	}
 }
 
-// TestBadCopy has a lone peer that sends a bad copy of one block whenever it is
-// asked. It is at fault once, however often it is asked, and another peer has it.
+// TestBadCopy syncs from a single peer that responds with an invalid copy of one block. The
+// copy counts as one fault, and the node fetches the block from the next peer.
 func TestBadCopy(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, false)
@@ -172,7 +173,7 @@ func TestBadCopy(t *testing.T) {
 				if roots, all := f.requestsTo("bad", byRoot), f.requestsTo("bad", byRange); roots > 20 || all > 30 {
 					t.Errorf("%d requests by root and %d by range in 20 slots, want at most 20 and 30", roots, all)
 				}
-				// The peer is banned, say: the blocks still wait.
+				// If the peer is gone, the blocks still wait.
 				f.disconnect("bad")
 				f.steps(1)
 				f.wantBehind("without a peer", 16)
@@ -184,8 +185,8 @@ func TestBadCopy(t *testing.T) {
 	}
 }
 
-// TestAncestryInConflict gets signed blocks of a fork that branches off before what
-// is final: they can never be imported, and do not count.
+// TestAncestryInConflict receives signed blocks of a fork that begins before the finalized
+// block. They can never be imported, and do not count as a gap.
 func TestAncestryInConflict(t *testing.T) {
 	validators := registry(4)
 	base := newSource(t, validators).grow(1, 2, false)
@@ -247,8 +248,8 @@ func TestStoppedImports(t *testing.T) {
 	}
 }
 
-// TestDecision plays random events and holds what the node says of itself to what it
-// was given: signed blocks that wait always count, and only they do so for long.
+// TestDecision plays random events and compares the view with them: waiting signed blocks
+// always count as a gap, and nothing else does for a long time.
 func TestDecision(t *testing.T) {
 	runs := 25
 	if testing.Short() {
@@ -300,12 +301,12 @@ func playRandom(t *testing.T, c *source, random *rand.Rand) {
 	n.steps(15 * lstar.IntervalsPerSlot)
 	n.holds(t)
 	if v := n.view; v.Gap && n.waiting(0) == 0 {
-		t.Errorf("view %+v though no block waits, want no gap", v)
+		t.Errorf("view %+v and no waiting blocks, want no gap", v)
 	}
 }
 
-// waiting returns the number of blocks that have waited for a missing one for some
-// time.
+// waiting returns the number of blocks that have waited for a missing block for at least a
+// number of intervals.
 func (f *world) waiting(intervals lstar.Interval) (n int) {
 	now := f.time
 	for parent, children := range f.parked.byParent {
@@ -317,7 +318,7 @@ func (f *world) waiting(intervals lstar.Interval) (n int) {
 	return n
 }
 
-// holds checks what must always be so at rest.
+// holds checks the invariants of a view when no effect is pending.
 func (f *world) holds(t *testing.T) {
 	t.Helper()
 	f.steps(1)

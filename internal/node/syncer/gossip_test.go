@@ -80,8 +80,7 @@ func TestGossipBlocks(t *testing.T) {
 	}
 }
 
-// TestGossipOrder gets blocks in the wrong order, among them forged copies that
-// come first.
+// TestGossipOrder receives blocks in the wrong order, and forged copies before them.
 func TestGossipOrder(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 40, true)
@@ -100,7 +99,8 @@ func TestGossipOrder(t *testing.T) {
 	f.wantNoPenalty("a")
 }
 
-// TestRejectedUnseen: what is refused before the chain sees it is counted too.
+// TestRejectedUnseen checks that a block that is rejected before it reaches the chain is
+// counted.
 func TestRejectedUnseen(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 3, true)
@@ -117,7 +117,7 @@ func TestRejectedUnseen(t *testing.T) {
 	}
 }
 
-// TestGossipGap gets one block and fetches those before it.
+// TestGossipGap receives one block and fetches those before it.
 func TestGossipGap(t *testing.T) {
 	validators := registry(4)
 	for _, gap := range []lstar.Slot{3, 70} {
@@ -131,8 +131,8 @@ func TestGossipGap(t *testing.T) {
 	}
 }
 
-// TestFarFuture floods the node with blocks far ahead of the clock: nothing may
-// move, and nothing be kept.
+// TestFarFuture floods the node with blocks far ahead of the clock. They must not move the
+// clock, and must not be kept.
 func TestFarFuture(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 10, true)
@@ -145,18 +145,17 @@ func TestFarFuture(t *testing.T) {
 		return p2p.Status{Finalized: lstar.Checkpoint{Root: lstar.Root{1}, Slot: 1 << 62}, Head: lstar.Checkpoint{Root: lstar.Root{1}, Slot: 1 << 63}}
 	}})
 	if snap := f.snap; snap.Time != before || f.parked.queue.Len() != 0 { // the clock has not moved
-		t.Errorf("time went from %d to %d, %d blocks are kept; want nothing of it", before, snap.Time, f.parked.queue.Len())
+		t.Errorf("time = %d and %d blocks are parked, want %d and 0", snap.Time, f.parked.queue.Len(), before)
 	}
 	f.steps(2)
 	if n := f.requestsTo("liar", byRange) + f.requestsTo("liar", byRoot); n > 0 || f.view.Distance > 0 {
-		t.Errorf("%d requests, distance %d for blocks that cannot be; want none", n, f.view.Distance)
+		t.Errorf("%d requests and distance %d, want 0 and 0", n, f.view.Distance)
 	}
 	f.wantVerdict("an honest block", f.OnBlock("b", c.at(1)), p2p.Accept)
 }
 
-// TestUnsignedFlood has one peer send blocks without parents that no proposer
-// signed: nothing is kept of them, no peer is asked for anything, and the node stays
-// healthy.
+// TestUnsignedFlood checks that unsigned blocks without parents are not kept, cause no
+// requests, and leave the node healthy.
 func TestUnsignedFlood(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 40, true)
@@ -181,8 +180,8 @@ func TestUnsignedFlood(t *testing.T) {
 	}
 }
 
-// TestOrphanFlood has one peer send thousands of signed blocks without parents, as
-// only a proposer can that signs more than one block of its slot.
+// TestOrphanFlood receives thousands of signed blocks without parents from one peer. Only
+// proposers that sign several blocks for a slot can make them.
 func TestOrphanFlood(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 40, true)
@@ -207,16 +206,16 @@ func TestOrphanFlood(t *testing.T) {
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > maxParkedBytes*5/4 {
 		t.Errorf("the heap grew by %d MiB during a flood of %d MiB, want little more than %d", grown>>20, flood/4, maxParkedBytes>>20)
 	}
-	// The honest blocks are still there.
+	// The honest blocks are still parked.
 	f.wantVerdict("the missing block", f.OnBlock("honest", c.at(38)), p2p.Accept)
 	f.want("the head", hasHead(c))
 
-	// The flood is followed up, within bounds, to no avail.
+	// The node requests the missing parents, within bounds and without success.
 	f.connect("honest", &fakePeer{chain: c})
 	f.connect("liar", &fakePeer{chain: c})
 	f.steps(2 * 80)
 	if !f.penalized("liar") {
-		t.Error("the peer that flooded us was not penalized")
+		t.Error("the peer that sent the flood was not penalized")
 	}
 	f.wantNoPenalty("honest")
 	if n := f.requestsTo("honest", byRoot); n > 3*maxParked/maxRoots {
@@ -226,7 +225,7 @@ func TestOrphanFlood(t *testing.T) {
 		t.Errorf("synced = %v (%s) while signed blocks wait, want false (%s)", synced, reason, UnsyncedAncestor)
 	}
 
-	// Finality passes the flood, and ends it.
+	// Once finality has passed the blocks, the node is synced.
 	now := f.slot()
 	c.grow(now, now+3, true)
 	f.steps(4 * lstar.IntervalsPerSlot)

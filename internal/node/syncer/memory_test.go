@@ -20,7 +20,7 @@ import (
 // maxResident is the memory that a node may take, in MiB, whatever the network does.
 const maxResident = 1024
 
-// memorySlots is how long TestMemory runs: 20,000 slots with make memtest.
+// memorySlots returns the number of slots of TestMemory: 20,000 with make memtest.
 func memorySlots(t *testing.T) lstar.Slot {
 	t.Helper()
 	text := os.Getenv("LEANSPEC_MEMORY_SLOTS")
@@ -34,9 +34,9 @@ func memorySlots(t *testing.T) lstar.Slot {
 	return lstar.Slot(n)
 }
 
-// TestMemory runs thousands of slots of 4096 validators in which nothing is
-// finalized, because a third of them is silent, with a fork in every 200 slots and
-// with peers that flood the node with orphans and votes for unknown blocks.
+// TestMemory runs thousands of slots of 4096 validators without finality, because a third
+// of them does not vote, with a fork in every 200 slots, and with peers that flood the node
+// with orphans and votes for unknown blocks.
 func TestMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: takes half a minute; run without -short")
@@ -137,7 +137,7 @@ func withoutFinality(t *testing.T, store *lstar.Store, blocks kept) {
 	}
 }
 
-// setTo moves the clock to an interval at once.
+// setTo sets the clock to an interval.
 func (f *fixture) setTo(i lstar.Interval) {
 	f.t.Helper()
 	f.fake.Advance(f.cfg.Clock.StartOf(i).Sub(f.fake.Now()))
@@ -169,7 +169,7 @@ func (f *fixture) importFork(slot lstar.Slot) {
 	}
 }
 
-// firstN names the first n validators.
+// firstN returns the bits of the first n validators.
 func firstN(t testing.TB, n int) lstar.AggregationBits {
 	t.Helper()
 	indices := make([]lstar.ValidatorIndex, n)
@@ -183,7 +183,7 @@ func firstN(t testing.TB, n int) lstar.AggregationBits {
 	return bits
 }
 
-// memory returns the resident memory of the process and its heap, in MiB.
+// memory returns the resident memory and the heap of the process in MiB.
 func memory(t testing.TB) (rss, heap float64) {
 	t.Helper()
 	var stats runtime.MemStats

@@ -170,9 +170,8 @@ func noRoots([]lstar.Root) ([]*lstar.SignedBlock, error)         { return nil, e
 func hangRange(lstar.Slot, uint64) ([]*lstar.SignedBlock, error) { return nil, errHang }
 func hangRoots([]lstar.Root) ([]*lstar.SignedBlock, error)       { return nil, errHang }
 
-// world is a planner with all that surrounds it: a chain, a clock that stands still
-// until it is moved, and peers. It carries the effects out at once, in their order, on
-// the goroutine of the test.
+// world is a planner with its environment: a chain, a fake clock and peers. It carries out
+// effects immediately and in order, on the goroutine of the test.
 type world struct {
 	t testing.TB
 	*planner
@@ -456,7 +455,7 @@ func (w *world) verdictOf(message any) p2p.Verdict {
 	return v
 }
 
-// connect adds a peer, which reports its status at once.
+// connect adds a peer, which immediately reports its status.
 func (w *world) connect(id peer.ID, p *fakePeer) *fakePeer {
 	w.t.Helper()
 	again := w.fakes[id] != nil
@@ -500,7 +499,7 @@ func (w *world) disconnect(id peer.ID) {
 	w.step(peerGone{id})
 }
 
-// advance moves the clock at once.
+// advance moves the clock in one step.
 func (w *world) advance(d time.Duration) {
 	w.time = w.time.Add(d)
 	w.tickStore(w.clock.TotalIntervals(w.time.UnixMilli()))
@@ -552,7 +551,7 @@ func (w *world) penalized(id peer.ID) bool { return len(w.penalties[id]) > 0 }
 
 func (w *world) requestsTo(id peer.ID, m method) int { return w.fakes[id].requests[m] }
 
-// synced returns what the view says now.
+// synced returns whether the current view is synced, and the reason if it is not.
 func (w *world) synced() (bool, string) { return w.view.Synced(w.slot()) }
 
 // count returns the number of events of the type of e that were reported.
