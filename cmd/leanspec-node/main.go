@@ -21,6 +21,7 @@ type commands struct {
 	Genesis genesisCmd `cmd:"" help:"Make the files of a new network: genesis, nodes and keys."`
 	Keygen  keygenCmd  `cmd:"" help:"Make the keys of one validator."`
 	Keys    keysCmd    `cmd:"" help:"Show what validator keys have signed, and move validators."`
+	DB      dbCmd      `cmd:"" name:"db" help:"Show and check the database of a stopped node."`
 	Health  healthCmd  `cmd:"" help:"Check the health of the node on this machine."`
 	Version versionCmd `cmd:"" help:"Show the version of this program."`
 }

@@ -64,6 +64,7 @@ Other commands, each with its own --help:
   leanspec-node genesis    make the files of a new network
   leanspec-node keygen     make the keys of one validator
   leanspec-node keys       show what keys have signed, and move validators
+  leanspec-node db         show and check the database of a stopped node
   leanspec-node health     check the health of the node on this machine
   leanspec-node version    show the version of this program
 

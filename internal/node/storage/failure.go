@@ -50,6 +50,9 @@ const (
 	adviceSpace        = "free space on the disk and restart the node: it loses nothing that it has shown"
 	adviceDisk         = "check the disk and restart the node: it loses nothing that it has shown"
 	advicePermission   = "allow the user that runs the node to write there"
+	adviceStop         = "stop the node that uses it, then inspect it"
+	adviceUser         = "run this command as the user of the node, or as root"
+	adviceDataFolder   = "give the data folder of a node, which holds the folder chain"
 	problemInUse       = "another process has it open"
 	problemFailed      = "the disk failed"
 )

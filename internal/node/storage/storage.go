@@ -135,6 +135,17 @@ type DB struct {
 // example because the folder belongs to another network, is damaged, or is open in
 // another process.
 func Open(dir string, id Identity, o Options) (*DB, error) {
+	d, options := newDB(dir, o)
+	options.FS = disk{d.fs, d.fail}
+	options.WithFSDefaults() // reports slow operations of the disk
+	if err := d.run(func() error { return d.open(options, id) }); err != nil {
+		return nil, d.explain(err)
+	}
+	return d, nil
+}
+
+// newDB returns a database that is not open yet, and the options of pebble for it.
+func newDB(dir string, o Options) (*DB, *pebble.Options) {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
@@ -142,17 +153,12 @@ func Open(dir string, id Identity, o Options) (*DB, error) {
 		dir: dir, fs: o.FS, log: o.Log, fullStateSlots: cmp.Or(o.fullStateSlots, fullStateSlots), retainedSlots: cmp.Or(o.retainedSlots, retainedSlots),
 		fail: newFailure(),
 	}
-	options := &pebble.Options{
-		FS: disk{o.FS, d.fail}, CacheSize: cacheBytes, MemTableSize: memTableBytes, MaxOpenFiles: maxOpenFiles,
+	return d, &pebble.Options{
+		FS: o.FS, CacheSize: cacheBytes, MemTableSize: memTableBytes, MaxOpenFiles: maxOpenFiles,
 		FormatMajorVersion: pebble.FormatValueSeparation,
 		Logger:             logger{logging.Component(o.Log, "pebble"), d.fail},
 		EventListener:      d.events(),
 	}
-	options.WithFSDefaults() // reports slow operations of the disk
-	if err := d.run(func() error { return d.open(options, id) }); err != nil {
-		return nil, d.explain(err)
-	}
-	return d, nil
 }
 
 func (d *DB) open(options *pebble.Options, id Identity) error {
@@ -196,31 +202,41 @@ func makeFolder(fs vfs.FS, dir string) error {
 // identify compares the schema version and the identity of the database with this
 // node's. It writes them to a new database.
 func (d *DB) identify(id Identity) error {
-	schema, err := d.get(schemaKey)
+	have, err := d.identity()
 	switch {
 	case err != nil:
 		return err
-	case schema == nil:
+	case have == nil:
 		return d.create(id)
-	case len(schema) != 4:
-		return damaged("schema version: got %d bytes, want 4", len(schema))
-	}
-	if v := binary.LittleEndian.Uint32(schema); v != schemaVersion {
-		return &FolderError{d.dir, fmt.Sprintf("schema version: got %d, want %d", v, schemaVersion), adviceMoveAway, nil}
-	}
-	raw, err := d.get(identityKey)
-	if err != nil {
-		return err
-	}
-	var have Identity
-	if err := json.Unmarshal(raw, &have); err != nil {
-		return damaged("identity: %v", err)
-	}
-	if have != id {
+	case *have != id:
 		return &FolderError{d.dir, fmt.Sprintf("it belongs to another network: got %s; want %s", have, id),
 			adviceOtherNetwork, nil}
 	}
 	return nil
+}
+
+// identity returns the identity of the database, or nil if the database is new. It fails
+// if the schema version is not this program's.
+func (d *DB) identity() (*Identity, error) {
+	schema, err := d.get(schemaKey)
+	switch {
+	case schema == nil || err != nil:
+		return nil, err
+	case len(schema) != 4:
+		return nil, damaged("schema version: got %d bytes, want 4", len(schema))
+	}
+	if v := binary.LittleEndian.Uint32(schema); v != schemaVersion {
+		return nil, &FolderError{d.dir, fmt.Sprintf("schema version: got %d, want %d", v, schemaVersion), adviceMoveAway, nil}
+	}
+	raw, err := d.get(identityKey)
+	if err != nil {
+		return nil, err
+	}
+	id := new(Identity)
+	if err := json.Unmarshal(raw, id); err != nil {
+		return nil, damaged("identity: %v", err)
+	}
+	return id, nil
 }
 
 func (d *DB) create(id Identity) error {
@@ -462,6 +478,9 @@ func (d *DB) loadAnchor(saved *lstar.Saved) error {
 	}
 	if saved.AnchorState, err = lstar.DecodeState(raw); err != nil {
 		return damaged("state at slot %d: %v", at.Slot, err)
+	}
+	if d.validators == nil {
+		return damaged("the validators are missing")
 	}
 	saved.AnchorState.Validators = d.validators
 	if saved.Anchor, err = d.block(at.Slot, at.Root); err != nil {
