@@ -26,8 +26,9 @@ const (
 )
 
 const (
-	// Peers are asked for their status after quietTime, and after staleTime if the head
-	// is older than staleSlots. A status is fresh for freshTime.
+	// Peers are asked for their status after quietTime. If the head is older than staleSlots
+	// or the peer's head is on another branch, which may be over, they are asked after
+	// staleTime. A status is fresh for freshTime.
 	quietTime  = 16 * slotTime
 	staleTime  = 2 * slotTime
 	staleSlots = 2
@@ -223,11 +224,12 @@ func (e statusReceived) apply(p *planner) {
 
 // planStatuses asks peers for their status if this node may have missed something.
 func (p *planner) planStatuses() {
-	maxAge := quietTime
-	if p.snap.Head.Slot+staleSlots < p.slot() {
-		maxAge = staleTime
-	}
+	stale := p.snap.Head.Slot+staleSlots < p.slot()
 	for _, s := range p.peers {
+		maxAge := quietTime
+		if stale || s.head == events.RelationFork {
+			maxAge = staleTime
+		}
 		if !s.asking && s.inFlight < maxRequestsPerPeer && p.now.Sub(s.statusAt) >= maxAge && !p.now.Before(s.askAfter) {
 			s.asking = true
 			p.request(s, &request{kind: statusRequest})

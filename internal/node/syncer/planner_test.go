@@ -95,6 +95,41 @@ func TestStatusDirection(t *testing.T) {
 	s.want("a jump of the clock", s.do(ticked{}), "cancel "+peer.ID("b").String(), "send "+peer.ID("b").String()+" 2")
 }
 
+// TestStatusAge checks when a peer is asked for its status again.
+func TestStatusAge(t *testing.T) {
+	ours := newSource(t, registry(4)).grow(1, 10, false)
+	other := newSource(t, registry(4)).grow(1, 8, false).grow(10, 10, false)
+	for name, tt := range map[string]struct {
+		peer *source
+		now  lstar.Slot
+		want time.Duration
+	}{
+		"the same head":  {ours, 10, quietTime},
+		"another branch": {other, 10, staleTime},
+		"a stale head":   {ours, 13, staleTime},
+	} {
+		w := newWorld(t, ours.store.HeadState().Validators, tt.now)
+		for slot := lstar.Slot(1); slot <= 10; slot++ {
+			w.wantVerdict("block", w.OnBlock("a", ours.at(slot)), p2p.Accept)
+		}
+		s := &stepper{t, newPlanner(w.clock, w.time, w.snap, 1), w.time}
+		s.do(ticked{}, peerConnected{"a", false}, status("a", tt.peer))
+		var asked time.Duration
+		for ; asked < time.Hour; asked += intervalTime {
+			s.at = w.time.Add(asked)
+			if tt.want == quietTime { // as if blocks came: the head stays recent
+				s.planner.clock.GenesisTime = uint64(genesisTime + int64(asked/time.Second))
+			}
+			if got := s.do(ticked{}); len(got) > 0 && requestOf(got) != nil && requestOf(got).kind == statusRequest {
+				break
+			}
+		}
+		if asked != tt.want {
+			t.Errorf("%s: asked again after %s, want %s", name, asked, tt.want)
+		}
+	}
+}
+
 // TestRequestedOnce checks that a block is requested once, however many peers and children
 // refer to it, and from another peer if the first one does not have it.
 func TestRequestedOnce(t *testing.T) {
