@@ -37,7 +37,7 @@ func (*devnetCmd) Help() string {
 	return "Makes a new network and runs its nodes on this machine, each in its own process, until Ctrl-C. " +
 		"It prints one line for each slot, which groups the nodes by their view of the chain and marks disagreements with \"!!\". " +
 		"DIR/NAME/log.jsonl is the log of a node. The nodes use the ports that the genesis command assigns if all of them are free, and other free ports otherwise; " +
-		"nodes.yaml and validator-config.yaml list the ports in use."
+		"nodes.yaml, validator-config.yaml and prometheus.yml have the ports in use. Prometheus scrapes the nodes with --config.file=DIR/prometheus.yml."
 }
 
 // options checks the flags and returns the options of the network.

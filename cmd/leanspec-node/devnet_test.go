@@ -91,7 +91,8 @@ func (w *cancelOn) Write(b []byte) (int, error) {
 	return w.Buffer.Write(b)
 }
 
-// TestDevnetJoin checks that nodes.yaml has the ports in use if the default ones are taken, so that a node can join.
+// TestDevnetJoin checks that nodes.yaml and prometheus.yml have the ports in use if the default ones are taken, so that a node can
+// join and Prometheus finds the nodes.
 func TestDevnetJoin(t *testing.T) {
 	t.Setenv(programEnv, "node")
 	if conn, err := net.ListenPacket("udp", ":9001"); err == nil { // an error means that another process uses the port
@@ -102,7 +103,8 @@ func TestDevnetJoin(t *testing.T) {
 	defer cancel()
 	c := newTestConsole(0)
 	started, start := context.WithCancel(t.Context())
-	c.console.out = &lockedCancel{cancelOn: cancelOn{text: `"type":"network"`, cancel: start}}
+	out := &lockedCancel{cancelOn: cancelOn{text: `"type":"network"`, cancel: start}}
+	c.console.out = out
 	done := make(chan int, 1)
 	go func() {
 		done <- run(ctx, &c.console, strings.Fields("devnet --nodes 1 --validators 1 --scheme test --active-slots 64 --json --dir "+dir))
@@ -116,6 +118,16 @@ func TestDevnetJoin(t *testing.T) {
 	record := strings.TrimPrefix(strings.TrimSpace(string(nodes)), "- ")
 	if bootnode, err := p2p.ParseBootnode(record); err != nil || strings.Contains(bootnode.Addr.String(), "/udp/9001/") {
 		t.Errorf("nodes.yaml has %s (error %v), want another port than 9001", bootnode.Addr, err)
+	}
+
+	var network struct{ Nodes []struct{ Metrics string } }
+	if err := json.NewDecoder(strings.NewReader(out.String())).Decode(&network); err != nil || len(network.Nodes) != 1 {
+		t.Fatalf("network (error %v) = %s\nwant one node", err, out)
+	}
+	scraped, err := os.ReadFile(filepath.Join(dir, "prometheus.yml"))
+	target := strings.TrimSuffix(strings.TrimPrefix(network.Nodes[0].Metrics, "http://"), "/metrics")
+	if err != nil || !strings.Contains(string(scraped), fmt.Sprintf("- targets: [%q]\n", target)) || strings.Contains(target, ":8008") {
+		t.Errorf("prometheus.yml (error %v) =\n%s\nwant the target %s, with another port than 8008", err, scraped, target)
 	}
 
 	joining, joined := context.WithTimeout(t.Context(), time.Minute)

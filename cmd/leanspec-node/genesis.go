@@ -35,14 +35,14 @@ type genesisCmd struct {
 	Shuffle     string  `default:"roundrobin" placeholder:"ORDER" help:"Assignment of validators to nodes: roundrobin, or none for consecutive blocks."`
 	IP          string  `default:"127.0.0.1" placeholder:"IP" help:"IPv4 address in the node records."`
 	Force       bool    `xor:"older" help:"Replace an existing network in the folder."`
-	Keep        bool    `xor:"older" help:"If the folder already holds a network, write nothing and exit with 0."`
+	Keep        bool    `xor:"older" help:"For scripts that start containers: if the folder already holds a network, write nothing and exit with 0. The output has no ports and commands."`
 	Out         string  `required:"" placeholder:"DIR" help:"Folder to write to."`
 }
 
 // Help returns the text before the flags.
 func (*genesisCmd) Help() string {
 	return "Makes the keys of a new network and writes its files in the layout of lean-quickstart: config.yaml, validators.yaml, " +
-		"annotated_validators.yaml, nodes.yaml, validator-config.yaml, <node>.key and hash-sig-keys. " +
+		"annotated_validators.yaml, nodes.yaml, validator-config.yaml, <node>.key and hash-sig-keys; and prometheus.yml with alert rules for Prometheus. " +
 		"Use them for a devnet only: the keys can sign few slots, and one folder holds all secrets of the network."
 }
 
@@ -96,6 +96,9 @@ func (c *genesisCmd) Run(ctx context.Context, console *console) error {
 		return explainWrite(err, "--force replaces it")
 	}
 	printFiles(console, files, scheme)
+	if !c.Keep { // containers have ports and commands of their own
+		printCommands(console, files, scheme)
+	}
 	return nil
 }
 
@@ -141,7 +144,7 @@ func howSoon(at, now time.Time) string {
 	}
 }
 
-// printFiles prints what was written and how to run the nodes.
+// printFiles prints what was written.
 func printFiles(console *console, files *devnet.Files, scheme *xmss.Scheme) {
 	begin, end := slotStart(files.GenesisTime, 0), slotStart(files.GenesisTime, files.ActiveSlots)
 	validators := 0
@@ -151,11 +154,15 @@ func printFiles(console *console, files *devnet.Files, scheme *xmss.Scheme) {
 	fmt.Fprintf(console.out, "Wrote %d files to %s.\n\n", len(files.Paths), files.Dir)
 	table := console.table()
 	fmt.Fprintf(table, "genesis\t%s, %s (%d)\n", begin.Format(time.RFC3339), howSoon(begin, console.now()), files.GenesisTime)
-	fmt.Fprintf(table, "keys\t%d validators, %s scheme, slots 0 to %d (until %s)\n", validators, scheme, files.ActiveSlots-1, end.Format(time.RFC3339))
+	fmt.Fprintf(table, "keys\t%s, %s scheme, slots 0 to %d (until %s)\n", count(validators, "validator"), scheme, files.ActiveSlots-1, end.Format(time.RFC3339))
 	table.Flush()
-	fmt.Fprintln(console.out)
+}
 
+// printCommands prints the ports of the nodes and how to run and watch them.
+func printCommands(console *console, files *devnet.Files, scheme *xmss.Scheme) {
+	fmt.Fprintln(console.out)
 	const shown = 16
+	table := console.table()
 	fmt.Fprintln(table, "node\tvalidators\tquic\tapi\tmetrics\tpeer id")
 	for _, node := range files.Nodes[:min(shown, len(files.Nodes))] {
 		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%s\n", node.Name, ranges(node.Validators), node.QUIC, node.API, node.Metrics, node.PeerID)
@@ -170,6 +177,8 @@ func printFiles(console *console, files *devnet.Files, scheme *xmss.Scheme) {
 		fmt.Fprintf(console.out, "\nRun each other node with its own name, files and ports, with the first record of\n%s as --bootnode, and without --is-aggregator.\n",
 			filepath.Join(files.Dir, "nodes.yaml"))
 	}
+	fmt.Fprintf(console.out, "\nWatch the nodes:\n\n  prometheus --config.file=%s --storage.tsdb.path=%s\n",
+		shellWord(filepath.Join(files.Dir, devnet.PrometheusFile)), shellWord(filepath.Join(files.Dir, "prometheus")))
 }
 
 // runCommand returns the command line of the first node, which is the aggregator.

@@ -21,7 +21,7 @@ func TestGenesis(t *testing.T) {
 		t.Fatalf("exit code %d, want 0: %s", code, c.err.String())
 	}
 	peerIDs := regexp.MustCompile(`16Uiu2\w+`)
-	const want = `Wrote 28 files to my_net.
+	const want = `Wrote 30 files to my_net.
 
 genesis  2026-01-02T03:04:25Z, in 20s (1767323065)
 keys     5 validators, test scheme, slots 0 to 31 (until 2026-01-02T03:06:33Z)
@@ -36,6 +36,10 @@ Run the first node:
 
 Run each other node with its own name, files and ports, with the first record of
 my_net/nodes.yaml as --bootnode, and without --is-aggregator.
+
+Watch the nodes:
+
+  prometheus --config.file=my_net/prometheus.yml --storage.tsdb.path=my_net/prometheus
 `
 	if got := peerIDs.ReplaceAllString(c.out.String(), "ID"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -89,6 +93,15 @@ func TestGenesisKeep(t *testing.T) {
 		}
 		if first == nil {
 			first = config
+			got := regexp.MustCompile(`(?m)^Wrote \d+`).ReplaceAllString(c.out.String(), "Wrote N")
+			const want = `Wrote N files to net.
+
+genesis  2026-01-02T03:04:25Z, in 20s (1767323065)
+keys     1 validator, test scheme, slots 0 to 15 (until 2026-01-02T03:05:29Z)
+`
+			if got != want {
+				t.Errorf("first run: stdout = %q, want %q", got, want)
+			}
 		} else if !bytes.Equal(config, first) || !strings.Contains(c.out.String(), "nothing was written") {
 			t.Errorf("second run: stdout = %q, config.yaml =\n%s\nwant \"nothing was written\" and\n%s", c.out.String(), config, first)
 		}

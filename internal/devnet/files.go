@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/leanEthereum/leanspec-node/deploy"
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/enr"
 	"github.com/leanEthereum/leanspec-node/internal/setting"
@@ -36,6 +37,13 @@ const (
 
 // maxNodes keeps the standard port ranges of the nodes apart.
 const maxNodes = 1000
+
+// PrometheusFile is the name of the file in the folder of a network with which Prometheus scrapes its nodes, and rulesFile that of
+// the alert rules beside it.
+const (
+	PrometheusFile = "prometheus.yml"
+	rulesFile      = "prometheus-rules.yml"
+)
 
 var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
@@ -141,6 +149,7 @@ func refuse(option setting.Name, value, format string, args ...any) error {
 //	validators.yaml, annotated_validators.yaml assignment of validators to nodes
 //	nodes.yaml                                 ENRs of the nodes
 //	validator-config.yaml                      names, identities and ports of the nodes
+//	prometheus.yml, prometheus-rules.yml       scrape configuration and alert rules for Prometheus
 //	<node>.key                                 identity of a node
 //	hash-sig-keys/                             keys of the validators, and their manifest
 //
@@ -207,6 +216,8 @@ func WriteFiles(ctx context.Context, options FilesOptions) (*Files, error) {
 		{config.AnnotatedFile, renderAnnotated(nodes, validators), 0o644},
 		{config.NodesFile, renderNodes(nodes), 0o644},
 		{config.SetupFile, renderSetup(&options, nodes), 0o600},
+		{PrometheusFile, renderPrometheus(nodes), 0o644},
+		{rulesFile, deploy.AlertRules, 0o644},
 	} {
 		if err := s.write(file.name, []byte(file.text), file.perm); err != nil {
 			return nil, err
@@ -288,7 +299,7 @@ func checkFree(options *FilesOptions, nodes []NodeFiles) error {
 	if options.Force {
 		return nil
 	}
-	names := []string{config.GenesisFile, config.AssignmentFile, config.AnnotatedFile, config.NodesFile, config.SetupFile}
+	names := []string{config.GenesisFile, config.AssignmentFile, config.AnnotatedFile, config.NodesFile, config.SetupFile, PrometheusFile, rulesFile}
 	for _, node := range nodes {
 		names = append(names, node.Name+".key")
 	}

@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -87,14 +89,44 @@ func TestWriteFilesFiles(t *testing.T) {
 		"-rw------- net/lean_spec_0.key",
 		"-rw------- net/lean_spec_1.key",
 		"-rw-r--r-- net/nodes.yaml",
+		"-rw-r--r-- net/prometheus-rules.yml",
+		"-rw-r--r-- net/prometheus.yml",
 		"-rw------- net/validator-config.yaml",
 		"-rw-r--r-- net/validators.yaml",
 	)
 	if got := listTree(t, "net"); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if n := len(files.Paths); n != 20 || files.Paths[n-1] != filepath.Join("net", "config.yaml") {
-		t.Errorf("Files has %d names and ends in %s, want 20 that end in net/config.yaml", n, files.Paths[n-1])
+	if n := len(files.Paths); n != 22 || files.Paths[n-1] != filepath.Join("net", "config.yaml") {
+		t.Errorf("Files has %d names and ends in %s, want 22 that end in net/config.yaml", n, files.Paths[n-1])
+	}
+}
+
+// TestWriteFilesPrometheus checks that Prometheus reads prometheus.yml and its rules, and finds each node.
+func TestWriteFilesPrometheus(t *testing.T) {
+	t.Chdir(t.TempDir())
+	options := testFiles()
+	options.IP = netip.MustParseAddr("10.0.0.1")
+	files, err := WriteFiles(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("net/prometheus.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range files.Nodes {
+		want := fmt.Sprintf("- targets: [\"10.0.0.1:%d\"]\n        labels: {instance: %s, network: devnet}\n", node.Metrics, node.Name)
+		if !strings.Contains(string(text), want) {
+			t.Errorf("prometheus.yml =\n%s\nwant in it\n%s", text, want)
+		}
+	}
+	if _, err := exec.LookPath("promtool"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("promtool is not installed. It is in Debian's package prometheus.")
+	}
+	out, err := exec.Command("promtool", "check", "config", "net/prometheus.yml").CombinedOutput()
+	if err != nil || !regexp.MustCompile(`[1-9]\d* rules found`).Match(out) {
+		t.Errorf("promtool check config: error %v, output\n%s\nwant rules", err, out)
 	}
 }
 
@@ -345,8 +377,9 @@ func TestWriteFilesForce(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		// Force replaces what it writes. It does not remove the keys of a third validator.
-		if stale := strings.Contains(name, "validator_2"); stale != (string(now) == data) {
+		// Force replaces the files that it writes; those of Prometheus have the same content. It does not remove the keys of a
+		// third validator.
+		if stale := strings.Contains(name, "validator_2") || strings.Contains(name, "prometheus"); stale != (string(now) == data) {
 			t.Errorf("%s: the same as before: %t, want %t", name, !stale, stale)
 		}
 	}
@@ -361,7 +394,7 @@ func TestWriteFilesForce(t *testing.T) {
 
 func TestWriteFilesRefusesEachFile(t *testing.T) {
 	for _, name := range []string{
-		"config.yaml", "validators.yaml", "annotated_validators.yaml", "nodes.yaml", "validator-config.yaml", "lean_spec_1.key",
+		"config.yaml", "validators.yaml", "annotated_validators.yaml", "nodes.yaml", "validator-config.yaml", "prometheus.yml", "prometheus-rules.yml", "lean_spec_1.key",
 		"hash-sig-keys/validator-keys-manifest.yaml", "hash-sig-keys/validator_0_attester_key_sk.ssz", "hash-sig-keys/anything",
 	} {
 		t.Chdir(t.TempDir())

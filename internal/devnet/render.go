@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/bits"
+	"net/netip"
 	"strings"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
@@ -101,6 +102,18 @@ func renderSetup(options *FilesOptions, nodes []NodeFiles) string {
 		fmt.Fprintf(&b, "    privkey: %q\n    enrFields:\n      ip: %q\n      quic: %d\n", node.key.Hex(), node.IP, node.QUIC)
 		fmt.Fprintf(&b, "    metricsPort: %d\n    apiPort: %d\n    isAggregator: %t\n    count: %d\n",
 			node.Metrics, node.API, node.IsAggregator, len(node.Validators))
+	}
+	return b.String()
+}
+
+// renderPrometheus writes a configuration of Prometheus, which finds the rules relative to the configuration's folder.
+func renderPrometheus(nodes []NodeFiles) string {
+	var b strings.Builder
+	b.WriteString("# Makes Prometheus scrape the nodes of this network, with the labels that the dashboards use.\n")
+	b.WriteString("global:\n  scrape_interval: 5s\n  evaluation_interval: 5s\n\nrule_files:\n  - " + rulesFile + "\n\n")
+	b.WriteString("scrape_configs:\n  - job_name: leanspec-node\n    static_configs:\n")
+	for _, node := range nodes {
+		fmt.Fprintf(&b, "      - targets: [%q]\n        labels: {instance: %s, network: devnet}\n", netip.AddrPortFrom(node.IP, node.Metrics), node.Name)
 	}
 	return b.String()
 }
