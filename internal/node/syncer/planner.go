@@ -77,7 +77,7 @@ type planner struct {
 // newPlanner returns a planner for a node that has a chain and no peers. The same seed
 // and the same events give the same effects.
 func newPlanner(c clock.SlotClock, now time.Time, snap *lstar.Snapshot, seed uint64) *planner {
-	return &planner{
+	p := &planner{
 		clock: c, random: rand.New(rand.NewPCG(seed, seed)), now: now, snap: snap,
 		interval: c.TotalIntervals(now.UnixMilli()), started: c.CurrentSlot(now.UnixMilli()),
 
@@ -92,6 +92,8 @@ func newPlanner(c clock.SlotClock, now time.Time, snap *lstar.Snapshot, seed uin
 		pendingAggregates:   newPendingVotes(events.QueuePendingAggregates),
 		seenVotes:           bounded.NewSet[voteKey](maxSeenVotes),
 	}
+	p.view = p.look(gap{})
+	return p
 }
 
 // event is something that has happened. apply lets the planner take it into account.

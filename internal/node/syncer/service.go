@@ -135,7 +135,7 @@ func New(cfg Config) *Service {
 		inputs:  make(chan input, inputQueue),
 		stopped: make(chan struct{}),
 	}
-	s.view.Store(&published{outdated: make(chan struct{})})
+	s.view.Store(&published{s.planner.view, make(chan struct{})})
 	return s
 }
 

@@ -382,6 +382,22 @@ func TestOwnBlock(t *testing.T) {
 	}
 }
 
+// TestDutiesAtStart checks that the duty gate has the head of a chain that was loaded
+// before the first turn of Run, so that a node that restarts does not pause its duties.
+func TestDutiesAtStart(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 8, true)
+	f := newFixture(t, validators, 7)
+	for slot := range lstar.Slot(7) {
+		if err := f.chain.ImportBlock(t.Context(), c.at(slot+1), chain.Origin{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if gate := New(f.cfg).Duties(8); !gate.Open || gate.HeadSlot != 7 || gate.Lag != 1 {
+		t.Errorf("Duties(8) = %+v, want an open gate with head slot 7 and lag 1", gate)
+	}
+}
+
 // TestBeforeGenesis checks that a node asks peers for their status and is ready before
 // there are intervals.
 func TestBeforeGenesis(t *testing.T) {

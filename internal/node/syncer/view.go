@@ -117,12 +117,12 @@ func behind(slot, other lstar.Slot) lstar.Slot {
 	return other - slot
 }
 
-// show updates the view, and reports whether the node is synced if that changes.
-func (p *planner) show(g gap) {
+// look returns the view of what is known now.
+func (p *planner) look(g gap) View {
 	if p.now.Before(p.clock.StartOf(0)) { // there are no blocks before genesis
 		g = gap{}
 	}
-	head, slot := p.snap.Head.Slot, p.slot()
+	head := p.snap.Head.Slot
 	v := View{
 		Ready: p.ticked, HeadSlot: head, Gap: g.known, MissingAncestor: g.waiting, Isolated: p.isolated,
 		interval: p.interval, highest: p.snap.HighestSlot, started: p.started, paused: p.view.paused,
@@ -142,16 +142,21 @@ func (p *planner) show(g gap) {
 			v.Agree++
 		}
 	}
-	v.paused = !v.Duties(slot).Open
-	if v != p.view {
+	v.paused = !v.Duties(p.slot()).Open
+	return v
+}
+
+// show updates the view, and reports whether the node is synced if that changes.
+func (p *planner) show(g gap) {
+	if v := p.look(g); v != p.view {
 		p.view = v
 		p.emit(show{v})
 	}
 	if !p.ticked {
 		return
 	}
-	state := events.SyncState{Distance: v.Distance}
-	if state.Synced, state.Reason = v.Synced(slot); state != p.syncState {
+	state := events.SyncState{Distance: p.view.Distance}
+	if state.Synced, state.Reason = p.view.Synced(p.slot()); state != p.syncState {
 		p.syncState = state
 		p.emit(report{state})
 	}
