@@ -24,6 +24,10 @@ type commands struct {
 	DB      dbCmd      `cmd:"" name:"db" help:"Show and check the database of a stopped node."`
 	Health  healthCmd  `cmd:"" help:"Check the health of the node on this machine."`
 	Version versionCmd `cmd:"" help:"Show the version of this program."`
+
+	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
+	Complete   completeCmd   `cmd:"" hidden:""`
+	Man        manCmd        `cmd:"" help:"Print the manual page: leanspec-node man | man -l -."`
 }
 
 func main() {

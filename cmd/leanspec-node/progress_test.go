@@ -72,5 +72,5 @@ func TestBarWidth(t *testing.T) {
 }
 
 func TestUnknownCommand(t *testing.T) {
-	checkFailure(t, t.Context(), 2, "\"dance\": no such command; want one of run, devnet, genesis, keygen, keys, db, health, version; see leanspec-node --help", "dance")
+	checkFailure(t, t.Context(), 2, "\"dance\": no such command; want one of run, devnet, genesis, keygen, keys, db, health, version, completion, man; see leanspec-node --help", "dance")
 }

@@ -60,13 +60,15 @@ func (*runCmd) Help() string {
 	return `The command name can be omitted: leanspec-node --genesis FILE runs a node.
 
 Other commands, each with its own --help:
-  leanspec-node devnet     run a network of nodes on this machine
-  leanspec-node genesis    make the files of a new network
-  leanspec-node keygen     make the keys of one validator
-  leanspec-node keys       show what keys have signed, and move validators
-  leanspec-node db         show and check the database of a stopped node
-  leanspec-node health     check the health of the node on this machine
-  leanspec-node version    show the version of this program
+  leanspec-node devnet      run a network of nodes on this machine
+  leanspec-node genesis     make the files of a new network
+  leanspec-node keygen      make the keys of one validator
+  leanspec-node keys        show what keys have signed, and move validators
+  leanspec-node db          show and check the database of a stopped node
+  leanspec-node health      check the health of the node on this machine
+  leanspec-node version     show the version of this program
+  leanspec-node completion  print the completion script of a shell
+  leanspec-node man         print the manual page
 
 To run a network of one node:
   leanspec-node genesis --nodes 1 --validators 4 --out net

@@ -255,7 +255,9 @@ func explainUsage(err error, args []string) error {
 		}
 		var names []string
 		for _, child := range parent.Children {
-			names = append(names, child.Name)
+			if !child.Hidden {
+				names = append(names, child.Name)
+			}
 		}
 		return refuse("%.64q: no such command; want one of %s%s", m[1], strings.Join(names, ", "), see)
 	}
