@@ -52,8 +52,10 @@ COPY --from=builder /out /
 USER 1000:1000
 WORKDIR /app
 
-# The signing records need a writable place even if the folder of the keys is read-only.
+# The signing records need a writable place even if the folder of the keys is read-only. Other containers and published
+# ports reach the node only if it serves all interfaces of its container.
 ENV LEANSPEC_LOG_FORMAT=json \
+    LEANSPEC_HTTP_ADDRESS=0.0.0.0 \
     LEANSPEC_DATA_DIR=/data
 VOLUME /data
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 // healthCmd requests a health endpoint of a running node, for containers without a shell.
 type healthCmd struct {
 	MetricsPort int           `default:"8008" placeholder:"PORT" help:"The --metrics-port of the node."`
+	HTTPAddress string        `name:"http-address" default:"127.0.0.1" placeholder:"IP" help:"The --http-address of the node."`
 	RPCPort     int           `name:"rpc-port" placeholder:"PORT" help:"The --rpc-port of the node, used if --metrics-port is 0."`
 	URL         string        `name:"url" placeholder:"URL" help:"URL to request instead of a port, such as http://192.0.2.1:8008/livez."`
 	Ready       bool          `help:"Request /readyz. The same as --path /readyz."`
@@ -31,8 +33,8 @@ func (*healthCmd) Help() string {
 	return `Prints the answer of the node in one line. The exit code is 0 if the node passes the check, 1 if it fails or does not
 answer, and 2 if a flag is wrong.
 
-LEANSPEC_METRICS_PORT and LEANSPEC_RPC_PORT set the ports, as they do for the node. In the container of the node the
-command therefore needs no flags.
+LEANSPEC_METRICS_PORT, LEANSPEC_RPC_PORT and LEANSPEC_HTTP_ADDRESS set the ports and the address, as they do for the node.
+In the container of the node the command therefore needs no flags.
 
 /livez fails only if restarting the node may help, so a node that is syncing passes it. /readyz passes once the node is
 synced and can serve others.`
@@ -100,7 +102,14 @@ func (c *healthCmd) target() (*url.URL, error) {
 		if port == 0 {
 			return nil, &config.Error{Setting: "--metrics-port", Value: "0", Problem: "want the port of the node, or --rpc-port or --url instead"}
 		}
-		return &url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Path: cmp.Or(path, "/livez")}, nil
+		address, err := parseHTTPAddress(c.HTTPAddress)
+		if err != nil {
+			return nil, err
+		}
+		if address.IsUnspecified() { // the node serves all interfaces
+			address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		}
+		return &url.URL{Scheme: "http", Host: net.JoinHostPort(address.String(), strconv.Itoa(port)), Path: cmp.Or(path, "/livez")}, nil
 	}
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {

@@ -44,6 +44,8 @@ func TestHealth(t *testing.T) {
 		"live, by the RPC port": {map[string]string{"LEANSPEC_METRICS_PORT": "0", "LEANSPEC_RPC_PORT": port}, nil, 0, "/livez: ok\n"},
 		"both ports":            {map[string]string{"LEANSPEC_METRICS_PORT": port, "LEANSPEC_RPC_PORT": closed}, nil, 0, "/livez: ok\n"},
 		"the flag wins":         {map[string]string{"LEANSPEC_METRICS_PORT": closed}, []string{"--metrics-port", port}, 0, "/livez: ok\n"},
+		"by an address":         {map[string]string{"LEANSPEC_HTTP_ADDRESS": "::ffff:127.0.0.1"}, []string{"--metrics-port", port}, 0, "/livez: ok\n"},
+		"of all interfaces":     {map[string]string{"LEANSPEC_HTTP_ADDRESS": "0.0.0.0"}, []string{"--metrics-port", port}, 0, "/livez: ok\n"},
 		"by URL":                {nil, []string{"--url", server.URL}, 0, "/livez: ok\n"},
 		"by URL with a path":    {nil, []string{"--url", server.URL + "/health"}, 0, `/health: {"status":"ok","slot":12,"synced":true}` + "\n"},
 		"health":                {nil, []string{"--metrics-port", port, "--path", "/health"}, 0, `/health: {"status":"ok","slot":12,"synced":true}` + "\n"},

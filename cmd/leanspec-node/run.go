@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -41,6 +42,7 @@ type runCmd struct {
 	ProofScheme       string   `default:"siglist" placeholder:"NAME" group:"Chain" help:"Scheme of the aggregation proofs; only siglist exists."`
 	APIPort           int      `name:"api-port" default:"5052" placeholder:"PORT" group:"Ports" help:"Port of the HTTP API, which also serves /metrics; 0 disables it."`
 	MetricsPort       int      `default:"8008" placeholder:"PORT" group:"Ports" help:"Port of /metrics, /health, /livez and /readyz; 0 disables it. If the flag is not set and the default port is in use, the node takes the next free port."`
+	HTTPAddress       string   `name:"http-address" default:"127.0.0.1" placeholder:"IP" group:"Ports" help:"IP address on which the node serves the API, the metrics and the health checks; 0.0.0.0 serves them on all interfaces."`
 	RPCPort           int      `name:"rpc-port" placeholder:"PORT" group:"Ports" help:"Additional port of /health, /livez and /readyz. Disabled unless set."`
 	LogLevel          string   `default:"info" placeholder:"LEVEL" group:"Logs" help:"Level of the log: debug, info, warn or error. Components can have levels of their own: info,p2p=debug,libp2p=error. The API can change the levels at run time."`
 	LogFormat         string   `default:"text" placeholder:"FORMAT" group:"Logs" help:"Format of the log: text or json."`
@@ -48,6 +50,7 @@ type runCmd struct {
 	NoColor           bool     `group:"Logs" help:"Do not color text logs."`
 	Bootnode          []string `sep:"none" placeholder:"ADDR" aliases:"bootnodes" group:"Network" help:"Multiaddr or ENR of a node to connect to. Repeat the flag, or separate addresses with commas or spaces, to give several."`
 	Listen            string   `default:"/ip4/0.0.0.0/udp/9001/quic-v1" placeholder:"ADDR" group:"Network" help:"Multiaddr to listen on. If it is empty, the node only dials."`
+	AdvertiseAddress  string   `placeholder:"IP[:PORT]" group:"Network" help:"IPv4 address in the ENR of the node, for a container or a node behind a NAT. Without the port, the ENR has the port of --listen; without the flag, it has an address of this machine."`
 	NodeKey           string   `placeholder:"FILE" group:"Network" help:"File with the identity of the node, a secp256k1 key in hex. Without it the node uses the key in --data-dir, or makes a new one."`
 	NetworkName       string   `default:"12345678" placeholder:"NAME" group:"Network" help:"Name of the network in gossip topics."`
 	CheckpointSyncURL string   `name:"checkpoint-sync-url" placeholder:"URL" group:"Network" help:"Start from the finalized state that the API at this URL serves, such as http://192.0.2.1:5052. Set a URL that holds a password in the environment: other users of the machine can read flags."`
@@ -154,6 +157,14 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	if err := c.checkPorts(); err != nil {
 		return nil, err
 	}
+	address, err := parseHTTPAddress(c.HTTPAddress)
+	if err != nil {
+		return nil, err
+	}
+	advertise, err := c.advertise()
+	if err != nil {
+		return nil, err
+	}
 	if c.IsAggregator && c.ValidatorKeys == "" {
 		return nil, &config.Error{Setting: "--is-aggregator", Problem: "needs --validator-keys: a node without validators cannot aggregate"}
 	}
@@ -210,10 +221,10 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	build, _ := debug.ReadBuildInfo()
 	version, _ := buildVersion(build)
 	return &node.Config{
-		NodeKey: nodeKey, Listen: c.Listen, Bootnodes: bootnodes, NetworkName: c.NetworkName,
+		NodeKey: nodeKey, Listen: c.Listen, Advertise: advertise, Bootnodes: bootnodes, NetworkName: c.NetworkName,
 		Committees: committees, AggregateSubnetIDs: subnets, CheckpointSyncURL: c.CheckpointSyncURL,
 		Version: version, NodeID: c.NodeID, Genesis: genesis, Keys: keys, Scheme: scheme, IsAggregator: c.IsAggregator,
-		APIPort: c.APIPort, MetricsPort: c.MetricsPort, RPCPort: c.RPCPort,
+		HTTPAddress: address, APIPort: c.APIPort, MetricsPort: c.MetricsPort, RPCPort: c.RPCPort,
 		DataDir: c.DataDir,
 		Time:    clock.System{}, StartTime: processStart,
 	}, nil
@@ -230,6 +241,40 @@ func (c *runCmd) bootnodes() (all []string) {
 		all = append(all, addresses...)
 	}
 	return all
+}
+
+// parseHTTPAddress parses --http-address.
+func parseHTTPAddress(text string) (netip.Addr, error) {
+	address, err := netip.ParseAddr(text)
+	if err != nil {
+		return address, &config.Error{Setting: setting.HTTPAddress, Value: fmt.Sprintf("%.64q", text),
+			Problem: "want an IP address such as 127.0.0.1, or 0.0.0.0 for all interfaces"}
+	}
+	return address, nil
+}
+
+// advertise parses --advertise-address. The result has port 0 if the flag has no port, and is invalid without the flag.
+func (c *runCmd) advertise() (address netip.AddrPort, err error) {
+	text := c.AdvertiseAddress
+	if text == "" {
+		return address, nil
+	}
+	failure := &config.Error{Setting: "--advertise-address", Value: fmt.Sprintf("%.64q", text)}
+	if ip, parseErr := netip.ParseAddr(text); parseErr == nil {
+		address = netip.AddrPortFrom(ip, 0)
+	} else if address, err = netip.ParseAddrPort(text); err != nil || address.Port() == 0 {
+		failure.Problem = "want an IPv4 address, with or without a port, such as 192.0.2.1:9001"
+		return address, failure
+	}
+	switch {
+	case !address.Addr().Is4() || address.Addr().IsUnspecified():
+		failure.Problem = "want the IPv4 address at which other nodes reach this one"
+		return address, failure
+	case c.Listen == "":
+		failure.Problem = "needs --listen: other nodes cannot reach a node that only dials"
+		return address, failure
+	}
+	return address, nil
 }
 
 // checkPorts rejects ports that do not exist, and two flags with the same port.

@@ -18,6 +18,7 @@ var flagOf = map[setting.Name]string{
 	setting.DataDir:           "--data-dir (LEANSPEC_DATA_DIR)",
 	setting.Dialect:           "--dialect",
 	setting.GenesisTime:       "--genesis-time",
+	setting.HTTPAddress:       "--http-address",
 	setting.IP:                "--ip",
 	setting.KeyName:           "--name",
 	setting.Listen:            "--listen",

@@ -39,7 +39,7 @@ func (f *flags) options() []kong.Option {
 }
 
 // build names the variable of each flag: LEANSPEC_LOG_LEVEL for --log-level. All flags of run have a variable. So do the
-// ports of health, and the flags that the keys commands share with run, so that these commands work in the environment of
+// address and the ports of health, and the flags that the keys commands share with run, so that these commands work in the environment of
 // the node. No other flag has one: a forgotten LEANSPEC_FORCE must not overwrite keys.
 func (f *flags) build(k *kong.Kong) error {
 	f.variables, f.from = make(map[*kong.Flag]string), make(map[*kong.Flag]string)
@@ -59,7 +59,7 @@ func (f *flags) build(k *kong.Kong) error {
 		}
 		for _, flag := range node.Flags {
 			flag.Mapper = valueMapper{flag.Mapper, f}
-			if node.Name == "run" || node.Name == "health" && (flag.Name == "metrics-port" || flag.Name == "rpc-port") ||
+			if node.Name == "run" || node.Name == "health" && runFlags[flag.Name] ||
 				node.Parent != nil && node.Parent.Name == "keys" && runFlags[flag.Name] {
 				f.variables[flag] = variablePrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
 			}

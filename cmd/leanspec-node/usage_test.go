@@ -38,6 +38,14 @@ func TestUsage(t *testing.T) {
 		"--genesis x --attestation-committee-count 0":         "--attestation-committee-count: 0: want 1 to 4096",
 		"--genesis x --attestation-committee-count -1":        `--attestation-committee-count: "-1": want a whole number, 0 or more`,
 		"--genesis x --bootnode /ip4/1.2.3.4/udp/1/quic-v1,y": `--bootnode: "y": want a multiaddr or an ENR, such as /ip4/192.0.2.1/udp/9001/quic-v1`,
+		"--genesis x --http-address localhost":                `--http-address: "localhost": want an IP address such as 127.0.0.1, or 0.0.0.0 for all interfaces`,
+		"--genesis x --http-address=":                         `--http-address: "": want an IP address such as 127.0.0.1, or 0.0.0.0 for all interfaces`,
+		"health --http-address x":                             `--http-address: "x": want an IP address such as 127.0.0.1, or 0.0.0.0 for all interfaces`,
+		"--genesis x --advertise-address example.org":         `--advertise-address: "example.org": want an IPv4 address, with or without a port, such as 192.0.2.1:9001`,
+		"--genesis x --advertise-address 192.0.2.1:0":         `--advertise-address: "192.0.2.1:0": want an IPv4 address, with or without a port, such as 192.0.2.1:9001`,
+		"--genesis x --advertise-address 0.0.0.0":             `--advertise-address: "0.0.0.0": want the IPv4 address at which other nodes reach this one`,
+		"--genesis x --advertise-address [2001:db8::1]:1":     `--advertise-address: "[2001:db8::1]:1": want the IPv4 address at which other nodes reach this one`,
+		"--genesis x --advertise-address 192.0.2.1 --listen=": `--advertise-address: "192.0.2.1": needs --listen: other nodes cannot reach a node that only dials`,
 		"--genesis x --bootnode /ip4/1.2.3.4/tcp/1":           "x: file not found", // the node skips this bootnode
 	} {
 		checkFailure(t, t.Context(), 2, want, strings.Fields(command)...)

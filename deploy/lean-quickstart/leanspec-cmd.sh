@@ -11,7 +11,8 @@
 leanspec_flags() {
     local config=$1 data=$2 enr
     printf ' %s' --genesis "$config/config.yaml" --node-id "$item" \
-        --node-key "$config/$privKeyPath" --data-dir "$data" --listen "/ip4/0.0.0.0/udp/$quicPort/quic-v1"
+        --node-key "$config/$privKeyPath" --data-dir "$data" --listen "/ip4/0.0.0.0/udp/$quicPort/quic-v1" \
+        --http-address 0.0.0.0
     # A node without validators may be in neither of these files.
     if grep -qsE "^ *['\"]?$item['\"]?:" "$configDir/validators.yaml" "$configDir/annotated_validators.yaml"; then
         printf ' %s' --validator-keys "$config"

@@ -453,7 +453,7 @@ func TestCommand(t *testing.T) {
 		Dir: filepath.Join("net", "lean_spec_0"), network: n, options: NodeOptions{Prefix: []string{"ip", "netns", "exec", "ns0"}, Args: []string{"--verbose"}},
 	}, {NodeFiles: NodeFiles{Name: "lean_spec_1", ENR: "enr:1"}, network: n}}
 	const want = "ip netns exec ns0 leanspec-node run --genesis net/config.yaml --node-id lean_spec_0 --node-key net/lean_spec_0.key " +
-		"--scheme test --data-dir net/lean_spec_0/data --listen /ip4/10.0.0.1/udp/1/quic-v1 --api-port 2 --metrics-port 3 " +
+		"--scheme test --data-dir net/lean_spec_0/data --listen /ip4/10.0.0.1/udp/1/quic-v1 --http-address 10.0.0.1 --api-port 2 --metrics-port 3 " +
 		"--log-format json --log-level debug --validator-keys net --is-aggregator --bootnode enr:1 --verbose --checkpoint-sync-url http://x"
 	if got := strings.Join(n.Nodes[0].command([]string{"--checkpoint-sync-url", "http://x"}), " "); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

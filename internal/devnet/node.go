@@ -95,6 +95,7 @@ func (n *Node) command(more []string) []string {
 		"--scheme", o.Scheme.String(),
 		"--data-dir", filepath.Join(n.Dir, "data"),
 		"--listen", n.listenAddr(),
+		"--http-address", n.IP.String(),
 		"--api-port", strconv.Itoa(int(n.API)),
 		"--metrics-port", strconv.Itoa(int(n.Metrics)),
 		"--log-format", "json",

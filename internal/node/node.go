@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"syscall"
@@ -58,8 +59,13 @@ type Config struct {
 	CheckpointSyncURL string
 	// DataDir is the data folder. If it is empty, the chain is kept in memory.
 	DataDir string
-	// Ports of the three HTTP servers; 0 disables one. The RPC port serves /health, /livez
-	// and /readyz.
+	// Advertise is the address in the node record. Port 0 is the port of the listener; an
+	// invalid address is one of this machine's.
+	Advertise netip.AddrPort
+	// HTTPAddress is the IP address of the three HTTP servers.
+	HTTPAddress netip.Addr
+	// Ports of the HTTP servers; 0 disables one. The RPC port serves /health, /livez and
+	// /readyz.
 	APIPort, MetricsPort, RPCPort int
 	// AnyMetricsPort lets the node use the next free port if MetricsPort is in use. It is
 	// set if the operator did not choose the port.
@@ -168,7 +174,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Pulse:       n.pulse("sync", stuckAfter),
 	})
 	if n.network, err = p2p.New(p2p.Config{
-		NodeKey: cfg.NodeKey, Listen: cfg.Listen, Bootnodes: cfg.Bootnodes, NetworkName: cfg.NetworkName,
+		NodeKey: cfg.NodeKey, Listen: cfg.Listen, Advertise: cfg.Advertise, Bootnodes: cfg.Bootnodes, NetworkName: cfg.NetworkName,
 		Committees: cfg.Committees, Subnets: subnets(&cfg), IsAggregator: cfg.IsAggregator, Scheme: cfg.Scheme,
 		Handler: n.sync, Bus: n.bus, Log: cfg.Log, Version: cfg.Version,
 		PeerNames: cfg.PeerNames,
@@ -234,9 +240,12 @@ func (n *Node) listen() error {
 		if s.port == 0 {
 			continue
 		}
-		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", s.port))
+		ln, err := n.listenOn(s.port)
 		if s.setting == setting.MetricsPort && n.cfg.AnyMetricsPort && errors.Is(err, syscall.EADDRINUSE) {
 			ln, err = n.listenAfter(s.port, err)
+		}
+		if errors.Is(err, syscall.EADDRNOTAVAIL) {
+			return &config.Error{Setting: setting.HTTPAddress, Value: n.cfg.HTTPAddress.String(), Problem: ports.Problem(err, "tcp", s.port), Err: err}
 		}
 		if err != nil {
 			return &config.Error{Setting: s.setting, Value: fmt.Sprint(s.port), Problem: ports.Problem(err, "tcp", s.port), Err: err}
@@ -244,6 +253,11 @@ func (n *Node) listen() error {
 		n.servers = append(n.servers, server{s.name, ln, s.handler})
 	}
 	return nil
+}
+
+// listenOn opens a port of the HTTP address.
+func (n *Node) listenOn(port int) (net.Listener, error) {
+	return net.Listen("tcp", netip.AddrPortFrom(n.cfg.HTTPAddress, uint16(port)).String())
 }
 
 // listenAfter opens the first free port after taken, and logs it. It returns inUse, the
@@ -254,7 +268,7 @@ func (n *Node) listenAfter(taken int, inUse error) (net.Listener, error) {
 		if port == n.cfg.APIPort || port == n.cfg.RPCPort {
 			continue
 		}
-		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		ln, err := n.listenOn(port)
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
 		}

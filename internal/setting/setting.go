@@ -15,6 +15,7 @@ const (
 	DataDir           Name = "data folder"
 	Dialect           Name = "dialect"
 	GenesisTime       Name = "genesis time"
+	HTTPAddress       Name = "HTTP address"
 	IP                Name = "IP address"
 	KeyName           Name = "name of the keys"
 	Listen            Name = "listen address"

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,6 +44,9 @@ type Config struct {
 	NodeKey *config.NodeKey
 	// Listen is the multiaddr to listen on, such as /ip4/0.0.0.0/udp/9001/quic-v1. If it is empty, the node only dials.
 	Listen string
+	// Advertise is the IPv4 address in the node record. Port 0 means the port of the listener, and an invalid address
+	// means an address of this machine.
+	Advertise netip.AddrPort
 	// Bootnodes are peers to stay connected to, in the syntax of ParseBootnode. The node itself may be among them. New
 	// logs a warning for each multiaddr that is not a QUIC address and skips it, as leanSpec's node does.
 	Bootnodes []string

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 	"go.uber.org/goleak"
 
 	"github.com/leanEthereum/leanspec-node/internal/config"
@@ -400,6 +403,25 @@ func TestENR(t *testing.T) {
 	}
 	if eth2, _ := record.Eth2(); eth2.ForkDigest != [4]byte{10, 11, 12, 13} {
 		t.Errorf("fork digest is %x, want 0a0b0c0d", eth2.ForkDigest)
+	}
+}
+
+// TestAdvertise checks that the record has the advertised address, and the port of the listener unless one is advertised.
+func TestAdvertise(t *testing.T) {
+	for _, advertise := range []string{"192.0.2.1:0", "192.0.2.1:30901"} {
+		addr := netip.MustParseAddrPort(advertise)
+		node := startNode(t, func(cfg *Config, _ *testNode) { cfg.Advertise = addr })
+		record, err := enr.Parse(node.ENR())
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := strconv.Itoa(int(addr.Port()))
+		if addr.Port() == 0 {
+			port, _ = node.host.Network().ListenAddresses()[0].ValueForProtocol(ma.P_UDP)
+		}
+		if got, want := record.Multiaddr(), "/ip4/192.0.2.1/udp/"+port+"/quic-v1"; got != want {
+			t.Errorf("advertise %s: the record has %s, want %s", advertise, got, want)
+		}
 	}
 }
 

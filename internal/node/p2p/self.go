@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -32,15 +33,16 @@ func (n *Network) ListenAddrs() []ma.Multiaddr {
 	return full
 }
 
-// ENR returns the signed record of this node. If the node listens on all interfaces, the record has the address of the
-// first one that is not a loopback. ENR returns "" if the node does not listen on IPv4.
+// ENR returns the signed record of this node, with the advertised address, or else an address of this machine. If the
+// node listens on all interfaces, this is the address of the first one that is not a loopback. ENR returns "" if the node
+// does not listen on IPv4.
 func (n *Network) ENR() string {
-	ip, port := n.reachable()
-	if port == 0 {
+	addr := n.reachable()
+	if addr.Port() == 0 {
 		return ""
 	}
 	record, err := enr.Sign(n.cfg.NodeKey.ECDSA(), enr.Content{
-		Seq: uint64(n.started.Unix()), Addr: netip.AddrPortFrom(ip, port),
+		Seq: uint64(n.started.Unix()), Addr: addr,
 		ForkDigest: enr.ForkDigest(n.cfg.NetworkName), IsAggregator: n.cfg.IsAggregator,
 	})
 	if err != nil {
@@ -52,7 +54,9 @@ func (n *Network) ENR() string {
 }
 
 // reachable returns the IPv4 address and the port of the record, or port 0.
-func (n *Network) reachable() (best netip.Addr, port uint16) {
+func (n *Network) reachable() netip.AddrPort {
+	var best netip.Addr
+	var port uint16
 	for _, addr := range n.ListenAddrs() {
 		text, _ := addr.ValueForProtocol(ma.P_IP4)
 		ip, err := netip.ParseAddr(text)
@@ -65,7 +69,10 @@ func (n *Network) reachable() (best netip.Addr, port uint16) {
 			best, port = ip, uint16(number)
 		}
 	}
-	return best, port
+	if advertise := n.cfg.Advertise; advertise.IsValid() {
+		return netip.AddrPortFrom(advertise.Addr(), cmp.Or(advertise.Port(), port))
+	}
+	return netip.AddrPortFrom(best, port)
 }
 
 // dialSelf connects to an address at which a node with the peer id of this node listens. It returns errSelf if that is
