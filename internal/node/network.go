@@ -128,9 +128,25 @@ func subnets(cfg *Config) []uint64 {
 	return slices.Compact(ids)
 }
 
-// identity returns the node's identity in the network, for the API.
+// peers returns the connected peers, for the API.
+func (n *Node) peers() []api.Peer {
+	infos := n.network.Peers()
+	peers := make([]api.Peer, len(infos))
+	for i, p := range infos {
+		peers[i] = api.Peer{
+			PeerID: p.ID.String(), Name: n.cfg.PeerNames[p.ID], Address: p.Address, State: "connected",
+			Direction: p.Direction, Connected: p.Connected.UTC(),
+		}
+		if p.Status != nil {
+			peers[i].Head, peers[i].Finalized = &p.Status.Head, &p.Status.Finalized
+		}
+	}
+	return peers
+}
+
+// identity returns the node's version and its identity in the network, for the API.
 func (n *Node) identity() api.Identity {
-	id := api.Identity{PeerID: n.network.PeerID().String(), ENR: n.network.ENR()}
+	id := api.Identity{Version: "leanspec-node/" + n.cfg.Version, PeerID: n.network.PeerID().String(), ENR: n.network.ENR()}
 	for _, a := range n.network.ListenAddrs() {
 		id.Addresses = append(id.Addresses, a.String())
 	}

@@ -221,7 +221,7 @@ func registry(g *config.Genesis) *lstar.Validators {
 func (n *Node) listen() error {
 	cfg := api.Config{
 		Backend: backend{n.chain, n.sync}, Metrics: n.metrics.Handler(), Health: n.health, Identity: n.identity,
-		Log: logging.Component(n.cfg.Log, "api"),
+		Peers: n.peers, NetworkName: n.cfg.NetworkName, Log: logging.Component(n.cfg.Log, "api"),
 	}
 	if n.cfg.LogLevels != nil {
 		cfg.LogLevels = n.cfg.LogLevels

@@ -99,5 +99,14 @@ func (s *Snapshot) Blocks() []WeighedBlock {
 // Block returns the block with a root, or nil if it is unknown.
 func (s *Snapshot) Block(root Root) *Block { return s.tree.block(root) }
 
+// CanonicalRoot returns the root of the block at a slot of the head's chain, or the zero
+// hash if there is none.
+func (s *Snapshot) CanonicalRoot(slot Slot) Root {
+	if slot == s.Head.Slot {
+		return s.Head.Root
+	}
+	return s.HeadState.HistoricalBlockHash(slot)
+}
+
 // State returns the state after the block with a root, or nil if it is unknown.
 func (s *Snapshot) State(root Root) *State { return s.tree.state(root) }

@@ -30,8 +30,9 @@ type Backend interface {
 	SetAggregator(enabled bool) (previous bool)
 }
 
-// Identity describes the node to the network.
+// Identity describes the node.
 type Identity struct {
+	Version   string   `json:"version"`
 	PeerID    string   `json:"peer_id"`
 	ENR       string   `json:"enr"`
 	Addresses []string `json:"p2p_addresses"`
@@ -80,6 +81,10 @@ type (
 
 func toBody(c lstar.Checkpoint) checkpointBody { return checkpointBody{c.Slot, c.Root.String()} }
 
+func toNode(b lstar.WeighedBlock) forkChoiceNode {
+	return forkChoiceNode{b.Root.String(), b.Block.Slot, b.Block.ParentRoot.String(), b.Block.ProposerIndex, b.Weight}
+}
+
 func (h handlers) health(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, healthBody{Status: "healthy", Service: "lean-rpc-api"})
 }
@@ -105,7 +110,7 @@ func (h handlers) forkChoice(w http.ResponseWriter, s *lstar.Snapshot) {
 	blocks := s.Blocks()
 	nodes := make([]forkChoiceNode, len(blocks))
 	for i, b := range blocks {
-		nodes[i] = forkChoiceNode{b.Root.String(), b.Block.Slot, b.Block.ParentRoot.String(), b.Block.ProposerIndex, b.Weight}
+		nodes[i] = toNode(b)
 	}
 	writeJSON(w, forkChoiceBody{
 		Nodes:          nodes,

@@ -17,6 +17,10 @@ type Config struct {
 	Metrics  http.Handler
 	Health   *health.Monitor
 	Identity func() Identity
+	// Peers returns the connected peers.
+	Peers func() []Peer
+	// NetworkName is the name of the network in gossip topics.
+	NetworkName string
 	// LogLevels may be nil. The API then has no route to change them.
 	LogLevels LogLevels
 	// Log receives a line for each change of the log levels.
@@ -40,7 +44,19 @@ func New(c Config) Handlers {
 		"GET /lean/v0/admin/aggregator":      http.HandlerFunc(h.aggregatorStatus),
 		"POST /lean/v0/admin/aggregator":     http.HandlerFunc(h.aggregatorToggle),
 		// Additions to leanSpec's routes.
-		"GET /lean/v0/node/identity": http.HandlerFunc(h.identity),
+		"GET /v0/health":                        http.HandlerFunc(h.health), // asked for by lean-quickstart
+		"GET /lean/v0/genesis":                  h.withStore(h.genesis),
+		"GET /lean/v0/config":                   h.withStore(h.config),
+		"GET /lean/v0/config/spec":              http.HandlerFunc(h.spec),
+		"GET /lean/v0/node/identity":            http.HandlerFunc(h.identity),
+		"GET /lean/v0/node/syncing":             h.withStore(h.syncing),
+		"GET /lean/v0/node/peers":               http.HandlerFunc(h.peers),
+		"GET /lean/v0/blocks/{block_id}":        limited(h.blockRoute(h.blockJSON)),
+		"GET /lean/v0/blocks/{block_id}/header": limited(h.blockRoute(h.header)),
+		"GET /lean/v0/slots/{slot}":             limited(h.withStore(h.slotBlocks)),
+		"GET /lean/v0/checkpoints/finalized":    h.withStore(h.finalizedCheckpoint),
+		"GET /lean/v0/validators":               limited(h.withStore(h.validators)),
+		"GET /lean/v0/states/finalized/summary": h.withStore(h.finalizedSummary),
 	}
 	if c.LogLevels != nil {
 		api["GET /lean/v0/admin/log_level"] = http.HandlerFunc(h.logLevel)

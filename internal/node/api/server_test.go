@@ -31,7 +31,7 @@ func TestRoutes(t *testing.T) {
 		status       int
 		body         string
 	}{
-		{ports.API, "GET", "/lean/v0/node/identity", 200, `{"peer_id":"id",`},
+		{ports.API, "GET", "/lean/v0/node/identity", 200, `"peer_id":"id",`},
 		{ports.API, "GET", "/metrics", 200, "# HELP "},
 		{ports.API, "GET", "/", 404, "404: Not Found"},
 		{ports.API, "GET", "/livez", 404, "404: Not Found"},

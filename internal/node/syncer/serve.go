@@ -22,12 +22,6 @@ func (s *Service) BlockByRoot(root lstar.Root) *lstar.SignedBlock {
 // CanonicalRoot returns the root of the block at a slot of the head's chain, and whether
 // there is one.
 func (s *Service) CanonicalRoot(slot lstar.Slot) (root lstar.Root, ok bool) {
-	snap := s.cfg.Chain.Snapshot()
-	switch {
-	case slot == snap.Head.Slot:
-		root = snap.Head.Root
-	case slot < snap.Head.Slot:
-		root = snap.HeadState.HistoricalBlockHash(slot)
-	}
+	root = s.cfg.Chain.Snapshot().CanonicalRoot(slot)
 	return root, !root.IsZero()
 }
