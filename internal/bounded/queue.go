@@ -5,12 +5,12 @@ import (
 	"sync/atomic"
 )
 
-// Queue holds values of several owners, such as the peers that sent them, up to a number of values and of bytes in
-// total. When it is full, the owner that takes up the most room loses its oldest value, so an owner that floods the
-// queue evicts only its own values. Only Len is safe for concurrent use.
+// Queue holds values of several owners, such as the peers that sent them, up to a number of values and
+// of bytes in total. When it is full, the owner that takes up the most space loses its oldest value,
+// so an owner that floods the queue evicts only its own values. Only Len is safe for concurrent use.
 type Queue[K, O comparable, V any] struct {
-	limit, minCost, used int
-	added                uint64 // number of values so far
+	limit, minCost, used int    // bytes
+	added                uint64 // number of calls of Add
 	length               atomic.Int64
 
 	items  map[K]*list.Element // of *item[K, O, V]
@@ -30,8 +30,8 @@ type owner struct {
 	queue *list.List // oldest first
 }
 
-// NewQueue returns an empty queue for at most maxItems values that take up at most maxBytes. Every value costs at least
-// maxBytes/maxItems, so one limit implies the other.
+// NewQueue returns an empty queue for at most maxItems values that take up at most maxBytes. Every
+// value costs at least maxBytes/maxItems, so one limit implies the other.
 func NewQueue[K, O comparable, V any](maxItems, maxBytes int) *Queue[K, O, V] {
 	minCost := maxBytes / maxItems
 	return &Queue[K, O, V]{
@@ -43,12 +43,13 @@ func NewQueue[K, O comparable, V any](maxItems, maxBytes int) *Queue[K, O, V] {
 // Len returns the number of values.
 func (q *Queue[K, O, V]) Len() int { return int(q.length.Load()) }
 
-// Has reports whether there is a value with a key.
+// Has reports whether the queue holds a value with a key.
 func (q *Queue[K, O, V]) Has(key K) bool { return q.items[key] != nil }
 
-// Add adds a value of size bytes, whose key must not be in the queue. It returns the values that it evicted, which may
-// include the new one. The same calls evict the same values: of owners that take up the same room, the owner of the new
-// value loses its oldest value first, then the owner of the oldest value.
+// Add adds a value of size bytes, whose key must not be in the queue. It returns the values that it
+// evicted, which may include the new one. If owners take up the same space, the owner of the new
+// value loses its oldest value first, then the owner of the oldest value. So the same calls evict
+// the same values.
 func (q *Queue[K, O, V]) Add(key K, value V, of O, size int) (evicted []V) {
 	cost := max(size, q.minCost)
 	o := q.owners[of]

@@ -1,9 +1,8 @@
-// Package bounded has collections that hold a bounded number of elements, for data that peers can produce without
-// limit.
+// Package bounded has collections of bounded size, for data that peers can produce without limit.
 package bounded
 
-// Set is a set that forgets old keys: it contains at least the latest size keys that were added, and at most twice as
-// many. It is not safe for concurrent use.
+// Set is a set that drops old keys. It contains at least the latest size keys that were added, and
+// at most twice as many. It is not safe for concurrent use.
 type Set[K comparable] struct {
 	size       int
 	young, old map[K]struct{}

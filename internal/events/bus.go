@@ -1,8 +1,9 @@
-// Package events defines the facts that the services of the node report, and the bus that passes them on.
+// Package events defines the events that the services of the node report, and the bus that passes
+// them to consumers.
 //
-// A service reports plain values: bus.Report(events.BlockImported{…}). It holds no counter and no log text.
-// Consumers decide what an event means to an operator: internal/metrics folds events into collectors, and
-// internal/logging writes lines.
+// A service reports plain values, bus.Report(events.BlockImported{…}), and has no counters and no
+// log texts for them. The consumers present events to operators: internal/metrics folds them into
+// collectors, and internal/logging writes log lines.
 package events
 
 import (
@@ -22,9 +23,10 @@ import (
 // A service does not change an event, nor its maps and slices, after it has reported it.
 type Event interface{ event() }
 
-// Consumer receives every event, in the order in which one goroutine reports them. It runs on the goroutines that report,
-// among them the owner of the chain, and on several at the same time, so it must not block. A consumer that passes events
-// to slow readers drops and counts those that they do not accept. It may keep an event, but must not change it.
+// Consumer receives every event. It runs on the reporting goroutines, among them the owner of the
+// chain, so it must be safe for concurrent use and must not block. Events of one goroutine arrive
+// in order. A consumer that passes events to slow readers must drop and count those that they do
+// not accept. It may keep an event, but must not change it.
 type Consumer func(Event)
 
 // Bus passes events to its consumers. It is safe for concurrent use. A nil *Bus drops all events.
@@ -33,8 +35,8 @@ type Bus struct{ consumers []Consumer }
 // NewBus returns a bus that calls the consumers in this order.
 func NewBus(consumers ...Consumer) *Bus { return &Bus{consumers} }
 
-// Report passes an event to all consumers and returns after the last of them. If a consumer panics, the others still
-// receive the event, and all receive a ConsumerPanicked.
+// Report passes an event to all consumers and returns after the last of them. If a consumer panics,
+// the others still receive the event, and all receive a ConsumerPanicked.
 func (b *Bus) Report(e Event) {
 	if b == nil {
 		return
@@ -55,11 +57,12 @@ func (b *Bus) deliver(consume Consumer, e Event) {
 	consume(e)
 }
 
-// Epoch returns the epoch that logs and metrics show for a slot. A lean chain has no epochs; the justification
-// lookback is what leanSpec keeps of its former epoch length.
+// Epoch returns the epoch that logs and metrics show for a slot. A lean chain has no epochs, so the
+// justification lookback, 3 slots, serves as their length.
 func Epoch(slot lstar.Slot) uint64 { return uint64(slot) / lstar.JustificationLookbackSlots }
 
-// ConsumerPanicked reports a panic of a consumer, which is a bug. Stack is that of the panic.
+// ConsumerPanicked reports a panic of a consumer, which is a bug. Stack is the stack of the
+// goroutine at the panic.
 type ConsumerPanicked struct {
 	Err   error
 	Stack []byte

@@ -8,18 +8,18 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// Stages are the parts of a block's import.
+// Stages holds the durations of the parts of a block's import.
 type Stages struct {
-	// Wait is the time spent waiting for the chain's owner and for a processor.
+	// Wait is the wait for the chain's owner and for a processor.
 	Wait time.Duration
 	// SignatureVerification is the check of the block's proof; zero for an own block.
 	SignatureVerification time.Duration
-	// StateTransition is the whole state transition. Its parts are Slots (process_slots) and Block (process_block,
-	// with Attestations, process_attestations, as a part of it).
+	// StateTransition is the whole state transition. Its parts are Slots (process_slots) and Block
+	// (process_block, with Attestations, process_attestations, as a part of it).
 	StateTransition, Slots, Block, Attestations time.Duration
-	// ForkChoice is the rest: counting votes and finding the head.
+	// ForkChoice is the counting of votes and the search for the head.
 	ForkChoice time.Duration
-	// Save runs from there until the change is on disk and published.
+	// Save runs from the end of ForkChoice until the change is on disk and published.
 	Save time.Duration
 	// Total is leanSpec's on_block from start to end, without Wait and Save.
 	Total time.Duration
@@ -39,22 +39,23 @@ type BlockImported struct {
 	Own, Gossip bool
 	Peer        peer.ID
 	Stages      Stages
-	// Delay runs from the start of the slot to the end of the import. It is meaningful for own and gossiped blocks.
+	// Delay runs from the start of the slot to the end of the import. It is meaningful for own and
+	// gossiped blocks.
 	Delay time.Duration
 }
 
-// MessageSeen reports a valid gossip message of a peer.
+// MessageSeen reports a valid gossip message from a peer.
 type MessageSeen struct {
 	Kind string // one of the Gossip constants
 	Slot lstar.Slot
 	Peer peer.ID
-	// Delay runs from the start of the slot to the arrival of the message. It is negative for an early message.
-	// Offset runs from the interval of the slot in which such messages are sent.
+	// Delay runs from the start of the slot to the arrival of the message, and Offset from the interval
+	// of the slot in which nodes send such messages. Both are negative if the message is early.
 	Delay, Offset time.Duration
 }
 
-// MessageEarly reports a message too far ahead of the clock to be judged. It is evidence of the difference between
-// two clocks.
+// MessageEarly reports a message that is too far ahead of the clock to be judged. Its Offset shows
+// by how much the clocks of the two nodes differ.
 type MessageEarly MessageSeen
 
 // BlockRejected reports a block that failed a check.
@@ -74,7 +75,7 @@ type BlockPending struct {
 	Peer             peer.ID
 }
 
-// AttestationAccepted reports that fork choice accepted the vote of one validator.
+// AttestationAccepted reports a vote of one validator that passed all checks.
 type AttestationAccepted struct {
 	Slot      lstar.Slot
 	Validator lstar.ValidatorIndex
@@ -84,7 +85,7 @@ type AttestationAccepted struct {
 	Duration, SignatureVerification time.Duration
 }
 
-// AttestationRejected reports that the vote of one validator failed a check.
+// AttestationRejected reports a vote of one validator that failed a check.
 type AttestationRejected struct {
 	Slot        lstar.Slot
 	Validator   lstar.ValidatorIndex
@@ -96,7 +97,7 @@ type AttestationRejected struct {
 	SignatureVerification time.Duration
 }
 
-// AggregateAccepted reports that fork choice accepted an aggregated vote.
+// AggregateAccepted reports an aggregate that passed all checks.
 type AggregateAccepted struct {
 	Slot         lstar.Slot
 	Participants int
@@ -105,7 +106,7 @@ type AggregateAccepted struct {
 	Duration     time.Duration // of the check of the proof
 }
 
-// AggregateRejected reports an aggregated vote that failed a check.
+// AggregateRejected reports an aggregate that failed a check.
 type AggregateRejected struct {
 	Slot        lstar.Slot
 	Reason      string
@@ -114,16 +115,16 @@ type AggregateRejected struct {
 	Err         error
 }
 
-// AggregateProduced reports an aggregate that this node made from the votes of its committee. Duration runs from the
-// collected signatures to the finished proof.
+// AggregateProduced reports an aggregate that this node made from the votes of its committee.
+// Duration runs from the collected signatures to the finished proof.
 type AggregateProduced struct {
 	Slot         lstar.Slot
 	Participants int
 	Duration     time.Duration
 }
 
-// HeadChanged reports a new head of fork choice. ReorgDepth counts the blocks that left the canonical chain; it is 0
-// if the new head extends the old one.
+// HeadChanged reports a new head of fork choice. ReorgDepth counts the blocks that left the
+// canonical chain; it is 0 if the new head extends the old one.
 type HeadChanged struct {
 	Old, New   lstar.Checkpoint
 	ReorgDepth int
@@ -138,7 +139,7 @@ type Finalized struct{ lstar.Checkpoint }
 // SafeTarget reports a new safe target.
 type SafeTarget struct{ lstar.Checkpoint }
 
-// ChainLoaded reports where the chain stands when the node starts.
+// ChainLoaded reports the checkpoints of the chain when the node starts.
 type ChainLoaded struct{ Head, Justified, Finalized, SafeTarget lstar.Checkpoint }
 
 // ChainSaved reports that a change of the chain is on disk.
@@ -150,31 +151,33 @@ type SlotSummary struct {
 	Head, Justified, Finalized, SafeTarget lstar.Checkpoint
 	Peers                                  int // connected
 	Synced                                 bool
-	// BlockSeen says whether the block of this slot arrived. Votes counts the votes for this slot that arrived.
+	// BlockSeen is set if the block of this slot arrived. Votes is the largest number of votes for
+	// this slot in one aggregate.
 	BlockSeen bool
 	Votes     int
 }
 
-// PoolSizes reports the sizes of the fork-choice store.
+// PoolSizes reports the numbers of items in the fork-choice store.
 type PoolSizes struct {
-	// AttestationSignatures counts the votes of one validator that are not yet aggregated.
+	// AttestationSignatures counts the signatures of single votes that are not aggregated yet.
 	AttestationSignatures int
-	// NewPayloads and KnownPayloads count the aggregated payloads before and after they are accepted.
+	// NewPayloads counts the aggregated payloads that do not count in fork choice yet,
+	// KnownPayloads those that do.
 	NewPayloads, KnownPayloads int
 	Blocks, States             int
 }
 
-// Tick reports the start of an interval. Elapsed is the time since the start of the previous one.
+// Tick reports the start of an interval. Elapsed is the time since the previous Tick.
 type Tick struct{ Elapsed time.Duration }
 
-// Fingerprint reports the root of the canonical block by which nodes are compared; zero if there is none yet.
+// Fingerprint reports the root of the canonical block by which nodes are compared.
 type Fingerprint struct{ Root lstar.Root }
 
 // Disk reports the size of the database and the free space on its disk, in bytes.
 type Disk struct{ Used, Free uint64 }
 
-// SyncState reports whether the node is synced and, if it is not, the reason. Distance is the number of slots between
-// the highest head reported by peers and the head of this node.
+// SyncState reports whether the node is synced and, if it is not, the reason. Distance is the
+// number of slots between the highest head reported by peers and the head of this node.
 type SyncState struct {
 	Synced   bool
 	Reason   string
@@ -192,14 +195,14 @@ const (
 	QueueValidatingBlocks       = "validating_blocks"
 	QueueValidatingAttestations = "validating_attestations"
 	QueueValidatingAggregates   = "validating_aggregates"
-	QueueGossip                 = "gossip_validation" // pubsub's own, which does not show its length
+	QueueGossip                 = "gossip_validation" // the queue of pubsub, whose length cannot be read
 )
 
-// Queue describes a bounded queue to a consumer that wants to read its length.
+// Queue gives access to the length of a bounded queue.
 type Queue struct {
 	Name     string // one of the Queue constants
 	Capacity int
-	// Length may be called at any time, from any goroutine. It must not block.
+	// Length returns the number of items. It is safe for concurrent use and does not block.
 	Length func() int
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// Reasons that belong to the node rather than to the protocol: why a duty was not done, or why a node is not synced.
+// Reasons for which a duty was not done, in addition to leanSpec's rejection reasons.
 const (
 	ReasonNotSynced         = "not_synced"
 	ReasonNotAggregator     = "not_aggregator"
@@ -34,7 +34,7 @@ const (
 // The outcomes of a duty.
 const (
 	OutcomeMade    = "made"    // in time
-	OutcomeLate    = "late"    // done, after the interval in which others need it
+	OutcomeLate    = "late"    // done after the interval in which other nodes need it
 	OutcomeMissed  = "missed"  // not done, because of a fault of this node
 	OutcomeSkipped = "skipped" // not done, on purpose
 )
@@ -48,7 +48,7 @@ type DutyEnded struct {
 	Count int
 }
 
-// DutyGate reports that duties were paused, or resumed if Open is set. It is reported on change only.
+// DutyGate reports that duties were paused, or resumed if Open is set.
 //
 // leanSpec: node/validator/service.py, _is_synced_for_duties
 type DutyGate struct {
@@ -66,12 +66,12 @@ type BlockProduced struct {
 	Root      lstar.Root
 	// Attestations counts the aggregated attestations in the body.
 	Attestations int
-	// Payloads is the part of Duration in which they were chosen and merged.
+	// Payloads is the part of Duration in which the attestations were chosen and merged.
 	Payloads, Duration time.Duration
 }
 
-// BlockProductionFailed reports that this node failed to propose a block that was its duty. Built is set if it built
-// a block, which a BlockProduced has reported, and the chain rejected it.
+// BlockProductionFailed reports that this node failed in its duty to propose a block. Built is set
+// if the node built the block, as a BlockProduced has reported, but the chain rejected it.
 type BlockProductionFailed struct {
 	Slot      lstar.Slot
 	Validator lstar.ValidatorIndex
@@ -93,7 +93,8 @@ const (
 	SignatureProposal    = "proposal"
 )
 
-// SignatureMade reports a signature, or a failure to make one if Err is set. Kind is one of the Signature constants.
+// SignatureMade reports a signature, or a failure to make one if Err is set. Kind is one of the
+// Signature constants.
 type SignatureMade struct {
 	Kind      string
 	Slot      lstar.Slot
@@ -102,8 +103,8 @@ type SignatureMade struct {
 	Err       error
 }
 
-// SignatureRefused reports that the one-time-signature guard refused a signature: it was not for a later slot than
-// LatestSlot. No SignatureMade follows.
+// SignatureRefused reports that the one-time-signature guard refused a signature, because Slot is
+// not later than LatestSlot. No SignatureMade follows.
 type SignatureRefused struct {
 	Kind       string
 	Slot       lstar.Slot
@@ -120,7 +121,8 @@ type SigningRecordsMissing struct {
 	Slot, NextSlot uint64
 }
 
-// KeyWindow reports, once per slot, how long a key can still sign. Role is one of the Signature constants.
+// KeyWindow reports, once per slot, how long a key can still sign. Role is one of the Signature
+// constants.
 type KeyWindow struct {
 	Validator lstar.ValidatorIndex
 	Role      string
@@ -135,5 +137,6 @@ type ValidatorsLoaded struct{ Count int }
 // AggregatorRole reports whether this node aggregates votes.
 type AggregatorRole struct{ Enabled bool }
 
-// AttestationCommittee reports the number of attestation committees and the subnet of this node's committee.
+// AttestationCommittee reports the number of attestation committees and the subnet of this node's
+// committee.
 type AttestationCommittee struct{ Subnet, Count uint64 }

@@ -20,7 +20,7 @@ const (
 	ResultRefused = "refused" // of a request: the response has an error code
 )
 
-// PeerConnection reports the end of a connection attempt, in either direction.
+// PeerConnection reports the result of a connection attempt, in either direction.
 type PeerConnection struct {
 	Peer      peer.ID // empty if the attempt failed before the peer's identity was known
 	Address   string
@@ -43,7 +43,7 @@ type PeerDisconnection struct {
 	Peer      peer.ID
 	Direction string
 	Reason    string // one of the Disconnect constants
-	Detail    string // such as the reason for which this node closed the connection
+	Detail    string // for example why this node closed the connection
 	Further   bool   // another connection to the peer is left
 }
 
@@ -67,8 +67,8 @@ type Peers struct {
 	ByName    map[string]int
 }
 
-// MeshPeers reports the number of peers in the mesh of at least one topic. ByName counts those that the operator's
-// files name.
+// MeshPeers reports the number of peers in the mesh of at least one topic. ByName counts those that
+// the operator's files name.
 type MeshPeers struct {
 	Count  int
 	ByName map[string]int
@@ -77,28 +77,28 @@ type MeshPeers struct {
 // Relations between a checkpoint of a peer and that of this node.
 const (
 	RelationSame     = "same"
-	RelationBehind   = "behind"   // an ancestor of this node's
+	RelationBehind   = "behind"   // an ancestor of this node's checkpoint
 	RelationAhead    = "ahead"    // not known to this node yet
 	RelationFork     = "fork"     // of a head: on another branch
 	RelationConflict = "conflict" // of a finalized checkpoint: on another chain
 )
 
-// Agreement reports how many of the peers with a known status have each relation to this node, by the Relation
-// constants. A missing relation counts as zero.
+// Agreement reports how many peers with a known status have each of the Relation constants to this
+// node. A missing relation counts as zero.
 type Agreement struct{ Heads, Finalized map[string]int }
 
-// SubscriptionsLost reports that the gossip library lost the subscriptions of a connected peer. Reset is set if this
-// node closes the connection to restore them.
+// SubscriptionsLost reports that the gossip library lost the subscriptions of a connected peer.
+// Reset is set if this node closes the connection to restore them.
 type SubscriptionsLost struct {
 	Peer  peer.ID
 	Reset bool
 }
 
-// DuplicateIdentity reports that two processes have the same peer id. Peer is this node's own id if it is one of the
-// two.
+// DuplicateIdentity reports that two nodes have the same peer id. Peer is the id of this node if it
+// is one of the two.
 type DuplicateIdentity struct {
 	Peer           peer.ID
-	Address, Other string // of the two processes; Other is empty for this node
+	Address, Other string // of the two nodes; Other is empty if it is this node
 }
 
 // ForeignPeer reports a peer that gossips, but on no topic of this node's network.
@@ -107,7 +107,7 @@ type ForeignPeer struct {
 	Ours, Theirs []string // topics; the peer sent its own
 }
 
-// ForeignPeers reports the number of such peers among the connected ones.
+// ForeignPeers reports the number of connected peers that a ForeignPeer describes.
 type ForeignPeers struct{ Count int }
 
 // Kinds of gossip messages.
@@ -117,7 +117,7 @@ const (
 	GossipAggregation = "aggregation"
 )
 
-// GossipReceived reports a gossip message of a peer before it is judged. Bytes is its compressed size.
+// GossipReceived reports a gossip message from a peer before it is judged. Bytes is its compressed size.
 type GossipReceived struct {
 	Kind  string // one of the Gossip constants
 	Bytes int
@@ -126,11 +126,12 @@ type GossipReceived struct {
 // Verdicts on gossip messages.
 const (
 	VerdictAccept = "accept"
-	VerdictIgnore = "ignore" // old, known, or not to be judged yet
+	VerdictIgnore = "ignore" // old, known, or too early
 	VerdictReject = "reject"
 )
 
-// GossipJudged reports the verdict on a gossip message of a peer. Undecodable is set if it could not be decoded.
+// GossipJudged reports the verdict on a gossip message from a peer. Undecodable is set if it could
+// not be decoded.
 type GossipJudged struct {
 	Kind, Verdict string // one of the Gossip and of the Verdict constants
 	Undecodable   bool

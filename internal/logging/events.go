@@ -11,18 +11,18 @@ import (
 
 // eventLog writes the lines of events.
 type eventLog struct {
-	// The loggers of the components that the lines belong to.
+	// Each line belongs to one of these components.
 	node, chain, validator, sync, p2p *slog.Logger
 
 	status atomic.Pointer[[2]string] // msg and reason of the latest line about sync
 	stall  stall
 }
 
-// Events returns a consumer that writes at most one line per event, and one more when a slot ends in which finality
-// or aggregation stalls or resumes. It blocks only if the writer of log does, so that should be a Sink.
+// Events returns a consumer that writes at most one line per event, and more at the end of a slot in
+// which finality or aggregation stalls or resumes. It blocks if the writer of log does, so use a Sink.
 //
-// The line of the slot and changes of the node's own condition are at info; single blocks, votes and checkpoints at
-// debug; what is wrong with others at warn; failures of this node at error.
+// The line per slot and changes of the node's state are at info; single blocks, votes and
+// checkpoints at debug; external and temporary problems at warn; failures of this node at error.
 func Events(log *slog.Logger) events.Consumer {
 	return (&eventLog{
 		node:      Component(log, defaultComponent),
@@ -37,8 +37,8 @@ func write(log *slog.Logger, level slog.Level, msg string, attrs ...slog.Attr) {
 	log.LogAttrs(context.Background(), level, msg, attrs...)
 }
 
-// debugs reports whether a logger writes lines at debug. If it does not, the fields of a frequent line need not be
-// made.
+// debugs reports whether a logger writes lines at debug. If not, the caller of a frequent line need
+// not build its fields.
 func debugs(log *slog.Logger) bool { return log.Enabled(context.Background(), slog.LevelDebug) }
 
 func (l *eventLog) consume(event events.Event) {
@@ -221,8 +221,8 @@ func (l *eventLog) consume(event events.Event) {
 	}
 }
 
-// duty logs the outcome of a duty. A missed duty is a warning, and so is a skipped one, unless its reason is normal
-// or is logged elsewhere.
+// duty logs the outcome of a duty. Missed duties are warnings. So are skipped ones, unless the
+// reason is normal or is logged elsewhere.
 func (l *eventLog) duty(e events.DutyEnded) {
 	level, advice := slog.LevelWarn, Advice("Check the lines before this one, and the load of the machine. A single missed duty is harmless.")
 	switch e.Reason {

@@ -22,9 +22,9 @@ const (
 	defaultComponent = "node"                          // of a logger without one
 )
 
-// lineHandler writes one line for each record, as text or as a flat JSON object. Groups become dotted prefixes of
-// keys. A key that occurs twice has the last value. No message, key or value can end the line or put a control
-// character on a terminal.
+// lineHandler writes one line for each record, as text or as a flat JSON object. Groups become
+// dotted prefixes of keys. If a key occurs twice, the last value counts. No message, key or value
+// can end the line or send a control character to a terminal.
 type lineHandler struct {
 	w       io.Writer
 	mu      *sync.Mutex // keeps lines whole; all handlers derived from one share it
@@ -75,7 +75,7 @@ func (h *lineHandler) WithGroup(name string) slog.Handler {
 
 var linePool = sync.Pool{New: func() any { return new(line) }}
 
-// line is the memory of one call of Handle.
+// line holds the buffers of one call of Handle.
 type line struct {
 	fields []field
 	buf    []byte
@@ -111,7 +111,8 @@ func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
 	return err
 }
 
-// appendField appends an attribute, or the members of a group. It replaces an earlier value of the same key.
+// appendField appends an attribute, or the members of a group. It replaces an earlier value of the
+// same key.
 func appendField(fields []field, prefix string, a slog.Attr) []field {
 	a.Value = a.Value.Resolve()
 	if a.Equal(slog.Attr{}) {
@@ -188,7 +189,8 @@ func appendJSONValue(b []byte, v slog.Value) []byte {
 	return appendJSONString(b, plainString(v))
 }
 
-// appendJSONString appends s as a JSON string. Almost all strings need no escapes, which is the fast path.
+// appendJSONString appends s as a JSON string. Almost all strings need no escapes, which is the
+// fast path.
 func appendJSONString(b []byte, s string) []byte {
 	s = shorten(s)
 	for i := range len(s) {
@@ -274,8 +276,8 @@ func appendPadded(b []byte, s string, width int) []byte {
 	return b
 }
 
-// quoteUnless returns s unchanged if all its runes may be bare, otherwise as a Go string literal, which contains no
-// control characters.
+// quoteUnless returns s if bare accepts all its runes, otherwise s as a Go string literal, which
+// has no control characters.
 func quoteUnless(s string, bare func(rune) bool) string {
 	s = shorten(s)
 	if s == "" || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !bare(r) }) {
@@ -284,8 +286,8 @@ func quoteUnless(s string, bare func(rune) bool) string {
 	return s
 }
 
-// isBareRune reports whether r may be in an unquoted key or value: it is printable, and not part of the syntax of a
-// line.
+// isBareRune reports whether r may be in an unquoted key or value: it is printable and not part of
+// the syntax.
 func isBareRune(r rune) bool {
 	return r != ' ' && r != '=' && r != '"' && r != '\\' && strconv.IsPrint(r)
 }
@@ -303,7 +305,8 @@ func textString(v slog.Value) string {
 	return plainString(v)
 }
 
-// plainString formats a value of any kind. If a method of the value panics, fmt returns a text about it.
+// plainString formats a value of any kind. If a method of the value panics, fmt returns a text that
+// says so.
 func plainString(v slog.Value) string {
 	switch v.Kind() {
 	case slog.KindString:
@@ -320,7 +323,7 @@ func plainString(v slog.Value) string {
 	}
 }
 
-// shorten limits the length of a string, and appends the number of bytes that it cut off.
+// shorten limits a string to maxValue bytes, and appends the number of bytes that it cut off.
 func shorten(s string) string {
 	if len(s) <= maxValue {
 		return s

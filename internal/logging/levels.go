@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// components lists the parts of the node that write lines. Each has its own level. The libraries libp2p, quic and
-// pebble log through the node's handler.
+// components lists the parts of the node that write lines, each with its own level. The libraries
+// libp2p, quic and pebble log through the node's handler.
 var components = []string{
 	"api", "chain", "guard", "http", "libp2p", "node", "p2p", "pebble", "quic", "storage", "sync", "validator",
 }
@@ -19,7 +19,7 @@ var components = []string{
 // Components returns the names of all components, sorted.
 func Components() []string { return slices.Clone(components) }
 
-// LevelSpec is the lowest level that is written, and those of the components that differ.
+// LevelSpec has the lowest level that is written, and the levels of the components that differ from it.
 type LevelSpec struct {
 	Level      slog.Level
 	Components map[string]slog.Level
@@ -42,8 +42,8 @@ func (s LevelSpec) of(component string) slog.Level {
 	return s.Level
 }
 
-// ParseLevels parses a level for all components, levels for single components, or both, separated by commas: warn, or
-// p2p=debug, or info,p2p=debug,libp2p=error. The default for all components is info.
+// ParseLevels parses a level for all components, levels for single components, or both, separated by
+// commas: warn, or p2p=debug, or info,p2p=debug,libp2p=error. The default for all components is info.
 func ParseLevels(text string) (LevelSpec, error) {
 	spec := LevelSpec{Level: slog.LevelInfo}
 	forAll := false
@@ -78,7 +78,7 @@ func ParseLevels(text string) (LevelSpec, error) {
 	return spec, nil
 }
 
-// Control changes the levels of a logger at run time, and counts its lines.
+// Control changes the levels of a logger at run time and counts its lines. It is safe for concurrent use.
 type Control struct {
 	mu   sync.Mutex
 	spec LevelSpec
@@ -125,8 +125,8 @@ func (c *Control) LogLevel() string {
 	return c.spec.String()
 }
 
-// SetLogLevel replaces all levels with those that ParseLevels parses from the text, and returns the old and the new
-// levels. On an error it changes nothing.
+// SetLogLevel replaces all levels with those that ParseLevels parses from the text, and returns the
+// old and the new levels. On an error it changes nothing.
 func (c *Control) SetLogLevel(text string) (previous, now string, err error) {
 	spec, err := ParseLevels(text)
 	if err != nil {
@@ -143,6 +143,6 @@ func (c *Control) Dropped() uint64 {
 	return c.sink.Dropped()
 }
 
-// Lines returns the number of lines logged at a level, including dropped ones, without those that were held back as
-// repeats.
+// Lines returns the number of lines logged at a level. It includes dropped lines, but not repeated
+// lines that were held back.
 func (c *Control) Lines(level slog.Level) uint64 { return c.lines[levelIndex(level)].Load() }

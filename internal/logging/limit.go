@@ -9,22 +9,23 @@ import (
 )
 
 const (
-	// limitBurst is the number of warnings, and of errors, of one kind that are written in limitWindow. A fault in
-	// every slot of 4 s occurs 15 times in a window.
+	// limitBurst is the number of warnings or errors of one kind that are written in limitWindow. A
+	// fault in every slot of 4 s occurs 15 times in a window.
 	limitBurst  = 5
 	limitWindow = time.Minute
-	// limitPeerBurst is the same for lines at info about peers, so that a peer that connects in a loop cannot fill
-	// the log.
+	// limitPeerBurst is the same limit for lines at info about peers: a peer that connects in a
+	// loop cannot fill the log.
 	limitPeerBurst = 20
-	// limitKinds limits the number of kinds with a count of their own. All other kinds of a level share one count.
+	// limitKinds is the number of kinds that are counted separately. Further kinds of a level share
+	// one count.
 	limitKinds = 256
 )
 
-// limitHandler keeps repeated lines from filling the log. After a burst of a kind it only counts, and after the
-// window it writes the latest line with suppressed=N. While the kind continues, one such line follows per window. It
-// limits warnings, errors, and lines at info about peers. A kind is the level, component, message, reason and queue
-// of a line, so a flood from many peers is one kind. The next record of any level ends a window; records carry the
-// time, so no clock is needed.
+// limitHandler keeps repeated warnings, errors, and lines at info about peers from filling the log.
+// After a burst of a kind it only counts the lines. At the end of the window it writes the latest
+// one with suppressed=N, and one such line per window while the kind continues. A kind is the
+// level, component, message, reason and queue of a line, so a flood from many peers is one kind.
+// The next record of any level ends a window. Records have the time, so the handler needs no clock.
 type limitHandler struct {
 	next      slog.Handler
 	component string
@@ -32,7 +33,7 @@ type limitHandler struct {
 	limits    *limits
 }
 
-// limits is the state that all handlers derived from one share.
+// limits is the state that a handler shares with all handlers derived from it.
 type limits struct {
 	mu      sync.Mutex
 	kinds   map[limitKind]*limitCount
@@ -114,7 +115,7 @@ func (h *limitHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, r)
 }
 
-// kind returns the kind of a record and its limit per window, 0 for no limit.
+// kind returns the kind of a record and its limit per window; 0 means no limit.
 func (h *limitHandler) kind(r slog.Record) (kind limitKind, burst int) {
 	if r.Level < slog.LevelInfo {
 		return kind, 0
@@ -166,8 +167,8 @@ func (l *limits) admit(kind limitKind, burst int, now time.Time, handler slog.Ha
 	return false
 }
 
-// expire ends the windows that are over and returns the lines that they held back, oldest first. Of a kind that was
-// held back, the returned line is the only one of the next window. A kind that was not is removed.
+// expire ends the windows that are over and returns the latest line that each held back, oldest
+// first. A kind with such a line gets no other line in the next window. Other kinds are removed.
 func (l *limits) expire(now time.Time) (due []heldBack) {
 	if len(l.kinds) == 0 || now.Before(l.nextDue) {
 		return nil

@@ -1,7 +1,8 @@
 // Package logging makes the node's loggers and writes the lines of events.
 //
 // [New] returns a slog.Logger that writes text or JSON lines, with a level for each component and limits for repeated
-// lines. No byte that a peer sent can break a line. [Sink] keeps a blocked or closed writer from delaying the node.
+// lines. No byte that a peer sent can break a line. [Sink] keeps a blocked or closed writer from
+// delaying the node.
 // [Events] is the consumer that writes the lines of events.
 package logging
 
@@ -32,15 +33,15 @@ type Options struct {
 	Format     string                // FormatText or FormatJSON; empty means text
 	Level      slog.Level            // lowest level that is written
 	Components map[string]slog.Level // lowest levels of the components that differ
-	// NoColor disables colors. They are used only for text on a terminal, unless the environment sets NO_COLOR.
+	// NoColor disables colors. They are used only for text on a terminal, unless the environment
+	// sets NO_COLOR.
 	NoColor bool
-	// Writer receives one Write for each line; nil means standard error. If it is a Sink, logging never blocks, and
-	// dropped lines are counted and reported.
+	// Writer receives one Write for each line; nil means standard error. If it is a Sink, logging
+	// never blocks, and dropped lines are counted and reported.
 	Writer io.Writer
 }
 
-// New returns a logger, and the control that changes its levels at run time. Repeated lines are limited, see
-// limitHandler.
+// New returns a logger and its control. It limits repeated lines; see limitHandler.
 func New(opts Options) (*slog.Logger, *Control) {
 	control := newControl(LevelSpec{opts.Level, opts.Components})
 	w := opts.Writer
@@ -50,7 +51,7 @@ func New(opts Options) (*slog.Logger, *Control) {
 	handler := newLineHandler(w, control, opts.Format == FormatJSON, !opts.NoColor && colorful(w))
 	if sink, ok := w.(*Sink); ok {
 		control.sink = sink
-		log := Component(slog.New(handler), defaultComponent) // without a limit, which could hold the count back
+		log := Component(slog.New(handler), defaultComponent) // not limited, because a limit could hold the count back
 		sink.OnDrop(func(dropped uint64) {
 			log.Warn("log lines dropped", "dropped", dropped,
 				Advice("Check that the program that reads this log keeps up, and that the disk it is written to is not full."))
@@ -110,8 +111,7 @@ const (
 	keyAdvice     = "advice"
 )
 
-// Component returns a logger for a component of the node, one of Components. Its lines name the component and have
-// its level.
+// Component returns a logger for one of Components, with the component's level.
 func Component(log *slog.Logger, name string) *slog.Logger {
 	return log.With(slog.String(keyComponent, name))
 }
@@ -128,7 +128,7 @@ func Root(root lstar.Root) slog.Attr { return namedRoot(keyRoot, root) }
 
 func namedRoot(key string, root lstar.Root) slog.Attr { return slog.Any(key, hexRoot(root)) }
 
-// Duration returns the field of a duration, in milliseconds with a resolution of a microsecond.
+// Duration returns the field duration_ms, in milliseconds with a resolution of a microsecond.
 func Duration(d time.Duration) slog.Attr { return namedDuration(keyDurationMS, d) }
 
 func namedDuration(key string, d time.Duration) slog.Attr {
@@ -143,7 +143,8 @@ func Err(err error) slog.Attr {
 	return slog.Any(keyError, err)
 }
 
-// Peer returns the field of a peer, or nothing if id is empty. The id is encoded when the line is written.
+// Peer returns the field of a peer, or nothing if id is empty. The id is encoded when the line is
+// written.
 func Peer(id peer.ID) slog.Attr {
 	if id == "" {
 		return slog.Attr{}
@@ -154,7 +155,8 @@ func Peer(id peer.ID) slog.Attr {
 // Reason returns the field of a reason, or nothing if it is empty.
 func Reason(reason string) slog.Attr { return optional(keyReason, reason) }
 
-// Advice returns the field of what the operator can do: imperative sentences. Every line at level error has it.
+// Advice returns the field that says what the operator can do, in imperative sentences. Every line
+// at level error has it.
 func Advice(text string) slog.Attr { return slog.String(keyAdvice, text) }
 
 // Validator returns the field of a validator index.

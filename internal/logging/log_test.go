@@ -29,7 +29,8 @@ const testPeer = peer.ID("peer")
 
 var errTest = errors.New("broken")
 
-// parseLines parses one JSON object per line. The test fails on a repeated key, which json.Unmarshal accepts.
+// parseLines parses one JSON object per line. The test fails on a repeated key, which
+// json.Unmarshal accepts.
 func parseLines(t *testing.T, out []byte) []map[string]any {
 	t.Helper()
 	var lines []map[string]any
@@ -244,7 +245,8 @@ func TestKeysAreNotDoubled(t *testing.T) {
 	}
 }
 
-// checkLine checks that a record is one line, that JSON is valid, and that text has no control characters.
+// checkLine checks that a record is one line, that JSON is valid, and that text has no control
+// characters.
 func checkLine(t *testing.T, msg, key, value string) {
 	t.Helper()
 	for _, format := range []string{FormatJSON, FormatText} {
@@ -381,7 +383,8 @@ func (l *limited) lines() []map[string]any {
 	return lines
 }
 
-// TestHeldBackLinesHaveALevel checks that a line that was held back is not written after its level was disabled.
+// TestHeldBackLinesHaveALevel checks that a line that was held back is not written after its level
+// was disabled.
 func TestHeldBackLinesHaveALevel(t *testing.T) {
 	var out bytes.Buffer
 	log, control := New(Options{Format: FormatJSON, Writer: &out})

@@ -8,15 +8,16 @@ import (
 )
 
 const (
-	// sinkBytes and sinkLines limit the queue of a Sink. The goroutine that writes may hold as much again.
+	// sinkBytes and sinkLines limit the queue of a Sink. The goroutine that writes may hold the
+	// same amount.
 	sinkBytes = 1 << 20
 	sinkLines = 8192
 )
 
-// Sink is an io.Writer that never blocks and never fails, in front of a writer that may do both: standard error and
-// standard output can be pipes or terminals whose readers stall or exit. It queues writes, and a goroutine, which
-// exists while the queue is not empty, passes them on in order, each as one Write. Writes that find the queue full,
-// and those that fail, are dropped and counted. It is safe for concurrent use.
+// Sink is an io.Writer that never blocks and never fails, in front of a writer that may do both,
+// such as a pipe whose reader stalls or exits. It queues writes. A goroutine, which exists while
+// the queue is not empty, passes them on in order, each as one Write. Writes that do not fit into
+// the queue or fail are dropped and counted. A Sink is safe for concurrent use.
 type Sink struct {
 	w       io.Writer
 	dropped atomic.Uint64
@@ -66,7 +67,7 @@ func (s *Sink) Write(p []byte) (int, error) {
 // Dropped returns the number of writes that were dropped.
 func (s *Sink) Dropped() uint64 { return s.dropped.Load() }
 
-// Flush waits until the queue is empty and written, at most for the timeout, and reports whether it is.
+// Flush waits for at most timeout until the queue is written, and reports whether it is.
 func (s *Sink) Flush(timeout time.Duration) bool {
 	s.mu.Lock()
 	if !s.writing {
@@ -86,8 +87,8 @@ func (s *Sink) Flush(timeout time.Duration) bool {
 	}
 }
 
-// OnDrop sets a function that receives the number of dropped writes once writing works again. It may write to the
-// Sink.
+// OnDrop sets a function that gets the number of dropped writes once writing works again. f may
+// write to the Sink.
 func (s *Sink) OnDrop(f func(dropped uint64)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,7 +131,7 @@ func (s *Sink) drain() {
 	s.mu.Unlock()
 }
 
-// write passes on one write. After a write that was cut off, for example by a full disk, it starts a new line.
+// write writes p. After a write that was cut off, such as by a full disk, it first ends the line.
 func (s *Sink) write(p []byte) {
 	if s.torn {
 		if _, err := s.w.Write([]byte{'\n'}); err != nil {

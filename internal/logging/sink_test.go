@@ -43,9 +43,9 @@ func mustFlush(t *testing.T, s *Sink) {
 	}
 }
 
-// TestSinkStalled checks that loggers do not block while the writer stalls, that memory is bounded, and that dropped
-// lines are counted. When the writer continues, it gets the queued lines in order, and then the number of dropped
-// ones.
+// TestSinkStalled checks that loggers do not block while the writer stalls, that memory is bounded,
+// and that dropped lines are counted. When the writer continues, it gets the queued lines in order,
+// and then the number of dropped ones.
 func TestSinkStalled(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	for name, payload := range map[string]string{"bounded by lines": "", "bounded by bytes": strings.Repeat("x", 4000)} {
@@ -111,7 +111,8 @@ func (w *failingWriter) Write(p []byte) (int, error) {
 	return min(w.cut, len(p)), w.err
 }
 
-// TestSinkFails checks that a failed write loses only its line, and that the next line starts on a line of its own.
+// TestSinkFails checks that a failed write loses only its line, and that the next line starts on a
+// line of its own.
 func TestSinkFails(t *testing.T) {
 	w := new(failingWriter)
 	sink := NewSink(w)
@@ -169,7 +170,8 @@ func TestSinkFlush(t *testing.T) {
 	})
 }
 
-// TestSinkOfMany runs under the race detector, and checks that all lines of many loggers are written whole.
+// TestSinkOfMany runs under the race detector, and checks that all lines of many loggers are
+// written whole.
 func TestSinkOfMany(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	w := new(bytes.Buffer)

@@ -15,11 +15,12 @@ const (
 	maxSummaryGap   = 4  // if more slots lie between two summaries, the node was paused or its clock was set
 )
 
-// stall decides, once per slot, whether finality or aggregation has stalled.
+// stall is the state from which stalled decides whether finality or aggregation has stalled.
 //
-// It counts from the first slot that the node sees after its start or after a pause. While the node is not synced,
-// finality counts as stalled only if it has not advanced for maxFinalityLag slots, because a sync that progresses
-// advances it, and missing aggregates do not count, because aggregates for unknown blocks are not accepted.
+// It counts from the first slot that the node sees after its start or after a pause. While the node
+// is not synced, finality counts as stalled only if it has not advanced for maxFinalityLag slots,
+// because a sync that progresses advances it, and missing aggregates do not count, because
+// aggregates for unknown blocks are not accepted.
 type stall struct {
 	aggregates atomic.Bool // an aggregate was received or made since the latest summary
 
@@ -35,7 +36,7 @@ type stall struct {
 // finalityLag returns the number of slots between the finalized checkpoint and the slot.
 func finalityLag(e events.SlotSummary) lstar.Slot { return e.Slot - min(e.Finalized.Slot, e.Slot) }
 
-// stalled evaluates a slot at its end, and logs the start and the end of a stall.
+// stalled checks a slot at its end, and logs the start and the end of a stall.
 func (l *eventLog) stalled(e events.SlotSummary) {
 	s := &l.stall
 	s.mu.Lock()

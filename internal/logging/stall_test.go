@@ -11,8 +11,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
-// TestStall checks that a stall of finality or aggregation causes one warning, and its end one line at info, and that
-// slots that the node did not see cause neither.
+// TestStall checks that a stall of finality or aggregation causes one warning, and its end one line
+// at info, and that slots that the node did not see cause neither.
 func TestStall(t *testing.T) {
 	type moment struct {
 		events.SlotSummary

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// RouteStandardLog makes logger the default of package slog, and routes the lines that libraries write to package log
-// to it, at info because they have no level. Their component is the library. quic-go writes only the lines that its
-// environment variable QUIC_GO_LOG_LEVEL asks for.
+// RouteStandardLog makes logger the default of package slog, and sends it the lines that libraries
+// write to package log. These have no level, so they are at info. Their component is the library.
+// quic-go writes only the lines that its environment variable QUIC_GO_LOG_LEVEL enables.
 func RouteStandardLog(logger *slog.Logger) {
 	slog.SetDefault(logger) // this also sets an output of package log
 	log.SetFlags(0)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestStandardLog checks that lines that libraries write to package log have the component of the library and level
-// info.
+// TestStandardLog checks that lines that libraries write to package log have the component of the
+// library and level info.
 func TestStandardLog(t *testing.T) {
 	before, output, flags := slog.Default(), log.Writer(), log.Flags()
 	defer func() { slog.SetDefault(before); log.SetOutput(output); log.SetFlags(flags) }()

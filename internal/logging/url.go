@@ -7,9 +7,9 @@ import (
 
 const redacted = "REDACTED"
 
-// RedactURL returns a URL without its user, password, query and fragment. Every URL that an operator configures
-// passes through it before it is logged or becomes part of an error. A text that has such parts but is not a URL with
-// a host is redacted completely, because the secret can be anywhere in it.
+// RedactURL returns a URL without its user, password, query and fragment. Call it for every
+// configured URL in a log line or an error. It redacts a text with such parts that is not a URL
+// with a host completely, because the secret can be anywhere in it.
 func RedactURL(raw string) string {
 	if !strings.ContainsAny(raw, "@?#") { // no part can be secret
 		return raw

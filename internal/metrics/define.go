@@ -20,13 +20,14 @@ type Definition struct {
 	Buckets []float64 // upper bounds of the classic buckets of a histogram, without +Inf
 }
 
-// Label describes a label of a metric. The number of its values is bounded, and peers cannot create values.
+// Label describes a label of a metric. The number of its values is bounded, and peers cannot create
+// values.
 type Label struct {
 	Name   string
 	Values []string // all possible values; nil if they depend on the setup of the node
-	Note   string   // describes the values if there is no list
-	// Late values appear with their first event. All others are exposed from the first scrape, so that a rule sees
-	// the first event as an increase.
+	Note   string   // describes the values if Values is nil
+	// Late values appear with their first event. All others are exposed from the first scrape, so
+	// that a rule sees the first event as an increase.
 	Late bool
 }
 
@@ -50,15 +51,15 @@ func (d *definer) define(kind, name, help string, buckets []float64, labels []La
 	return names
 }
 
-// present calls with for every combination of label values, unless some of them are late.
-func present(labels []Label, with func(values ...string)) {
+// present calls create for every combination of label values. It does nothing if a label is late.
+func present(labels []Label, create func(values ...string)) {
 	if slices.ContainsFunc(labels, func(l Label) bool { return l.Late }) {
 		return
 	}
 	var each func(before []string)
 	each = func(before []string) {
 		if len(before) == len(labels) {
-			with(before...)
+			create(before...)
 			return
 		}
 		for _, v := range labels[len(before)].Values {
@@ -93,8 +94,8 @@ func (d *definer) gauge(name, help string) prometheus.Gauge {
 	return d.gaugeVec(name, help).WithLabelValues()
 }
 
-// histogramVec defines a histogram with native buckets (a resolution of 10 %, in protobuf) and classic ones (in
-// text).
+// histogramVec defines a histogram with native buckets (a resolution of 10 %, in protobuf) and
+// classic ones (in text).
 func (d *definer) histogramVec(name, help string, buckets []float64, labels ...Label) *prometheus.HistogramVec {
 	v := d.NewHistogramVec(prometheus.HistogramOpts{
 		Name: name, Help: help, Buckets: buckets,
@@ -108,7 +109,7 @@ func (d *definer) histogram(name, help string, buckets ...float64) prometheus.Ob
 	return d.histogramVec(name, help, buckets).WithLabelValues()
 }
 
-// desc defines a gauge that a collector of its own exposes.
+// desc defines a gauge that its own collector exposes.
 func (d *definer) desc(name, help string, labels ...Label) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, d.define("gauge", name, help, nil, labels), nil)
 }
@@ -138,7 +139,7 @@ func (d *definer) counterFuncs(name, help string, value func(slog.Level) float64
 	d.define("counter", name, help, nil, []Label{fixed("level", values...)})
 }
 
-// observe records a duration. Zero means that it was not measured.
+// observe records a duration, unless it is zero, which means that it was not measured.
 func observe(h prometheus.Observer, d time.Duration) {
 	if d > 0 {
 		h.Observe(d.Seconds())

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"log/slog"
 	"slices"
 	"time"
 
@@ -23,12 +24,12 @@ var (
 )
 
 // defineOwn defines the metrics that this node has in addition to those of leanMetrics.
-func (m *Metrics) defineOwn(d *definer, startTime float64) {
+func (m *Metrics) defineOwn(d *definer, log Log, startTime float64) {
 	// The slot of the clock is computed at the scrape, so it is right even if the node hangs.
 	d.section = "The node"
-	d.gaugeFunc("leanspec_slot_current", "Slot of the wall clock, 0 before genesis.", m.currentSlot)
+	d.gaugeFunc("leanspec_slot_current", "Slot of the wall clock, 0 before genesis.", func() float64 { return float64(m.slot()) })
 	d.gaugeFunc("leanspec_epoch_current", "Slot of the wall clock divided by 3.",
-		func() float64 { return float64(events.Epoch(m.clockSlot())) })
+		func() float64 { return float64(events.Epoch(m.slot())) })
 	m.peersConnected = d.gauge("leanspec_peers_connected", "Number of peers with an open connection.")
 	m.blocksImported = d.counter("leanspec_blocks_imported_total",
 		"Number of blocks added to fork choice, including own blocks. Each block counts once.")
@@ -37,9 +38,10 @@ func (m *Metrics) defineOwn(d *definer, startTime float64) {
 	m.syncDistance = d.gauge("leanspec_sync_distance",
 		"Number of slots between the highest head reported by peers and the head of this node, 0 when synced.")
 	d.gauge("leanspec_process_start_time_seconds", "Start time of the process, in Unix seconds.").Set(startTime)
-	d.counterFuncs("leanspec_log_lines_total", "Number of lines logged, by level, including dropped lines.", m.logLines)
+	d.counterFuncs("leanspec_log_lines_total", "Number of lines logged, by level, including dropped lines.",
+		func(level slog.Level) float64 { return float64(log.Lines(level)) })
 	d.counterFunc("leanspec_log_lines_dropped_total",
-		"Number of log lines dropped because standard error was blocked or failed.", m.logLinesDropped)
+		"Number of log lines dropped because standard error was blocked or failed.", func() float64 { return float64(log.Dropped()) })
 
 	d.section = "The chain"
 	d.gaugeFunc("leanspec_finality_lag_slots", "Number of slots between the wall clock and the finalized checkpoint.", m.finalityLag)
@@ -50,10 +52,10 @@ func (m *Metrics) defineOwn(d *definer, startTime float64) {
 		events.GossipBlock: d.counterVec("leanspec_blocks_rejected_total", "Number of blocks that failed a check.",
 			fixed("reason", blockReasons...), fixed("source", sources...)),
 		events.GossipAttestation: d.counterVec("leanspec_attestations_rejected_total",
-			"Number of votes of one validator that failed a check, without those that wait for a block.",
+			"Number of single votes that failed a check, without those that wait for a block.",
 			fixed("reason", voteReasons...), fixed("source", sources...)),
 		events.GossipAggregation: d.counterVec("leanspec_aggregates_rejected_total",
-			"Number of aggregated votes that failed a check, without those that wait for a block.",
+			"Number of aggregates that failed a check, without those that wait for a block.",
 			fixed("reason", voteReasons...), fixed("source", sources...)),
 	}
 	m.importTime = d.histogram("leanspec_block_import_time_seconds",
@@ -76,9 +78,9 @@ func (m *Metrics) defineOwn(d *definer, startTime float64) {
 	m.seen = map[string]prometheus.Observer{
 		events.GossipBlock: blockSeen,
 		events.GossipAttestation: d.histogram("leanspec_attestation_seen_delay_seconds",
-			"Delay between the start of a slot and the arrival of the vote of one validator by gossip, in seconds. Only valid votes count.", delays...),
+			"Delay between the start of a slot and the arrival of a single vote by gossip, in seconds. Only valid votes count.", delays...),
 		events.GossipAggregation: d.histogram("leanspec_aggregate_seen_delay_seconds",
-			"Delay between the start of a slot and the arrival of an aggregated vote by gossip, in seconds. Only valid ones count.", delays...),
+			"Delay between the start of a slot and the arrival of an aggregate by gossip, in seconds. Only valid aggregates count.", delays...),
 	}
 	d.gaugeFunc("leanspec_clock_drift_seconds",
 		"Delay between the interval to which gossip messages belong and their arrival, in seconds: the median over the peers of the last two "+
@@ -88,8 +90,7 @@ func (m *Metrics) defineOwn(d *definer, startTime float64) {
 
 	d.section = "Validators"
 	m.duties = d.counterVec("leanspec_duties_total",
-		"Number of duties, by outcome: made in time, late, missed because of a fault of this node, or skipped on purpose. A vote counts for "+
-			"each validator. The reason is empty for duties that were done.",
+		"Number of duties, by outcome: made in time, late, missed because of a fault of this node, or skipped on purpose. Votes count "+"once for each validator. The reason is empty for duties that were done.",
 		fixed("duty", duties...), fixed("outcome", outcomes...),
 		Label{Name: "reason", Values: append(slices.Clone(missedReasons), skippedReasons[:len(skippedReasons)-2]...), Late: true})
 	for _, duty := range duties {
@@ -128,9 +129,9 @@ func (m *Metrics) defineOwn(d *definer, startTime float64) {
 	m.peersByFinalized = d.gaugeVec("leanspec_peers_by_finalized",
 		"Number of peers with a known status, by the relation of their finalized checkpoint to this node's when they sent it.",
 		fixed("relation", finalRelations...))
-	m.gossipMessages = d.counterVec("leanspec_gossip_messages_total", "Number of gossip messages of peers, by verdict.",
+	m.gossipMessages = d.counterVec("leanspec_gossip_messages_total", "Number of gossip messages from peers, by verdict.",
 		fixed("kind", gossipKinds...), fixed("verdict", verdicts...))
-	m.requests = d.counterVec("leanspec_requests_total", "Number of requests of this node (outbound) and of peers (inbound), by result.",
+	m.requests = d.counterVec("leanspec_requests_total", "Number of requests from this node (outbound) and from peers (inbound), by result.",
 		fixed("protocol", protocols...), fixed("direction", directions...), fixed("result", requestResults...))
 	requestTime := d.histogramVec("leanspec_request_time_seconds",
 		"Duration of a successful request of this node, until the whole response has arrived, in seconds.",
@@ -189,7 +190,7 @@ func (m *Metrics) defineLean(d *definer, info Info, startTime float64) {
 
 	d.section = "leanMetrics: Fork-Choice Metrics"
 	m.headSlot = d.gauge("lean_head_slot", "Slot of the head of fork choice.")
-	d.gaugeFunc("lean_current_slot", "Slot of the wall clock, 0 before genesis.", m.currentSlot)
+	d.gaugeFunc("lean_current_slot", "Slot of the wall clock, 0 before genesis.", func() float64 { return float64(m.slot()) })
 	m.safeTargetSlot = d.gauge("lean_safe_target_slot", "Slot of the safe target.")
 	m.blockProcessingTime = d.histogram("lean_fork_choice_block_processing_time_seconds",
 		"Duration of adding a block to fork choice, including signatures and state transition, in seconds.",
@@ -208,14 +209,14 @@ func (m *Metrics) defineLean(d *definer, info Info, startTime float64) {
 		"Number of aggregated payloads in the store that count in fork choice.")
 	m.committeeAggregationTime = d.histogram("lean_committee_signatures_aggregation_time_seconds",
 		"Duration of aggregating the signatures of a committee, in seconds.", 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2, 3, 4)
-	m.syncStatus = d.gaugeVec("lean_node_sync_status", "1 for the current status of the node, otherwise 0.", fixed("status", statuses...))
+	m.syncStatus = d.gaugeVec("lean_node_sync_status", "Sync status of the node: 1 for the current status, 0 for the others.", fixed("status", statuses...))
 	m.setSyncStatus(statusIdle)
 	m.tickInterval = d.histogram("lean_tick_interval_duration_seconds",
 		"Time between two ticks of the chain, one for each interval, in seconds.",
 		0.4, 0.6, 0.75, 0.8, 0.805, 0.81, 0.815, 0.82, 0.825, 0.85, 0.9, 1.0, 1.2, 1.6)
 
-	// leanSpec's own registry and its API vectors have these, but metrics.md does not. leanSpec's node never sets
-	// them.
+	// leanSpec's registry and its API vectors have these metrics, but metrics.md does not.
+	// leanSpec's node never sets them.
 	d.section = "leanSpec's coverage report"
 	d.gaugeVec("lean_attestation_aggregate_coverage_validators",
 		"Number of validators covered by the aggregates of a section of leanSpec's slot report, by subnet and combined. Always 0, as in leanSpec's node.",
@@ -226,13 +227,13 @@ func (m *Metrics) defineLean(d *definer, info Info, startTime float64) {
 		"Number of validators covered only by the block, or only by aggregates that were in time. Always 0.",
 		fixed("direction", "block_only", "timely_only"))
 
-	// metrics.md names each checkpoint twice. Both are the store's.
+	// metrics.md has two metrics for each checkpoint. Both show that of the store.
 	d.section = "leanMetrics: State Transition Metrics"
 	m.latestJustifiedSlot = d.gauge("lean_latest_justified_slot", "Slot of the latest justified checkpoint.")
 	m.latestFinalizedSlot = d.gauge("lean_latest_finalized_slot", "Slot of the latest finalized checkpoint.")
 	m.justifiedSlot = d.gauge("lean_justified_slot", "Slot of the current justified checkpoint.")
 	m.finalizedSlot = d.gauge("lean_finalized_slot", "Slot of the current finalized checkpoint.")
-	m.finalizations = d.counterVec("lean_finalizations_total", "Number of advances of the finalized checkpoint. There are no errors.",
+	m.finalizations = d.counterVec("lean_finalizations_total", "Number of times that the finalized checkpoint advanced. The result error does not occur.",
 		fixed("result", "success", "error"))
 	m.stateTransitionTime = d.histogram("lean_state_transition_time_seconds", "Duration of a whole state transition, in seconds.",
 		0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4)
@@ -249,7 +250,7 @@ func (m *Metrics) defineLean(d *definer, info Info, startTime float64) {
 
 	d.section = "leanMetrics: Validator Metrics"
 	m.validatorsCount = d.gauge("lean_validators_count", "Number of validators of this node.")
-	m.isAggregator = d.gauge("lean_is_aggregator", "1 if this node aggregates votes, otherwise 0.")
+	m.isAggregator = d.gauge("lean_is_aggregator", "Aggregator role of this node: 1 if it aggregates votes, otherwise 0.")
 	m.attestationProductionTime = d.histogram("lean_attestations_production_time_seconds",
 		"Duration of making a vote, in seconds.", buildingTimes...)
 	m.aggregatorSkipped = d.counterVec("lean_aggregator_skipped_total", "Number of skipped aggregations, by reason.",

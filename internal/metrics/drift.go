@@ -16,9 +16,9 @@ const (
 	maxDrift      = time.Minute     // a message with a larger offset is ignored
 )
 
-// drift compares this clock with those of the peers. All nodes send a message in the same interval, so the time from
-// that interval to the arrival is the difference of two clocks plus the latency. Every peer has the same weight,
-// however many messages it sends.
+// drift compares this node's clock with those of its peers. All nodes send a kind of message in the
+// same interval, so the time from that interval to the arrival is the difference of two clocks plus
+// the latency. Every peer has the same weight, however many messages it sends.
 type drift struct {
 	mu    sync.Mutex
 	peers map[peer.ID]*offsets
@@ -63,7 +63,7 @@ func (d *drift) forget(now time.Time) {
 	maps.DeleteFunc(d.peers, func(_ peer.ID, o *offsets) bool { return now.Sub(o.last) > driftTime })
 }
 
-// median returns the median over the peers of the median of each, in seconds; 0 without peers.
+// median returns the median of the peers' medians, in seconds, or 0 without peers.
 func (d *drift) median(now time.Time) float64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
-// Fold moves the metrics that belong to an event. It is an events.Consumer. A label value that is not in the
-// definition of the metric counts as "other" or is not counted, so the number of series is bounded.
+// Fold updates the metrics of an event. It is an events.Consumer. A label value that the definition of
+// the metric does not have counts as "other" or is not counted, so the number of series is bounded.
 func (m *Metrics) Fold(event events.Event) {
 	switch e := event.(type) {
 	// The chain.
@@ -50,13 +50,15 @@ func (m *Metrics) Fold(event events.Event) {
 			m.aggregatedSignaturesInvalid.Inc()
 		}
 	case events.AggregateProduced:
-		// An aggregate holds the signatures of one committee, so both metrics of leanMetrics observe its duration.
+		// An aggregate holds the signatures of one committee, so both metrics of leanMetrics
+		// observe its duration.
 		m.aggregatedSignatures.Inc()
 		add(m.attestationsInAggregates, e.Participants)
 		observe(m.aggregateBuildingTime, e.Duration)
 		observe(m.committeeAggregationTime, e.Duration)
 	case events.HeadChanged:
-		// leanSpec counts a head that extends the old one as a reorg of depth 0, for which leanMetrics has no bucket.
+		// leanSpec counts a head that extends the old one as a reorg of depth 0, for which
+		// leanMetrics has no bucket.
 		m.headSlot.Set(float64(e.New.Slot))
 		if e.ReorgDepth > 0 {
 			m.reorgs.Inc()
@@ -228,7 +230,7 @@ func (m *Metrics) duty(e events.DutyEnded) {
 	}
 }
 
-// judged counts a verdict. An undecodable message is also a rejected block or vote.
+// judged counts a verdict. An undecodable message also counts as a rejected block, vote or aggregate.
 func (m *Metrics) judged(e events.GossipJudged) {
 	if !gossipKinds.has(e.Kind) || !verdicts.has(e.Verdict) {
 		return
@@ -250,14 +252,14 @@ func (m *Metrics) setFinalized(slot lstar.Slot) {
 	m.finalized.Store(uint64(slot))
 }
 
-// setSyncStatus makes status the one value of lean_node_sync_status that is 1.
+// setSyncStatus sets lean_node_sync_status to 1 for status and to 0 for the others.
 func (m *Metrics) setSyncStatus(status string) {
 	for _, s := range statuses {
 		m.syncStatus.WithLabelValues(s).Set(oneIf(s == status))
 	}
 }
 
-// setByName sets a gauge for each name, and for all that have none.
+// setByName sets a gauge for the peers of each name, and for those without a name.
 func setByName(gauge *prometheus.GaugeVec, names []string, total int, byName map[string]int) {
 	for _, name := range names {
 		n := byName[name]

@@ -86,7 +86,8 @@ func moved(before, after readings) map[string]float64 {
 // at is a checkpoint at a slot.
 func at(slot lstar.Slot) lstar.Checkpoint { return lstar.Checkpoint{Slot: slot} }
 
-// eventCase is an event, the metrics that it moves and by how much, and the level of its line, empty if it has none.
+// eventCase is an event, the metrics that it moves and by how much, and the level of its line,
+// empty if it has none.
 type eventCase struct {
 	name  string
 	event events.Event
@@ -712,7 +713,8 @@ var eventCases = []eventCase{
 	},
 }
 
-// TestEvents checks that each event moves exactly its metrics, and that it writes one line at its level, or none.
+// TestEvents checks that each event moves exactly its metrics, and that it writes one line at its
+// level, or none.
 func TestEvents(t *testing.T) {
 	for _, test := range eventCases {
 		t.Run(test.name, func(t *testing.T) {
@@ -809,8 +811,7 @@ func TestScrapeWhileEventsRun(t *testing.T) {
 		})
 	}
 	wait.Go(func() {
-		for i := range 20 {
-			m.SetClock(func() lstar.Slot { return lstar.Slot(i) })
+		for range 20 {
 			scrape(t, handler)
 		}
 	})

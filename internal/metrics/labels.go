@@ -7,7 +7,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
-// names are the possible values of a label.
+// names lists the possible values of a label.
 type names []string
 
 func (n names) has(v string) bool { return slices.Contains(n, v) }
@@ -85,13 +85,14 @@ const (
 	statusSynced  = "synced"
 )
 
-// unknownPeer is the name of all peers that the operator's files do not name. A name that a peer reports is not used.
+// unknownPeer is the name of all peers that the operator's files do not name. Names that peers
+// report are not used.
 const unknownPeer = "unknown"
 
 // stageNames are the stages of a block import.
 var stageNames = [...]string{"wait", "signatures", "state_transition", "fork_choice", "save"}
 
-// sourceOf returns where a block or vote came from: "sync" means that this node requested it.
+// sourceOf returns the source of a block or vote. "sync" means that this node requested it.
 func sourceOf(own, gossip bool) string {
 	switch {
 	case own:
@@ -102,7 +103,8 @@ func sourceOf(own, gossip bool) string {
 	return "sync"
 }
 
-// dutyReason returns the label of the reason for which a duty was not done, empty if it was done.
+// dutyReason returns the label for the reason of a missed or skipped duty, and an empty string for
+// other outcomes.
 func dutyReason(outcome, reason string) string {
 	switch outcome {
 	case events.OutcomeMissed:
@@ -113,7 +115,7 @@ func dutyReason(outcome, reason string) string {
 	return ""
 }
 
-// isSignatureReason reports whether an object was rejected because of its signature or proof.
+// isSignatureReason reports whether a rejection reason is an invalid signature or proof.
 func isSignatureReason(reason string) bool {
 	return reason == string(lstar.InvalidSignature) || reason == string(lstar.InvalidBlockProof)
 }

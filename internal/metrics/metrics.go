@@ -1,7 +1,9 @@
-// Package metrics defines the node's metrics, moves them with the events that services report, and serves them.
+// Package metrics defines the node's metrics, updates them from the events that services report,
+// and serves them.
 //
-// To add a metric, add a field to [Metrics], its definition in definitions.go, and the event that moves it to
-// [Metrics.Fold]. Tests check that a case for it exists. "make docs" generates docs/metrics.md from the definitions.
+// To add a metric, add a field to [Metrics], its definition to definitions.go, and a case for its
+// event to [Metrics.Fold]. Tests check that there is one. "make docs" generates docs/metrics.md
+// from the definitions.
 package metrics
 
 import (
@@ -29,6 +31,11 @@ type Info struct {
 	StartTime time.Time
 	// PeerNames are the names that peers can have in metrics, besides "unknown".
 	PeerNames []string
+	// Slot returns the slot of the wall clock, 0 before genesis. It must be safe for concurrent
+	// use. If it is nil, the slot is 0.
+	Slot func() lstar.Slot
+	// Log is the log whose lines are counted. It may be nil.
+	Log Log
 }
 
 // Metrics holds all metrics of the node, in a registry of its own. It is safe for concurrent use.
@@ -36,13 +43,12 @@ type Metrics struct {
 	registry    *prometheus.Registry
 	definitions []Definition
 	peerNames   []string
-	clock       atomic.Pointer[func() lstar.Slot]
-	log         atomic.Pointer[Log]
+	slot        func() lstar.Slot // of the wall clock
 	queues      queues
 	finalized   atomic.Uint64 // slot
 	drift       drift
 
-	// The node's own.
+	// The node's own metrics.
 	blocksImported, attestationsProcessed       prometheus.Counter
 	faults, bans, subscriptionsLost, duplicates prometheus.Counter
 	peersConnected, foreignPeers, syncDistance  prometheus.Gauge
@@ -58,7 +64,7 @@ type Metrics struct {
 	keySlotsLeft, peersByHead, peersByFinalized *prometheus.GaugeVec
 	storageFree                                 *prometheus.GaugeVec // without labels: absent until it is known
 
-	// Those of leanMetrics.
+	// The metrics of leanMetrics.
 	attestationSignatures, attestationSignaturesValid    prometheus.Counter
 	attestationSignaturesInvalid                         prometheus.Counter
 	aggregatedSignatures, aggregatedSignaturesValid      prometheus.Counter
@@ -88,29 +94,32 @@ type Metrics struct {
 	connections, disconnections                          *prometheus.CounterVec
 }
 
-// New defines and registers all metrics. Counters and gauges start at zero, and all but the late ones are exposed
-// from the first scrape.
+// New defines and registers all metrics. All but the late ones are exposed from the first scrape,
+// starting at zero.
 func New(info Info) *Metrics {
 	if info.StartTime.IsZero() {
 		info.StartTime = time.Now()
 	}
+	if info.Slot == nil {
+		info.Slot = func() lstar.Slot { return 0 }
+	}
+	if info.Log == nil {
+		info.Log = noLog{}
+	}
 	m := &Metrics{
+		slot:      info.Slot,
 		registry:  prometheus.NewRegistry(),
 		peerNames: slices.DeleteFunc(slices.Clone(info.PeerNames), func(name string) bool { return name == unknownPeer }),
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d := &definer{Factory: promauto.With(m.registry)}
 	startTime := float64(info.StartTime.UnixNano()) / 1e9
-	m.defineOwn(d, startTime)
+	m.defineOwn(d, info.Log, startTime)
 	m.defineLean(d, info, startTime)
 	m.registry.MustRegister(&m.queues)
 	m.definitions = d.definitions
 	return m
 }
-
-// SetClock sets the function that returns the slot of the wall clock, 0 before genesis. It is called at every scrape,
-// from any goroutine.
-func (m *Metrics) SetClock(slot func() lstar.Slot) { m.clock.Store(&slot) }
 
 // Log counts the lines of a log by level, and those that were dropped.
 type Log interface {
@@ -118,46 +127,26 @@ type Log interface {
 	Dropped() uint64
 }
 
-// SetLog sets the log whose counts are exposed.
-func (m *Metrics) SetLog(l Log) { m.log.Store(&l) }
+type noLog struct{}
 
-func (m *Metrics) logLines(level slog.Level) float64 {
-	if l := m.log.Load(); l != nil {
-		return float64((*l).Lines(level))
-	}
-	return 0
-}
-
-func (m *Metrics) logLinesDropped() float64 {
-	if l := m.log.Load(); l != nil {
-		return float64((*l).Dropped())
-	}
-	return 0
-}
-
-func (m *Metrics) clockSlot() lstar.Slot {
-	if slot := m.clock.Load(); slot != nil {
-		return (*slot)()
-	}
-	return 0
-}
-
-func (m *Metrics) currentSlot() float64 { return float64(m.clockSlot()) }
+func (noLog) Lines(slog.Level) uint64 { return 0 }
+func (noLog) Dropped() uint64         { return 0 }
 
 func (m *Metrics) finalityLag() float64 {
-	slot := uint64(m.clockSlot())
+	slot := uint64(m.slot())
 	return float64(slot - min(m.finalized.Load(), slot))
 }
 
-// Definitions returns the definitions of all metrics, except those of the Go runtime and of the process, in the order
-// of the documentation.
+// Definitions returns the definitions of all metrics, except those of the Go runtime and of the
+// process, in the order of the documentation.
 func (m *Metrics) Definitions() []Definition { return slices.Clone(m.definitions) }
 
-// Registry returns the registry, which gathers all metrics. Libraries may register collectors of their own.
+// Registry returns the registry, which gathers all metrics. Libraries may register collectors of
+// their own.
 func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
-// Handler serves the metrics as Prometheus text, or as OpenMetrics or protobuf if the request asks for it. Only
-// protobuf has the native histograms.
+// Handler serves the metrics as Prometheus text, or as OpenMetrics or protobuf if the request asks
+// for it. Only protobuf has the native histograms.
 //
 // leanSpec: node/api/handlers.py, metrics
 func (m *Metrics) Handler() http.Handler {
@@ -170,8 +159,8 @@ func (m *Metrics) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { exposition.ServeHTTP(plainTextType{w}, r) })
 }
 
-// plainTextType removes the escaping parameter that promhttp adds to the content type of text. leanSpec's API vectors
-// specify the type without it, and all names here are ASCII, so nothing is escaped.
+// plainTextType removes the escaping parameter that promhttp adds to the content type of text. leanSpec's
+// API vectors specify the type without it, and all names here are ASCII, so nothing is escaped.
 type plainTextType struct{ http.ResponseWriter }
 
 func (w plainTextType) Write(p []byte) (int, error) {
@@ -197,7 +186,7 @@ type queues struct {
 	length, capacity *prometheus.Desc
 }
 
-// Watch exposes the lengths of these queues. It replaces the queues of an earlier call.
+// Watch exposes the lengths of queues. It replaces the queues of an earlier call.
 func (m *Metrics) Watch(queues ...events.Queue) { m.queues.list.Store(&queues) }
 
 // Describe implements prometheus.Collector.

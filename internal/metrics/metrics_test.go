@@ -28,8 +28,8 @@ const (
 	histogram = dto.MetricType_HISTOGRAM
 )
 
-// definition describes a metric as leanMetrics' metrics.md does. labels holds, for each label, the values that must
-// be present before any event; nil if values appear with events.
+// definition describes a metric as leanMetrics' metrics.md does. labels holds, for each label, the
+// values that must be present before any event; nil if values appear with events.
 type definition struct {
 	kind    dto.MetricType
 	labels  map[string][]string
@@ -224,8 +224,8 @@ func TestDefinitions(t *testing.T) {
 	}
 }
 
-// TestDefinitionsAreTrue compares the definitions, from which the documentation is generated, with the exposed
-// metrics.
+// TestDefinitionsAreTrue compares the definitions, from which the documentation is generated, with
+// the exposed metrics.
 func TestDefinitionsAreTrue(t *testing.T) {
 	m := newTestMetrics()
 	m.Watch(events.Queue{Name: events.QueueChainRequests, Capacity: 1, Length: func() int { return 0 }})
@@ -327,12 +327,11 @@ func TestStaticValues(t *testing.T) {
 }
 
 func TestClockIsReadAtScrape(t *testing.T) {
-	m := newTestMetrics()
-	if got := values(t, m).of(t, "leanspec_slot_current"); got != 0 {
+	if got := values(t, newTestMetrics()).of(t, "leanspec_slot_current"); got != 0 {
 		t.Errorf("slot without a clock = %v, want 0", got)
 	}
 	var slot lstar.Slot
-	m.SetClock(func() lstar.Slot { return slot })
+	m := New(Info{Slot: func() lstar.Slot { return slot }})
 	for _, slot = range []lstar.Slot{0, 2, 3, 12345} {
 		got := values(t, m)
 		if got.of(t, "leanspec_slot_current") != float64(slot) || got.of(t, "lean_current_slot") != float64(slot) {
@@ -352,9 +351,7 @@ func (countedLog) Lines(level slog.Level) uint64 { return uint64(level-slog.Leve
 func (countedLog) Dropped() uint64               { return 7 }
 
 func TestLogLines(t *testing.T) {
-	m := newTestMetrics()
-	m.SetLog(countedLog{})
-	got := values(t, m)
+	got := values(t, New(Info{Log: countedLog{}}))
 	for series, want := range map[string]float64{
 		`leanspec_log_lines_total{level="debug"}`: 1, `leanspec_log_lines_total{level="info"}`: 2,
 		`leanspec_log_lines_total{level="warn"}`: 3, `leanspec_log_lines_total{level="error"}`: 4,

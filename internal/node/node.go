@@ -111,18 +111,18 @@ type server struct {
 // a cause that the operator can fix, for example a port in use.
 func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{
-		cfg:   cfg,
-		clock: clock.Clock{SlotClock: clock.SlotClock{GenesisTime: cfg.Genesis.GenesisTime}, Time: cfg.Time},
-		metrics: metrics.New(metrics.Info{
-			Name: "leanspec-node", Version: cfg.Version, StartTime: cfg.StartTime, PeerNames: slices.Compact(slices.Sorted(maps.Values(cfg.PeerNames))),
-		}),
+		cfg:    cfg,
+		clock:  clock.Clock{SlotClock: clock.SlotClock{GenesisTime: cfg.Genesis.GenesisTime}, Time: cfg.Time},
 		health: new(health.Monitor),
 	}
-	slot := func() uint64 { return uint64(n.clock.Slot()) }
-	n.metrics.SetClock(n.clock.Slot)
-	if cfg.LogLevels != nil {
-		n.metrics.SetLog(cfg.LogLevels)
+	info := metrics.Info{
+		Name: "leanspec-node", Version: cfg.Version, StartTime: cfg.StartTime, Slot: n.clock.Slot,
+		PeerNames: slices.Compact(slices.Sorted(maps.Values(cfg.PeerNames))),
 	}
+	if cfg.LogLevels != nil {
+		info.Log = cfg.LogLevels
+	}
+	n.metrics = metrics.New(info)
 	n.health.Sync = n.syncState
 	n.bus = events.NewBus(n.metrics.Fold, logging.Events(cfg.Log))
 
@@ -130,7 +130,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	// connect to the network.
 	if n.guard, err = guard.Open(guard.Options{
 		Keys: guard.KeyFiles(cfg.Keys), DataDir: cfg.DataDir, Log: logging.Component(cfg.Log, "guard"),
-		Now: func() (uint64, bool) { return slot(), !n.clock.BeforeGenesis() },
+		Now: func() (uint64, bool) { return uint64(n.clock.Slot()), !n.clock.BeforeGenesis() },
 	}); err != nil {
 		return nil, err
 	}

@@ -1,5 +1,5 @@
-// Package metricstest reads metrics in tests. A test that asks for a metric or a label value that does not exist
-// fails, so a misspelt name does not count as zero.
+// Package metricstest reads metrics in tests. A test that reads a metric or a label value that does
+// not exist fails, so a misspelt name does not count as zero.
 package metricstest
 
 import (
@@ -27,9 +27,9 @@ func Family(t testing.TB, m *metrics.Metrics, name string) []*dto.Metric {
 	return nil
 }
 
-// Sum adds up the series of a metric that have all of the label values; of a histogram it counts the observations.
-// The test fails if the metric is not exposed, or if its definition does not allow one of the label values. An
-// allowed value without a series counts as 0.
+// Sum adds up the series of a metric that have all of the label values; of a histogram it counts
+// the observations. The test fails if the metric is not exposed, or if its definition does not
+// allow one of the label values. An allowed value without a series counts as 0.
 func Sum(t testing.TB, m *metrics.Metrics, name string, values ...string) (sum float64) {
 	t.Helper()
 	for _, series := range matching(t, m, name, values) {
@@ -38,8 +38,8 @@ func Sum(t testing.TB, m *metrics.Metrics, name string, values ...string) (sum f
 	return sum
 }
 
-// Value returns the value of a counter or a gauge, or the number of observations of a histogram. The test fails
-// unless exactly one series has all of the label values.
+// Value returns the value of a counter or a gauge, or the number of observations of a histogram.
+// The test fails unless exactly one series has all of the label values.
 func Value(t testing.TB, m *metrics.Metrics, name string, values ...string) float64 {
 	t.Helper()
 	if n := len(matching(t, m, name, values)); n != 1 {
@@ -66,7 +66,7 @@ func hasValue(series *dto.Metric, value string) bool {
 	return slices.ContainsFunc(series.Label, func(l *dto.LabelPair) bool { return l.GetValue() == value })
 }
 
-// allowed reports whether the definition of a metric lets one of its labels have a value.
+// allowed reports whether the definition of a metric allows a label value.
 func allowed(m *metrics.Metrics, name, value string) bool {
 	for _, d := range m.Definitions() {
 		if d.Name == name {
