@@ -178,15 +178,15 @@ func (e blockImported) apply(p *planner) {
 	default:
 		c.failedIn = p.interval + 1
 	}
+	if m := p.missing[c.root]; m != nil && k.invalid() && c.came.IsZero() {
+		p.refused(m, c.from, true)
+	}
 	if c.batch != nil {
 		p.batchImported(c, e.err)
 		return
 	}
 	if e.err == nil && !c.came.IsZero() {
 		p.emit(report{seen(p.clock, events.GossipBlock, c.from, c.slot(), 0, c.came)})
-	}
-	if m := p.missing[c.root]; m != nil && k.invalid() && c.came.IsZero() {
-		p.refused(m, c.from, true)
 	}
 	switch {
 	case e.err == nil:

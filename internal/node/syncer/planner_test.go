@@ -215,3 +215,17 @@ func TestUnsignedBlock(t *testing.T) {
 		t.Errorf("%+v with %d parked blocks, want a rejection and 0", got[0], s.parked.queue.Len())
 	}
 }
+
+// TestForgedInRange checks that a peer that sent an invalid copy of a block in a range is not
+// asked for the same block by its root.
+func TestForgedInRange(t *testing.T) {
+	c := newSource(t, registry(4)).grow(1, 1, false)
+	s := newStepper(t, c, 12)
+	s.do(peerConnected{"liar", false})
+	sent := s.do(statusReceived{&statusMessage{"liar", p2p.Status{Head: lstar.Checkpoint{Root: c.at(1).Block.Root(), Slot: 12}}}})
+	s.want("a claim far ahead", sent, "status ", "send "+peer.ID("liar").String()+" 1")
+	got := s.do(answer(requestOf(sent), forgedCopy(c.at(1))))
+	s.want("the range", got, "import ", "send ") // and the rest of the range
+	failed := blockImported{got[0].(importBlock).candidate, &lstar.Rejection{Reason: lstar.InvalidBlockProof}}
+	s.want("a forged block", s.do(failed), "syncer.penalize", "cancel ")
+}
