@@ -361,6 +361,19 @@ func TestStopped(t *testing.T) {
 	}
 }
 
+// TestDutiesBeforeRun checks that the duty gate is correct before the planner runs: closed for a
+// node that starts far behind, which does not know yet whether the network produces blocks.
+func TestDutiesBeforeRun(t *testing.T) {
+	f := newFixture(t, registry(4), 4)
+	for slot, want := range map[lstar.Slot]bool{4: true, 5: false, 100: false} {
+		cfg := f.cfg
+		cfg.Clock.Time = clocktest.New(cfg.Clock.StartOf(slot.Interval()))
+		if gate := New(cfg).Duties(slot); gate.Open != want {
+			t.Errorf("slot %d: duty gate %+v, want open = %v", slot, gate, want)
+		}
+	}
+}
+
 func TestOwnBlock(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 3, true)
