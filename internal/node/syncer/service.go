@@ -55,8 +55,13 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
-// inputQueue bounds the events that wait for the planner's owner.
-const inputQueue = 1024
+const (
+	// inputQueue bounds the events that wait for the planner's owner.
+	inputQueue = 1024
+	// maxTickWait bounds the time between two ticks, so that the planner soon notices a clock
+	// that is set back.
+	maxTickWait = 2 * intervalTime
+)
 
 // Chain is the chain that is synced.
 type Chain interface {
@@ -305,7 +310,9 @@ func (o *owner) tick() {
 		if now.Before(genesis) {
 			next = now.Add(min(intervalTime, genesis.Sub(now)))
 		}
-		_ = o.cfg.Clock.Until(o.ctx, next)
+		wait, cancel := context.WithTimeout(o.ctx, maxTickWait)
+		_ = o.cfg.Clock.Until(wait, next)
+		cancel()
 	}
 }
 

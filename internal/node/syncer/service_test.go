@@ -361,6 +361,15 @@ func TestStopped(t *testing.T) {
 	}
 }
 
+// TestClockSetBack checks that the planner notices a clock that is set back by an hour long
+// before the hour is over.
+func TestClockSetBack(t *testing.T) {
+	f := newFixture(t, registry(4), 1000)
+	before := f.View().interval
+	f.fake.Advance(-time.Hour)
+	f.await("a tick", func(*lstar.Snapshot) bool { return f.View().interval < before })
+}
+
 // TestDutiesBeforeRun checks that the duty gate is correct before the planner runs: closed for a
 // node that starts far behind, which does not know yet whether the network produces blocks.
 func TestDutiesBeforeRun(t *testing.T) {
