@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"bytes"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -388,4 +389,4 @@ func sortedRoots[V any](m map[lstar.Root]V) []lstar.Root {
 	return slices.SortedFunc(maps.Keys(m), compareRoots)
 }
 
-func compareRoots(a, b lstar.Root) int { return slices.Compare(a[:], b[:]) }
+func compareRoots(a, b lstar.Root) int { return bytes.Compare(a[:], b[:]) }

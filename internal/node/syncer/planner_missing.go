@@ -74,9 +74,7 @@ type gap struct {
 // counts once finality has passed it. A checkpoint that a peer merely claims counts
 // until that peer has failed to serve it.
 func (p *planner) collectMissing() (g gap) {
-	roots := sortedRoots(p.missing)
-	for _, root := range roots {
-		m := p.missing[root]
+	for _, m := range p.missing {
 		m.referenced, m.waitedFor, m.trusted, m.sources = false, false, false, m.sources[:0]
 		if m.suspended && !p.now.Before(m.after) {
 			m.suspended, m.refusals, m.asked = false, 0, nil
@@ -106,12 +104,20 @@ func (p *planner) collectMissing() (g gap) {
 	}
 	// The state of a block to which nothing refers any more is kept for a while: if it is
 	// claimed again, its backoff counts.
-	for _, root := range roots {
-		if m := p.missing[root]; !m.referenced && m.request == nil && !p.importing[root] && (!p.now.Before(m.after) || len(p.missing) > maxMissing) {
-			delete(p.missing, root)
+	maps.DeleteFunc(p.missing, func(_ lstar.Root, m *missingBlock) bool { return p.unneeded(m) && !p.now.Before(m.after) })
+	if len(p.missing) > maxMissing {
+		for _, root := range sortedRoots(p.missing) {
+			if len(p.missing) > maxMissing && p.unneeded(p.missing[root]) {
+				delete(p.missing, root)
+			}
 		}
 	}
 	return g
+}
+
+// unneeded reports whether nothing refers to a missing block and nothing brings it.
+func (p *planner) unneeded(m *missingBlock) bool {
+	return !m.referenced && m.request == nil && !p.importing[m.root]
 }
 
 // collectParked finds the missing parents of the parked blocks and the parked block
