@@ -18,8 +18,8 @@ func (sk *SecretKey) checkSlot(slot uint64) error {
 // message always give the same signature. Errors wrap [ErrOutsideWindow], [ErrNotPrepared]
 // or [ErrNoEncoding].
 //
-// Signatures of two different messages for one slot reveal the one-time key. The caller must
-// prevent this. Otherwise use a [Signer].
+// Signatures of two different messages for one slot reveal the one-time key. A caller that
+// cannot rule this out must use a [Signer].
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.sign
 func (sk *SecretKey) SignUnguarded(slot uint64, message [32]byte) (*Signature, error) {

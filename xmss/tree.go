@@ -160,8 +160,6 @@ func forEach(ctx context.Context, workers, n, chunk int, newWorker func() func(i
 	return ctx.Err()
 }
 
-// Encoding.
-
 const subTreeFixedSize = 8 + 8 + bytesPerOffset
 
 func (t *subTree) size() int {

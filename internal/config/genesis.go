@@ -14,7 +14,7 @@ const maxUnknownKeys = 8
 
 // Genesis is the data that all nodes of a network must share: the start of slot 0 and the validators.
 //
-// leanSpec: node/genesis.py, GenesisConfig.
+// leanSpec: node/genesis.py, GenesisConfig
 type Genesis struct {
 	// Path is the path of the file, as given.
 	Path string
@@ -64,7 +64,7 @@ func (v *GenesisValidator) PublicKey(role Role) [PublicKeySize]byte {
 //
 // Errors are of type [*Error].
 //
-// leanSpec: node/genesis.py, GenesisConfig.from_yaml_file.
+// leanSpec: node/genesis.py, GenesisConfig.from_yaml_file
 func LoadGenesis(path string) (*Genesis, error) {
 	data, err := ReadText(path, maxYAMLSize)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 
 // ValidatorKeys are the secret keys of a validator that this node runs.
 //
-// leanSpec: node/validator/registry.py, ValidatorEntry.
+// leanSpec: node/validator/registry.py, ValidatorEntry
 type ValidatorKeys struct {
 	// Index is the index of the validator in the registry.
 	Index uint64

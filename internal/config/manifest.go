@@ -39,7 +39,7 @@ var (
 
 // manifest is a validator-keys-manifest.yaml.
 //
-// leanSpec: node/validator/registry.py, ValidatorManifest.
+// leanSpec: node/validator/registry.py, ValidatorManifest
 type manifest struct {
 	file    string
 	scheme  yamlNode // key_scheme; may be missing

@@ -21,7 +21,7 @@ const nodeKeySize = 32
 // NodeKey is the identity of a node in the network: a secp256k1 key that determines the libp2p peer id and the record of the
 // node. Printing it shows the peer id, never the secret.
 //
-// leanSpec: node/networking/transport/identity/keypair.py, IdentityKeypair.
+// leanSpec: node/networking/transport/identity/keypair.py, IdentityKeypair
 type NodeKey struct {
 	ecdsa *ecdsa.PrivateKey
 	priv  crypto.PrivKey
@@ -96,7 +96,7 @@ func (k *NodeKey) PrivKey() crypto.PrivKey { return k.priv }
 
 // PeerID returns the libp2p peer id. Its text begins with 16Uiu2.
 //
-// leanSpec: node/networking/transport/peer_id.py, PeerId.
+// leanSpec: node/networking/transport/peer_id.py, PeerId
 func (k *NodeKey) PeerID() peer.ID { return k.id }
 
 // Hex returns the secret in the form of the file: 64 hex digits without 0x.

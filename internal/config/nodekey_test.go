@@ -90,7 +90,7 @@ func TestLoadNodeKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := LoadNodeKey("a.key"); err == nil || err.Error() != "a.key: want at most 256 bytes, got 1000" {
-		t.Errorf("a large file: got %v", err)
+		t.Errorf("error for a file of 1000 bytes = %v, want its size and the limit", err)
 	}
 }
 

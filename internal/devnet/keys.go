@@ -85,12 +85,12 @@ func WriteKeyPair(ctx context.Context, options KeyPairOptions) (*KeyPair, error)
 		return nil, err
 	}
 	checkFree := func() error {
+		if options.Force {
+			return nil
+		}
 		var names []string
 		for _, role := range config.Roles {
 			names = append(names, KeyFileName(options.Name, role, true), KeyFileName(options.Name, role, false))
-		}
-		if options.Force {
-			return nil
 		}
 		return refuseExisting(options.Dir, names...)
 	}

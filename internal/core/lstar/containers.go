@@ -302,8 +302,8 @@ func DecodeSignedBlock(b []byte) (*SignedBlock, error) {
 	return &block, nil
 }
 
-// EncodeBlock returns the encoding of the block as a signed block with an empty proof. A
-// node that starts from a checkpoint state does not need the proof of its block.
+// EncodeBlock returns the encoding of the block as a signed block with an empty proof. The
+// API serves it if the node does not have the proof.
 //
 // leanSpec: node/node.py, signed_block_for_root
 func EncodeBlock(b *Block) []byte { return ssz.Marshal(&SignedBlock{Block: *b}) }

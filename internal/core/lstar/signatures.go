@@ -44,9 +44,8 @@ func (s *Snapshot) VerifyProposer(b *SignedBlock, root Root) error {
 	if err != nil {
 		return err
 	}
-	proposer, err := ProposerForSlot(b.Block.Slot, s.HeadState.Validators.Len())
-	if err != nil || b.Block.ProposerIndex != proposer {
-		return reject(WrongProposer, "proposer %d at slot %d, want %d", b.Block.ProposerIndex, b.Block.Slot, proposer)
+	if err := checkProposer(b.Block.Slot, b.Block.ProposerIndex, s.HeadState.Validators.Len()); err != nil {
+		return err
 	}
 	last := len(components) - 1
 	single, err := s.crypto.Proofs.Split(components, last, b.Proof.Proof)

@@ -86,6 +86,16 @@ func ProposerForSlot(slot Slot, validators int) (ValidatorIndex, error) {
 	return ValidatorIndex(uint64(slot) % uint64(validators)), nil
 }
 
+// checkProposer returns a [*Rejection] with WRONG_PROPOSER unless the validator may propose
+// at the slot, or with EMPTY_VALIDATOR_REGISTRY.
+func checkProposer(slot Slot, proposer ValidatorIndex, validators int) error {
+	want, err := ProposerForSlot(slot, validators)
+	if err == nil && proposer != want {
+		err = reject(WrongProposer, "proposer %d at slot %d, want %d", proposer, slot, want)
+	}
+	return err
+}
+
 // SubnetID returns the attestation subnet of the validator in a network with a number of
 // committees, which must not be 0.
 //

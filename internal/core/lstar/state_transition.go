@@ -103,12 +103,8 @@ func (s *State) processBlockHeader(block *Block) (*State, error) {
 	if block.Slot <= parent.Slot {
 		return nil, reject(BlockOlderThanHeader, "block at slot %d, latest header at slot %d", block.Slot, parent.Slot)
 	}
-	proposer, err := ProposerForSlot(s.Slot, s.Validators.Len())
-	if err != nil {
+	if err := checkProposer(s.Slot, block.ProposerIndex, s.Validators.Len()); err != nil {
 		return nil, err
-	}
-	if block.ProposerIndex != proposer {
-		return nil, reject(WrongProposer, "proposer %d at slot %d, want %d", block.ProposerIndex, block.Slot, proposer)
 	}
 	parentRoot := Root(ssz.HashTreeRoot(parent))
 	if block.ParentRoot != parentRoot {

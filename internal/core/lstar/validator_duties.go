@@ -64,12 +64,8 @@ func (s *Store) ProduceBlock(slot Slot, proposer ValidatorIndex, step StepFunc) 
 	}
 	s.AcceptNewAttestations()
 	state := s.HeadState()
-	expected, err := ProposerForSlot(slot, state.Validators.Len())
-	if err != nil {
+	if err := checkProposer(slot, proposer, state.Validators.Len()); err != nil {
 		return nil, err
-	}
-	if proposer != expected {
-		return nil, reject(WrongProposer, "proposer %d at slot %d, want %d", proposer, slot, expected)
 	}
 	return s.buildBlock(state, s.head, slot, proposer, step)
 }
