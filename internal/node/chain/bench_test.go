@@ -21,9 +21,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// BenchmarkImportBlock imports blocks without votes, the cheapest blocks, of the production
-// scheme into a chain in memory, with and without consumers of events. The cost of the
-// events must be at most 1%.
+// BenchmarkImportBlock imports blocks without votes, the cheapest blocks, of the production scheme into
+// a chain in memory, with and without consumers of events. The cost of the events must be at most 1%.
 func BenchmarkImportBlock(b *testing.B) {
 	const blocks = 64
 	keys := make([]*xmss.SecretKey, 2)
@@ -127,10 +126,9 @@ func BenchmarkImportBlock(b *testing.B) {
 // xmssVerify is a proof.VerifyFunc that remembers nothing.
 func xmssVerify(items []xmss.Verification) bool { return NewVerifier(xmss.Prod).Verify(items) }
 
-// BenchmarkVotes decodes the votes of 4,096 validators for one slot and adds them to the
-// chain of an aggregator, as many at a time as gossip does. Every 0.5 ms it sends an empty
-// request to the owner and measures the time until the answer, which is the delay that a
-// block would have.
+// BenchmarkVotes decodes the votes of 4,096 validators for one slot and adds them to the chain of
+// an aggregator, as many at a time as gossip does. Every 0.5 ms it sends an empty request to the
+// owner and measures the time until the answer, which is the delay that a block would have.
 func BenchmarkVotes(b *testing.B) {
 	for _, scheme := range []*xmss.Scheme{xmss.Test, xmss.Prod} {
 		b.Run(scheme.String(), func(b *testing.B) { benchmarkVotes(b, scheme) })

@@ -1,11 +1,10 @@
-// Package chain owns the fork-choice store.
+// Package chain owns the fork-choice store and imports blocks and votes into it.
 //
-// Only one goroutine, in [Chain.Run], accesses the store. It performs the ticks and the
-// requests of other goroutines one after the other. Work that needs no order (signature
-// checks, state transitions) runs in the goroutine that calls ImportBlock or
-// AddAttestation, a bounded number at a time. After each change the owner saves the
-// changes and then publishes an immutable snapshot. Readers take the latest snapshot and
-// never wait.
+// Only one goroutine, in [Chain.Run], accesses the store. It performs ticks, and the requests of
+// other goroutines, one after another. Work that needs no order (signature checks, state
+// transitions) runs in the goroutine that calls ImportBlock or AddAttestation, a bounded number at
+// a time. The owner saves each change before it publishes it as an immutable snapshot. Readers take
+// the latest snapshot and never wait.
 //
 // leanSpec: node/chain/service.py, node/sync/service.py
 package chain
@@ -28,11 +27,11 @@ import (
 // queueSize bounds the queue of requests to the owner. If it is full, callers wait.
 const queueSize = 256
 
-// idleBeat is the interval between beats of the pulse while there are no ticks and no
-// requests, as before genesis.
+// idleBeat is the time between beats of the pulse while there are no ticks and no requests, as
+// before genesis.
 const idleBeat = time.Second
 
-// ErrStopped is returned after the chain has stopped.
+// ErrStopped is the error of a call that the owner did not perform because the chain has stopped.
 var ErrStopped = errors.New("the chain has stopped")
 
 // Config configures a Chain.
@@ -42,12 +41,12 @@ type Config struct {
 	Clock    clock.Clock
 	Bus      *events.Bus
 	Log      *slog.Logger
-	// Storage may be nil. Then the chain is not saved.
+	// Storage saves the chain. If it is nil, the chain is not saved.
 	Storage Storage
-	// IsAggregator is the role at start; SetAggregator changes it.
+	// IsAggregator is the role at the start; SetAggregator changes it.
 	IsAggregator bool
-	// PublishAggregates is called with the aggregates that this node has made. It must not
-	// block. Several goroutines call it. It may be nil.
+	// PublishAggregates is called with the aggregates that this node has made. It must not block.
+	// Several goroutines call it. It may be nil.
 	PublishAggregates func([]*lstar.SignedAggregatedAttestation)
 	// OnSlotEnd is called by the owner with a summary of each slot. It must not block.
 	OnSlotEnd func(events.SlotSummary)
@@ -57,8 +56,8 @@ type Config struct {
 
 // Storage keeps the changes of a chain.
 type Storage interface {
-	// Save saves the changes atomically, and returns when they are durable. After an
-	// error the chain stops without having published the changes.
+	// Save saves the changes atomically, and returns when they are durable. After an error the
+	// chain stops without having published the changes.
 	Save(*lstar.Changes) error
 }
 
@@ -70,28 +69,27 @@ type Chain struct {
 	shared     atomic.Pointer[shared]
 	aggregator atomic.Bool
 	prover     *prover.Prover
-	// recovering holds an element for each import whose proofs are being recovered.
+	// recovering holds an element for each imported block whose proof is being split.
 	recovering chan struct{}
 	background background
 
-	// aggregating is set while the proofs of an earlier interval are being made. It
-	// belongs to the owner, as do the following fields.
+	// Only the owner uses the fields from here on. aggregating is set while proofs of an earlier
+	// interval are being made.
 	aggregating bool
 	shown       view
 	summary     slotSummary
 	lastTick    time.Time
-	due         lstar.Interval // the first interval whose duties are not reported
+	due         lstar.Interval // first interval whose duties are not reported yet
 }
 
-// request is a function to call with the store. The owner closes done after it has
-// published the effects.
+// request is a function to call with the store. The owner closes done after it has published the
+// effects of the call.
 type request struct {
 	do   func(*lstar.Store)
 	done chan struct{}
 }
 
-// shared is the published snapshot, and a channel that is closed when there is a newer
-// one.
+// shared is the published snapshot, and a channel that is closed when there is a newer one.
 type shared struct {
 	snapshot *lstar.Snapshot
 	outdated chan struct{}
@@ -123,8 +121,7 @@ func (c *Chain) Queues() []events.Queue {
 // Snapshot returns the latest snapshot of the store.
 func (c *Chain) Snapshot() *lstar.Snapshot { return c.shared.Load().snapshot }
 
-// Watch returns the latest snapshot of the store, and a channel that is closed when there
-// is a newer one.
+// Watch returns the latest snapshot of the store, and a channel that is closed when there is a newer one.
 func (c *Chain) Watch() (*lstar.Snapshot, <-chan struct{}) {
 	s := c.shared.Load()
 	return s.snapshot, s.outdated
@@ -142,8 +139,8 @@ func (c *Chain) SetAggregator(enabled bool) (previous bool) {
 	return previous
 }
 
-// Run owns the store until ctx ends. It then returns nil. It returns the error of Save if
-// a change cannot be saved. It must be called once.
+// Run owns the store until ctx ends, and then returns nil. If a change cannot be saved, it returns
+// the error of Save. It must be called once.
 func (c *Chain) Run(ctx context.Context) error {
 	defer c.background.close()
 	defer close(c.stopped)
@@ -154,9 +151,8 @@ func (c *Chain) Run(ctx context.Context) error {
 		Head: c.shown.head, Justified: c.shown.justified, Finalized: c.shown.finalized, SafeTarget: c.shown.safeTarget,
 	})
 
-	// Advance the store before the first request: in the slot of its anchor it would reject
-	// the blocks and votes of peers as far in the future. Duties before now are not
-	// reported.
+	// Advance the store before the first request: in the slot of its anchor it would reject the
+	// blocks and votes of peers as far in the future. Duties before now are not reported.
 	if !c.cfg.Clock.BeforeGenesis() {
 		now := c.cfg.Clock.Interval()
 		c.advance(store, now)
@@ -210,10 +206,9 @@ func (c *Chain) Run(ctx context.Context) error {
 	}
 }
 
-// do calls f with the store in the owner's goroutine, and waits until its effects are
-// published. It returns the error of ctx if ctx ends before there is room in the queue,
-// and ErrStopped if the chain stops. After f is queued, do ignores ctx, so the caller may
-// read the variables that f sets.
+// do calls f with the store in the owner's goroutine, and waits until the effects of f are published.
+// It returns the error of ctx if ctx ends before the queue has room, and ErrStopped if the chain
+// stops. Once f is queued, do ignores ctx, so the caller may read the variables that f sets.
 func (c *Chain) do(ctx context.Context, f func(*lstar.Store)) error {
 	r := request{f, make(chan struct{})}
 	select {
@@ -236,7 +231,7 @@ func (c *Chain) do(ctx context.Context, f func(*lstar.Store)) error {
 	}
 }
 
-// tick performs and reports all duties up to an interval.
+// tick advances the store to an interval, and performs and reports all duties up to it.
 func (c *Chain) tick(s *lstar.Store, to lstar.Interval) {
 	now := c.cfg.Clock.Now()
 	if !c.lastTick.IsZero() {
@@ -255,8 +250,8 @@ func (c *Chain) tick(s *lstar.Store, to lstar.Interval) {
 	}
 }
 
-// advance moves the store to an interval. If the store is behind by more than a slot, as
-// at start and after a pause, advance skips to the last slot and returns true.
+// advance moves the store to an interval. If the store is behind by more than a slot, as at start
+// and after a pause, advance skips to the last slot and returns true.
 //
 // leanSpec: node/chain/service.py, _tick_to
 func (c *Chain) advance(s *lstar.Store, to lstar.Interval) (late bool) {
@@ -274,8 +269,8 @@ func (c *Chain) advance(s *lstar.Store, to lstar.Interval) (late bool) {
 	return late
 }
 
-// catchUp skips all but the last slot if the store is behind by more than a slot, and
-// reports whether it was.
+// catchUp skips all but the last slot if the store is behind by more than a slot, and reports
+// whether it was.
 func (c *Chain) catchUp(s *lstar.Store, to lstar.Interval) (behind bool) {
 	behind = to > s.Time()+lstar.IntervalsPerSlot
 	if behind {

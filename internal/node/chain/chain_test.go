@@ -196,8 +196,8 @@ func wantReason(t *testing.T, what string, err error, want lstar.RejectionReason
 	}
 }
 
-// TestSnapshots checks that requests that do not change the snapshot neither publish one
-// nor wake readers.
+// TestSnapshots checks that requests that do not change the snapshot neither publish one nor wake
+// readers.
 func TestSnapshots(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	f := newFixture(t, 3)
@@ -267,8 +267,8 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// TestFingerprint checks canonicalAt, and that the fingerprint is the canonical block at
-// the last multiple of 16 slots that is 4 slots old.
+// TestFingerprint checks canonicalAt, and that the fingerprint is the canonical block at the last
+// multiple of 16 slots that is 4 slots old.
 func TestFingerprint(t *testing.T) {
 	f := newFixture(t, 3)
 	roots := map[lstar.Slot]lstar.Root{0: f.Snapshot().Head.Root}
@@ -303,8 +303,8 @@ func (f *fixture) metric(t *testing.T, name string, values ...string) float64 {
 	return metricstest.Sum(t, f.metrics, name, values...)
 }
 
-// TestAggregationsAreCountedOnce checks that each slot whose aggregation began while the
-// node ran is counted once, for each interval of the start and with late ticks.
+// TestAggregationsAreCountedOnce checks that each slot whose aggregation began while the node ran
+// is counted once, for each interval of the start and with late ticks.
 func TestAggregationsAreCountedOnce(t *testing.T) {
 	const slot = lstar.Interval(lstar.IntervalsPerSlot)
 	for name, tt := range map[string]struct {
@@ -379,8 +379,8 @@ func BenchmarkFingerprint(b *testing.B) {
 	}
 }
 
-// TestVotes checks that valid votes are aggregated and included in the next block, and
-// that invalid ones are rejected.
+// TestVotes checks that valid votes are aggregated and included in the next block, and that invalid
+// ones are rejected.
 func TestVotes(t *testing.T) {
 	f := newFixture(t, 3)
 	f.SetAggregator(true)
@@ -396,8 +396,7 @@ func TestVotes(t *testing.T) {
 	stolen.ValidatorIndex = 3
 	wantReason(t, "unknown validator", f.AddAttestation(t.Context(), stolen, Origin{}), lstar.ValidatorNotInState)
 
-	// The votes are aggregated at interval 2, count from interval 4 on and are in the next
-	// block.
+	// The votes are aggregated at interval 2, count from interval 4 on and are in the next block.
 	f.setTo(t, 2)
 	f.background.wg.Wait() // for the proof
 	f.setTo(t, lstar.Slot(1).Interval())
@@ -407,8 +406,8 @@ func TestVotes(t *testing.T) {
 	}
 }
 
-// TestSlowProver checks that imports and ticks do not wait for a proof, that the next
-// aggregation is missed, and that the proofs are added when they are finished.
+// TestSlowProver checks that imports and ticks do not wait for a proof, that the next aggregation
+// is missed, and that the proofs are added when they are finished.
 func TestSlowProver(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	f := newFixture(t, 3)
@@ -463,9 +462,9 @@ func TestSlowProver(t *testing.T) {
 	f.stop()
 }
 
-// TestRecoveryAfterContext checks that the votes of an imported block are recovered even if
-// the context of the import ends when the block is saved. Many slots, because the end of the
-// context raced with the start of the recovery.
+// TestRecoveryAfterContext checks that the votes of an imported block are recovered even if the
+// context of the import ends when the block is saved. Many slots, because the end of the context
+// raced with the start of the recovery.
 func TestRecoveryAfterContext(t *testing.T) {
 	f := newFixture(t, 3)
 	f.SetAggregator(true)
@@ -625,8 +624,8 @@ func TestVerifier(t *testing.T) {
 	}
 }
 
-// TestSavedBeforeShown checks that the chain saves each change before it publishes it, and
-// stops if it cannot save.
+// TestSavedBeforeShown checks that the chain saves each change before it publishes it, and stops if
+// it cannot save.
 func TestSavedBeforeShown(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	t.Run("run", func(t *testing.T) {
@@ -669,8 +668,7 @@ func TestSavedBeforeShown(t *testing.T) {
 	})
 }
 
-// TestReportSlotOnce checks that a slot is reported once if its last interval is ticked
-// twice.
+// TestReportSlotOnce checks that a slot is reported once if its last interval is ticked twice.
 func TestReportSlotOnce(t *testing.T) {
 	f := newFixture(t, 1)
 	f.stop()
@@ -699,8 +697,8 @@ func (w stalledWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestStalledLog checks that a blocked log does not delay the owner, also when the queue
-// of lines is full.
+// TestStalledLog checks that a blocked log does not delay the owner, also when the queue of lines
+// is full.
 func TestStalledLog(t *testing.T) {
 	w := stalledWriter{make(chan struct{}, 1), make(chan struct{})}
 	sink := logging.NewSink(w)
@@ -740,8 +738,7 @@ func TestStalledLog(t *testing.T) {
 	}
 }
 
-// TestVerifyProposer checks VerifyProposer with valid and invalid blocks whose parents are
-// known or not.
+// TestVerifyProposer checks VerifyProposer with valid and invalid blocks whose parents are known or not.
 func TestVerifyProposer(t *testing.T) {
 	f := newFixture(t, 4)
 	f.setTo(t, lstar.Slot(1).Interval())

@@ -35,9 +35,8 @@ func (t *stepTimer) end(step lstar.Step) {
 	t.last = now
 }
 
-// ImportBlock verifies a block and adds it to the chain. It returns nil after the block is
-// saved and published. Otherwise the error is lstar.ErrKnown, a *lstar.Rejection,
-// ErrStopped or that of ctx.
+// ImportBlock verifies a block and adds it to the chain. It returns once the block is saved and
+// published. The error is lstar.ErrKnown, a *lstar.Rejection, ErrStopped or that of ctx.
 //
 // leanSpec: fork_choice.py, on_block
 func (c *Chain) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from Origin) error {
@@ -69,15 +68,15 @@ func (c *Chain) ImportBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 	return nil
 }
 
-// VerifyProposer checks the limits of a block's body and the proposer's signature. The
-// parent need not be known. The error is a *lstar.Rejection or that of ctx.
+// VerifyProposer checks the limits of a block's body and the proposer's signature. The parent need
+// not be known. The error is a *lstar.Rejection or that of ctx.
 func (c *Chain) VerifyProposer(ctx context.Context, b *lstar.SignedBlock, root lstar.Root) error {
 	_, err := c.cfg.Verifier.run(ctx, func() error { return c.Snapshot().VerifyProposer(b, root) })
 	return err
 }
 
-// mayBecomeValid reports whether a block or a vote was rejected only because a block that
-// it refers to is not known yet.
+// mayBecomeValid reports whether a block or a vote was rejected only because a block that it refers
+// to is not known yet.
 func mayBecomeValid(r *lstar.Rejection) bool {
 	switch r.Reason {
 	case lstar.UnknownParentBlock, lstar.UnknownSourceBlock, lstar.UnknownTargetBlock, lstar.UnknownHeadBlock:
@@ -138,9 +137,8 @@ func (c *Chain) importBlock(ctx context.Context, b *lstar.SignedBlock, from Orig
 	return root, slots, stages, errors.Join(e, err)
 }
 
-// AddAttestation verifies the vote of one validator, and keeps its signature for
-// aggregation if this node is an aggregator. The error is a *lstar.Rejection, ErrStopped
-// or that of ctx.
+// AddAttestation verifies the vote of one validator, and keeps its signature for aggregation if
+// this node is an aggregator. The error is a *lstar.Rejection, ErrStopped or that of ctx.
 func (c *Chain) AddAttestation(ctx context.Context, a *lstar.SignedAttestation, from Origin) error {
 	started := time.Now()
 	verification, err := c.addAttestation(ctx, a)
@@ -172,8 +170,8 @@ func (c *Chain) addAttestation(ctx context.Context, a *lstar.SignedAttestation) 
 	return verification, err
 }
 
-// AddAggregate verifies an aggregated vote and adds it to the store. The error is
-// lstar.ErrNothingNew, a *lstar.Rejection, ErrStopped or that of ctx.
+// AddAggregate verifies an aggregate and adds it to the store. The error is lstar.ErrNothingNew, a
+// *lstar.Rejection, ErrStopped or that of ctx.
 func (c *Chain) AddAggregate(ctx context.Context, a *lstar.SignedAggregatedAttestation, from Origin) error {
 	verification, err := c.addAggregate(ctx, a)
 	var rejection *lstar.Rejection
@@ -211,8 +209,8 @@ func (c *Chain) addAggregate(ctx context.Context, a *lstar.SignedAggregatedAttes
 	return verification, cmp.Or(e, err)
 }
 
-// ProduceBlock builds the block of a slot without a proof. The caller must sign and import
-// it. The duration payloads is the time that the choice of the votes took.
+// ProduceBlock builds the block of a slot without a proof. The caller must sign and import it.
+// payloads is the time that the choice of the attestations took.
 func (c *Chain) ProduceBlock(ctx context.Context, slot lstar.Slot, proposer lstar.ValidatorIndex) (p *lstar.Proposal, payloads time.Duration, err error) {
 	if e := c.do(ctx, func(s *lstar.Store) {
 		if s.Time() > slot.Interval()+lstar.IntervalsPerSlot-1 {
@@ -229,8 +227,8 @@ func (c *Chain) ProduceBlock(ctx context.Context, slot lstar.Slot, proposer lsta
 	return p, payloads, err
 }
 
-// AttestationData returns the vote of this node's validators for a slot, after an update
-// of the head. The error is a *lstar.Rejection, ErrStopped or that of ctx.
+// AttestationData updates the head and returns the vote of this node's validators for a slot. The
+// error is a *lstar.Rejection, ErrStopped or that of ctx.
 func (c *Chain) AttestationData(ctx context.Context, slot lstar.Slot) (data lstar.AttestationData, err error) {
 	if e := c.do(ctx, func(s *lstar.Store) {
 		s.UpdateHead()

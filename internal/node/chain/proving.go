@@ -10,8 +10,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
-// maxRecovering bounds the imported blocks whose proofs are being split at a time.
-// Further imports wait.
+// maxRecovering is the number of imported blocks whose proofs are split at a time. Further imports wait.
 const maxRecovering = 64
 
 // background runs goroutines that end when the chain stops.
@@ -45,9 +44,8 @@ func (b *background) close() {
 // aggregationInterval is the interval of a slot in which aggregators aggregate.
 const aggregationInterval = 2
 
-// aggregate starts the aggregation of the intervals from first to last, if one is due. The
-// outcome of the duty is reported when it is known. The owner calls aggregate, which does
-// not wait for proofs.
+// aggregate starts the aggregation that is due in the intervals from first to last, if any, and
+// reports the outcome of the duty when it is known. The owner calls it. It does not wait for proofs.
 func (c *Chain) aggregate(s *lstar.Store, first, last lstar.Interval, late bool) {
 	before := func(i lstar.Interval) int { // number of aggregations before interval i
 		return int((i + lstar.IntervalsPerSlot - 1 - aggregationInterval) / lstar.IntervalsPerSlot)
@@ -78,8 +76,7 @@ func (c *Chain) aggregate(s *lstar.Store, first, last lstar.Interval, late bool)
 	}
 }
 
-// proveAggregates makes the aggregates of a slot, adds them to the store and publishes
-// them.
+// proveAggregates makes the aggregates of a slot, adds them to the store and publishes them.
 func (c *Chain) proveAggregates(ctx context.Context, slot lstar.Slot, tasks []*lstar.ProofTask) {
 	started := time.Now()
 	made, err := c.prover.Prove(ctx, tasks)
@@ -129,9 +126,8 @@ func (c *Chain) publishAggregates(made []*lstar.SignedAggregatedAttestation) {
 	}
 }
 
-// recover splits the proof of an imported block into the proofs of its votes, so that the
-// votes count. It only starts the work, but waits until ctx ends if maxRecovering blocks are
-// before it.
+// recover starts to split the proof of an imported block into the proofs of its votes, so that the
+// votes count. While maxRecovering blocks are being split, it waits, at most until ctx ends.
 func (c *Chain) recover(ctx context.Context, tasks []*lstar.ProofTask, publish bool) {
 	if len(tasks) == 0 {
 		return

@@ -14,7 +14,7 @@ func viewOf(s *lstar.Store) view {
 	return view{s.Head(), s.SafeTarget(), s.LatestJustified(), s.LatestFinalized()}
 }
 
-// report reports what changed between two views.
+// report reports the differences between two views.
 func (c *Chain) report(before, now view) {
 	bus := c.cfg.Bus
 	if now.head != before.head {
@@ -33,7 +33,7 @@ func (c *Chain) report(before, now view) {
 	}
 }
 
-// slotSummary collects facts for the summary of a slot.
+// slotSummary collects data for the summary of a slot.
 type slotSummary struct {
 	blockSlot lstar.Slot // latest slot with a block
 	seen      bool       // blockSlot is set
@@ -58,8 +58,8 @@ func (s *slotSummary) votes(slot lstar.Slot, n int) {
 	}
 }
 
-// reportSlot reports the summary of a slot at its end. It ignores a second call for the
-// same slot: a node that starts in the last interval ticks that interval twice.
+// reportSlot reports the summary of a slot at its end. It ignores a second call for the same slot:
+// a node that starts in the last interval ticks that interval twice.
 func (c *Chain) reportSlot(s *lstar.Store, slot lstar.Slot) {
 	if c.summary.ended && slot == c.summary.endSlot {
 		return
@@ -75,9 +75,9 @@ func (c *Chain) reportSlot(s *lstar.Store, slot lstar.Slot) {
 	c.cfg.OnSlotEnd(summary)
 }
 
-// Nodes are compared by their canonical block at every fingerprintSlots-th slot, when it
-// is fingerprintAge slots old. So nodes on one chain report the same value, also if they
-// are read at different times in a slot or one of them is a block behind.
+// Nodes are compared by their canonical block at every fingerprintSlots-th slot, once it is
+// fingerprintAge slots old. So nodes on one chain report the same value, even if they are read at
+// different times in a slot or one of them is a block behind.
 const (
 	fingerprintSlots = 16
 	fingerprintAge   = 4
@@ -92,9 +92,9 @@ func (c *Chain) reportFingerprint(s *lstar.Store, now lstar.Slot) {
 	c.cfg.Bus.Report(events.Fingerprint{Root: canonicalAt(s, at)})
 }
 
-// canonicalAt returns the root of the canonical block at a slot, or of the last block
-// before it. It follows parents instead of counting slots, because after a long time
-// without blocks there are many slots and few blocks.
+// canonicalAt returns the root of the canonical block at a slot, or of the last block before it. It
+// follows parents instead of counting slots, because after a long time without blocks there are
+// many slots and few blocks.
 func canonicalAt(s *lstar.Store, slot lstar.Slot) lstar.Root {
 	root := s.Head().Root
 	for block := s.Block(root); block != nil; block = s.Block(root) {

@@ -14,9 +14,9 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// Verifier checks XMSS signatures on all processors. It remembers valid signatures,
-// because a vote arrives alone, in an aggregate and in a block. It also bounds the blocks
-// and votes that are verified at a time. It is safe for concurrent use.
+// Verifier checks XMSS signatures on all processors, and bounds the number of blocks and votes that
+// are verified at a time. It remembers valid signatures, because a vote arrives alone, in an
+// aggregate and in a block. It is safe for concurrent use.
 type Verifier struct {
 	scheme  *xmss.Scheme
 	running chan struct{} // holds an element for each block and vote that is being verified
@@ -25,8 +25,8 @@ type Verifier struct {
 	seen *bounded.Set[[32]byte] // digests of valid signatures
 }
 
-// maxSeen bounds the valid signatures that a Verifier remembers: those of four slots with
-// the largest registry.
+// maxSeen is the number of valid signatures that a Verifier remembers: those of four slots with the
+// largest registry.
 const maxSeen = 4 * lstar.ValidatorRegistryLimit
 
 // NewVerifier returns a verifier for a signature scheme.
@@ -38,8 +38,8 @@ func NewVerifier(scheme *xmss.Scheme) *Verifier {
 	}
 }
 
-// run calls verify when there is room for one more block or vote, and returns its duration
-// and its error, or the error of ctx if ctx ends before.
+// run calls verify once one more block or vote may be verified, and returns its duration and error.
+// If ctx ends before, it returns the error of ctx.
 func (v *Verifier) run(ctx context.Context, verify func() error) (time.Duration, error) {
 	select {
 	case v.running <- struct{}{}:

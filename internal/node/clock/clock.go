@@ -1,5 +1,5 @@
-// Package clock converts wall time to slots and intervals, and calls the node at the
-// start of each interval. Tests replace the time with clocktest.
+// Package clock converts wall time to slots and intervals, and calls the node at the start of each
+// interval. Tests replace the time with clocktest.
 //
 // leanSpec: node/chain/clock.py
 package clock
@@ -11,8 +11,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// SlotClock converts Unix time in milliseconds to slots and intervals. Before genesis
-// all of them are 0.
+// SlotClock converts Unix time in milliseconds to slots and intervals. Before genesis, both are 0.
 //
 // leanSpec: node/chain/clock.py, SlotClock
 type SlotClock struct {
@@ -46,8 +45,8 @@ func (c SlotClock) StartOf(i lstar.Interval) time.Time {
 // Time is the source of wall time.
 type Time interface {
 	Now() time.Time
-	// Until waits until Now is at or after t, also if the clock is set meanwhile. It
-	// returns the error of ctx if ctx ends before.
+	// Until waits until Now is at or after t, even if the clock is set meanwhile. It returns the
+	// error of ctx if ctx ends first.
 	Until(ctx context.Context, t time.Time) error
 }
 
@@ -57,11 +56,11 @@ type System struct{}
 // Now returns the time without its monotonic part, because slots follow wall time.
 func (System) Now() time.Time { return time.Now().Round(0) }
 
-// maxSleep bounds a single sleep, so that Until soon detects a change of the wall clock
-// or a resumed machine.
+// maxSleep bounds a single sleep, so that Until soon notices when the wall clock is set or the
+// machine resumes.
 const maxSleep = time.Second
 
-// Until implements Time. It detects a change of the wall clock within maxSleep.
+// Until implements Time.
 func (s System) Until(ctx context.Context, t time.Time) error {
 	for {
 		left := t.Sub(s.Now())
@@ -93,9 +92,9 @@ func (c Clock) Interval() lstar.Interval { return c.TotalIntervals(c.Now().UnixM
 // BeforeGenesis reports whether the current time is before genesis.
 func (c Clock) BeforeGenesis() bool { return c.Now().Before(c.StartOf(0)) }
 
-// Each waits for genesis and calls f with each interval at its start, beginning with the
-// current one. It returns the error of ctx when ctx ends. If a call of f takes longer
-// than an interval, Each skips the intervals that have passed meanwhile.
+// Each waits for genesis and then calls f at the start of each interval, beginning with the current
+// one, until ctx ends. It returns the error of ctx. If a call of f takes longer than an interval,
+// Each skips the intervals that have passed.
 func (c Clock) Each(ctx context.Context, f func(lstar.Interval)) error {
 	if err := c.Until(ctx, c.StartOf(0)); err != nil {
 		return err

@@ -41,8 +41,7 @@ func TestSlotClock(t *testing.T) {
 	}
 }
 
-// TestEach checks that Each calls f once for each interval, and skips intervals that pass
-// during a call.
+// TestEach checks that Each calls f once for each interval, and skips intervals that pass during a call.
 func TestEach(t *testing.T) {
 	const genesis = 1000
 	fake := clocktest.New(time.Unix(genesis-7, 0))

@@ -5,13 +5,12 @@ import (
 	"fmt"
 )
 
-// RefusedError is returned for a slot that is closed or was signed with another
-// message.
+// RefusedError is the error for a slot that is closed or that another message was signed for.
 type RefusedError struct {
 	Slot uint64
 	// Latest is the record of the key.
 	Latest Record
-	// EarlierRun is set if Latest is from before this process.
+	// EarlierRun is set if an earlier process wrote Latest.
 	EarlierRun bool
 }
 
@@ -30,8 +29,8 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("refused to sign: slot %d %s; two signatures for one slot reveal the key", e.Slot, reason)
 }
 
-// WriteError is returned if a record cannot be made durable. The content of the disk
-// is then unknown, so the key signs nothing until the process restarts.
+// WriteError is the error for a record that cannot be made durable. The content of the disk is then
+// unknown, so the key signs nothing until the process restarts.
 type WriteError struct {
 	File string // of the record
 	Err  error

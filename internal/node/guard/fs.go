@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// FS is the part of a file system that the guard uses. Tests replace it with one
-// that simulates power cuts.
+// FS is the part of a file system that the guard uses. Tests replace it with one that simulates
+// power cuts.
 type FS interface {
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	Mkdir(name string, perm fs.FileMode) error
@@ -32,7 +32,7 @@ type diskFS struct{}
 func (diskFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	f, err := os.OpenFile(name, flag, perm)
 	if err != nil {
-		return nil, err // and not a File that holds a nil *os.File
+		return nil, err // not f: a File that holds a nil *os.File is not nil
 	}
 	return f, nil
 }
@@ -63,8 +63,8 @@ func readAll(fsys FS, path string, limit int) ([]byte, error) {
 	return data[:n], nil
 }
 
-// replace writes a file atomically and durably: after a crash the path has either
-// the old content or the new one.
+// replace writes a file atomically and durably: after a crash, the path has either the old or the
+// new content.
 func replace(fsys FS, path string, data []byte) error {
 	temporary := path + ".new"
 	f, err := fsys.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

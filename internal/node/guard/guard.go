@@ -19,15 +19,14 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
-// folder is the guard's folder in the data folder, lockName the file in it that Open
-// locks.
+// folder is the guard's folder in the data folder, and lockName the file in it that Open locks.
 const (
 	folder   = "guard"
 	lockName = "lock"
 )
 
-// maxLoads bounds the number of records that Open reads and writes concurrently. Each
-// of them mostly waits for the disk.
+// maxLoads is the number of records that Open reads and writes at a time. Each of them mostly waits
+// for the disk.
 const maxLoads = 16
 
 // KeyFile is a key to guard.
@@ -53,11 +52,10 @@ func KeyFiles(keys []config.ValidatorKeys) []KeyFile {
 // Options configures Open.
 type Options struct {
 	Keys []KeyFile
-	// DataDir is the node's data folder. If it is empty, records are only stored
-	// beside the keys.
+	// DataDir is the node's data folder. If it is empty, records are only stored beside the keys.
 	DataDir string
-	// Now returns the current slot, and whether genesis has passed. Open calls it while
-	// it holds the locks, when no other process on this machine can sign.
+	// Now returns the current slot, and whether genesis has passed. Open calls it while it holds
+	// the locks, when no other process on this machine can sign.
 	Now func() (slot uint64, begun bool)
 	Log *slog.Logger
 
@@ -76,19 +74,19 @@ type Guard struct {
 // Missing lists the keys for which Open found no record after genesis.
 type Missing struct {
 	Keys []KeyFile
-	// Slot is the slot in which Open looked for the records. Closed is the last slot for
-	// which the keys sign nothing.
+	// Slot is the slot in which Open looked for the records. Closed is the last slot that Open has
+	// closed for the keys.
 	Slot, Closed uint64
 }
 
 // Open locks the keys, reads their records and brings all copies up to date.
 //
-// Before genesis a key without a record has signed nothing. After genesis it may have
-// signed any slot so far, so Open durably closes it up to the slot after the current
-// one, and lists it in [Guard.Missing].
+// Before genesis, a key without a record has signed nothing. After genesis, it may have signed any
+// slot so far, so Open durably closes it up to the slot after the current one, and lists it in
+// [Guard.Missing].
 //
-// Without keys Open creates and locks no file. Errors are of type [*config.Error]. The
-// caller must call [Guard.Close].
+// Without keys, Open creates and locks no file. Errors are of type [*config.Error]. The caller must
+// call [Guard.Close].
 func Open(o Options) (*Guard, error) {
 	if o.fs == nil {
 		o.fs = diskFS{}
@@ -144,11 +142,11 @@ type loading struct {
 	*Options
 	slot       uint64
 	begun      bool
-	unwritable sync.Map // folders for which a warning was logged
+	unwritable sync.Map // folders about which a warning was logged
 }
 
-// closed returns the record of a key that may have signed any slot so far. It closes
-// the next slot too, because the clock may have been ahead when the key signed.
+// closed returns the record of a key that may have signed any slot so far. It closes the next slot
+// too, because the clock may have been ahead when the key signed.
 func (l *loading) closed() Record { return Record{Kind: Closed, Slot: l.slot + 1} }
 
 // takeLocks locks the key files and the guard's folder in the data folder.
@@ -254,7 +252,7 @@ func (f *KeyFile) read(fsys FS, dataDir string) (copies []recordCopy, merged Rec
 	return copies, merged, nil
 }
 
-// Folders returns the folders in which the copies of the record of a key are.
+// Folders returns the folders of the copies of a key's record.
 func Folders(f KeyFile, dataDir string) []string {
 	var folders []string
 	for _, file := range f.recordFiles(dataDir) {
@@ -263,14 +261,14 @@ func Folders(f KeyFile, dataDir string) []string {
 	return folders
 }
 
-// Read returns the record of a key, and whether there is one. It locks and changes
-// nothing, so a node may use the key at the same time.
+// Read returns the record of a key, and whether it exists. It locks and changes nothing, so a node
+// may use the key at the same time.
 func Read(f KeyFile, dataDir string) (record Record, found bool, err error) {
 	copies, record, err := f.read(diskFS{}, dataDir)
 	return record, slices.ContainsFunc(copies, func(c recordCopy) bool { return c.found }), err
 }
 
-// load reads the record and brings all its copies up to date.
+// load reads the record of the key and brings all copies up to date.
 func (k *Key) load(l *loading) error {
 	copies, merged, err := k.read(l.fs, l.DataDir)
 	if err != nil {
@@ -286,18 +284,17 @@ func (k *Key) load(l *loading) error {
 		if !c.found || c.torn || c.record != merged || c.sequence != highest {
 			upToDate = false
 		}
-		other := copies[(i+1)%len(copies)] // c itself if there is one copy
+		other := copies[(i+1)%len(copies)] // c itself if it is the only copy
 		if c.torn && (!other.found || other.torn || other.sequence < c.sequence) {
 			// The damaged cell may have held a later slot, up to the current one.
 			record = Record{Kind: Closed, Slot: max(merged.Slot, l.slot)}
 		}
 	}
 	if !upToDate {
-		sequence = (highest+3)&^1 - 1 // odd: that of the second cell of a new file
+		sequence = (highest+3)&^1 - 1 // of the second cell of a new file, so odd
 	}
-	// Copies that exist come first. A copy that cannot be written may be from before the
-	// folder became read-only, so if no copy that exists can be written, the key counts
-	// as a key without a record.
+	// Copies that exist come first. A copy that cannot be written may be from before the folder became
+	// read-only, so if no copy that exists can be written, the key counts as a key without a record.
 	if last := copies[len(copies)-1]; !copies[0].found && last.found {
 		slices.Reverse(copies)
 	}
@@ -336,24 +333,24 @@ func (k *Key) load(l *loading) error {
 	return nil
 }
 
-// logRepair logs why the copy had to be written again. It is called after the write, so
-// a copy in a read-only folder is not reported at each start.
+// logRepair logs why the copy was written again. It is called after the write, so a copy in a
+// read-only folder is not reported at each start.
 func (c *recordCopy) logRepair(log *slog.Logger, merged Record, other recordCopy) {
 	switch {
 	case c.torn:
-		log.Warn("record of signatures was damaged", "file", c.path,
+		log.Warn("signing record was damaged", "file", c.path,
 			logging.Advice("No action needed. A power cut can damage one of its two cells. The node has rewritten the record, and does not sign slots that the damaged cell may have held."))
 	// A crash between two writes leaves one copy one write behind.
 	case c.found && c.record != merged && other.sequence > c.sequence+1:
-		log.Warn("record of signatures was behind its copy",
+		log.Warn("signing record was behind its copy",
 			"file", c.path, "record", c.record.String(), "copy", other.path, "copy_record", other.record.String(),
-			logging.Advice("The node uses the higher record. Never restore records of signatures from a backup."))
+			logging.Advice("The node uses the higher record. Never restore signing records from a backup."))
 	case !c.found && other.found:
-		log.Info("missing record of signatures was restored from its copy", "file", c.path, "copy", other.path)
+		log.Info("missing signing record was restored from its copy", "file", c.path, "copy", other.path)
 	}
 }
 
-// probe checks that the file can be written.
+// probe returns an error if the file cannot be opened for writing.
 func (f recordFile) probe(fsys FS) error {
 	opened, err := fsys.OpenFile(f.path, os.O_RDWR, 0)
 	if err == nil {
@@ -367,7 +364,7 @@ func (k *Key) report(l *loading) {
 	log := l.Log.With(logging.Validator(k.Validator), "role", k.Role.String())
 	log.Debug("key", "record", k.record.String(), "file", k.files[0].path)
 	if k.record.Kind != Unused && (!l.begun || k.record.Slot > l.slot) && k.record != l.closed() {
-		log.Warn("record of signatures is ahead of the clock",
+		log.Warn("signing record is ahead of the clock",
 			logging.Slot(l.slot), "signed_slot", k.record.Slot, "next_slot", k.record.Slot+1,
 			logging.Advice("The key signs again from next_slot on. Check that the clock is not behind. If the keys are from an earlier network, make a new network with the genesis command."))
 	}
@@ -378,8 +375,7 @@ func notWritable(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
 
-// dataError returns the error for a path in the data folder, with advice if it is not
-// writable.
+// dataError returns the error for a path in the data folder, with advice if it is not writable.
 func dataError(path string, err error) error {
 	if !notWritable(err) {
 		return config.OSError(path, err)
@@ -388,7 +384,7 @@ func dataError(path string, err error) error {
 		"make it writable for the node, or set another data folder"}
 }
 
-// contentError returns the error for a record that cannot be used, with advice.
+// contentError returns the error for a record that cannot be used, with advice for the operator.
 func contentError(path string, err error) error {
 	problem := err.Error()
 	switch {

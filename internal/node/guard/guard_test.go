@@ -149,8 +149,7 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// TestRepeatedReserve checks that a message that is already recorded is not written
-// again.
+// TestRepeatedReserve checks that a message that is already recorded is not written again.
 func TestRepeatedReserve(t *testing.T) {
 	w := newFixture("/data")
 	k := w.mustOpen(t)
@@ -213,8 +212,8 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// TestMissing checks that a key without a record after genesis signs nothing up to the
-// slot after the current one, also after a restart or a power cut.
+// TestMissing checks that a key without a record after genesis signs nothing up to the slot after
+// the current one, also after a restart or a power cut.
 func TestMissing(t *testing.T) {
 	for _, dataDir := range []string{"", "/data"} {
 		for _, lost := range []bool{true, false} { // the record was lost, or never existed
@@ -269,8 +268,8 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestMissingReadsClockUnderLock checks that Open reads the clock after it has the
-// locks, because another process may sign until then.
+// TestMissingReadsClockUnderLock checks that Open reads the clock after it has the locks, because
+// another process may sign until then.
 func TestMissingReadsClockUnderLock(t *testing.T) {
 	slot := uint64(7)
 	g, err := Open(Options{
@@ -287,8 +286,8 @@ func TestMissingReadsClockUnderLock(t *testing.T) {
 	}
 }
 
-// TestOldRecordBesideReadOnlyKey checks that a record in a read-only folder does not
-// count without its copy, because it may be from before the folder became read-only.
+// TestOldRecordBesideReadOnlyKey checks that a record in a read-only folder does not count without
+// its copy, because it may be from before the folder became read-only.
 func TestOldRecordBesideReadOnlyKey(t *testing.T) {
 	w := newFixture("/data")
 	mustReserve(t, w.mustOpen(t), 10, 1)
@@ -361,8 +360,8 @@ func TestKeyReplaced(t *testing.T) {
 	}
 }
 
-// TestTorn damages a record at every byte and cuts it at several sizes, and checks
-// that the key never signs a second message for a slot.
+// TestTorn damages a record at every byte and cuts it at several sizes, and checks that the key
+// never signs a second message for a slot.
 func TestTorn(t *testing.T) {
 	w := newFixture("")
 	k := w.mustOpen(t)
@@ -385,8 +384,8 @@ func TestTorn(t *testing.T) {
 	}
 }
 
-// checkDamaged opens a key with a damaged record and checks that it does not sign a
-// second message for a slot.
+// checkDamaged opens a key with a damaged record and checks that it does not sign a second message
+// for a slot.
 func checkDamaged(t *testing.T, what string, data []byte, slot uint64) {
 	t.Helper()
 	w := newFixture("")
@@ -433,8 +432,7 @@ func TestTornWithCopy(t *testing.T) {
 	}
 }
 
-// TestTornWithOldCopy checks that an older copy does not replace the record of a
-// damaged cell.
+// TestTornWithOldCopy checks that an older copy does not replace the record of a damaged cell.
 func TestTornWithOldCopy(t *testing.T) {
 	w := newFixture("/data")
 	k := w.mustOpen(t)
@@ -453,8 +451,8 @@ func TestTornWithOldCopy(t *testing.T) {
 	mustReserve(t, k, w.slot+1, 2)
 }
 
-// TestOneAhead checks that after a crash between the writes of the two copies the
-// higher record applies, without a warning.
+// TestOneAhead checks that after a crash between the writes of the two copies the higher record
+// applies, without a warning.
 func TestOneAhead(t *testing.T) {
 	for _, part := range []string{beside, inData} {
 		w := newFixture("/data")
@@ -527,8 +525,8 @@ func TestReadOnlyKeys(t *testing.T) {
 	}
 }
 
-// TestFaults lets each operation fail once, and checks that Reserve either fails or has
-// made the record durable.
+// TestFaults lets each operation fail once, and checks that Reserve either fails or has made the
+// record durable.
 func TestFaults(t *testing.T) {
 	errFault := errors.New("input/output error")
 	for _, dataDir := range []string{"", "/data"} {
@@ -552,8 +550,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestPowerCut cuts the power before each operation, and checks that the record covers
-// everything that was signed.
+// TestPowerCut cuts the power before each operation, and checks that the record covers everything
+// that was signed.
 func TestPowerCut(t *testing.T) {
 	for _, dataDir := range []string{"", "/data"} {
 		for at := 1; ; at++ {
@@ -581,9 +579,9 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// signUntilFailure opens a key three times, signs some slots and removes a copy. It
-// returns the message that was signed for each slot, and whether an operation failed.
-// Slot 0 is in the result if the key signed after a failure.
+// signUntilFailure opens a key three times, signs some slots and removes a copy. It returns the
+// message that was signed for each slot, and whether an operation failed. Slot 0 is in the result
+// if the key signed after a failure.
 func signUntilFailure(w *fixture) (released map[uint64]byte, failed bool) {
 	released = map[uint64]byte{}
 	slot := uint64(1)
@@ -610,8 +608,8 @@ func signUntilFailure(w *fixture) (released map[uint64]byte, failed bool) {
 	return released, false
 }
 
-// checkReleased opens the key after a fault, and checks that it refuses a second message
-// for each signed slot.
+// checkReleased opens the key after a fault, and checks that it refuses a second message for each
+// signed slot.
 func checkReleased(t *testing.T, w *fixture, released map[uint64]byte) {
 	t.Helper()
 	if released[0] != 0 {
@@ -661,8 +659,8 @@ func TestSyncOrder(t *testing.T) {
 	}
 }
 
-// TestRemovedWhileOpen checks that Reserve creates a record file again that was removed
-// while the guard was open.
+// TestRemovedWhileOpen checks that Reserve creates a record file again that was removed while the
+// guard was open.
 func TestRemovedWhileOpen(t *testing.T) {
 	w := newFixture("/data")
 	k := w.mustOpen(t)
@@ -741,9 +739,8 @@ func TestSlotsLeft(t *testing.T) {
 	}
 }
 
-// TestNeverTwice checks that no sequence of signatures, crashes, lost records, folders
-// that become read-only, and restores of one of the two copies makes a key sign two
-// messages for a slot.
+// TestNeverTwice checks that no sequence of signatures, crashes, lost records, folders that become
+// read-only, and restores of one of the two copies makes a key sign two messages for a slot.
 func TestNeverTwice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newFixture(rapid.SampledFrom([]string{"", "/data"}).Draw(t, "data"))
@@ -955,8 +952,8 @@ func benchmark(b *testing.B, o Options) {
 	}
 }
 
-// TestUnsyncedRecord checks that a record that was written but not synced, by a process
-// that was killed between the two, is synced before Reserve relies on it.
+// TestUnsyncedRecord checks that a record that was written but not synced, by a process that was
+// killed between the two, is synced before Reserve relies on it.
 func TestUnsyncedRecord(t *testing.T) {
 	for seed := range uint64(200) {
 		w := newFixture("")

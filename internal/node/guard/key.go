@@ -20,7 +20,7 @@ type Key struct {
 	record   Record
 	sequence uint64 // of the latest write
 	loaded   Record // the record at the start
-	synced   bool   // this process has written the record; a record that was only read may not be durable
+	synced   bool   // this process has written the record; one that was only read may not be durable
 	failed   error  // why the key does not sign any more
 }
 
@@ -30,24 +30,22 @@ type recordFile struct {
 	inData bool // in the data folder
 }
 
-// Record returns the record of the latest signature.
+// Record returns the record of the key's latest signature.
 func (k *Key) Record() Record {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.record
 }
 
-// ClosedAtStart reports whether a slot was closed when the guard was opened because the
-// record was missing or damaged, in this run or an earlier one. Reserve refuses all
-// messages for such a slot.
+// ClosedAtStart reports whether a slot was closed when the guard was opened because the record was
+// missing or damaged, in this run or an earlier one. Reserve refuses all messages for such a slot.
 func (k *Key) ClosedAtStart(slot uint64) bool {
 	return k.loaded.Kind == Closed && slot <= k.loaded.Slot
 }
 
 // Reserve records durably that a message is signed for a slot. It implements
 // [xmss.Ledger]. The error is a [*RefusedError] if another message was reserved for the
-// slot or if the slot is before the latest one, and a [*WriteError] if the record
-// cannot be written.
+// slot or if the slot is before the latest one, and a [*WriteError] if the record cannot be written.
 func (k *Key) Reserve(slot uint64, message [32]byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -66,8 +64,8 @@ func (k *Key) Reserve(slot uint64, message [32]byte) error {
 	return k.write(Record{Signed, slot, message})
 }
 
-// Raise merges a record from another machine into the record of the key. It never
-// lowers the record, and fails if the two hold different messages for one slot.
+// Raise merges a record from another machine into the record of the key. It never lowers the
+// record, and fails if the two hold different messages for one slot.
 func (k *Key) Raise(r Record) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -94,8 +92,8 @@ func (k *Key) write(r Record) error {
 		})
 	}
 	wg.Wait()
-	// A failed sync may have dropped the data, and the next sync would not report that. So
-	// the write is not tried again.
+	// A failed sync may have dropped the data, and the next sync would not report that. So the
+	// write is never repeated.
 	if k.failed = cmp.Or(failures...); k.failed != nil {
 		return k.failed
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// heldError is returned if another process holds the lock.
+// heldError is the error for a lock that another process holds.
 type heldError struct {
 	pid int // 0 if unknown
 }
@@ -19,6 +19,5 @@ func (e *heldError) holder() string {
 	return fmt.Sprintf(" (pid %d)", e.pid)
 }
 
-// errNoLocks is returned if the operating system or the file system does not
-// support locks.
+// errNoLocks is the error of an operating system or a file system without locks.
 var errNoLocks = errors.New("file locks are not supported")

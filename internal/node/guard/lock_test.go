@@ -17,8 +17,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
-// holdVariable names a key file. If it is set, the test binary locks that key, signs
-// slot 5 with it and waits.
+// holdVariable names a key file. If it is set, the test binary locks that key, signs slot 5 with it
+// and waits.
 const holdVariable = "LEANSPEC_TEST_HOLD_KEY"
 
 func TestMain(m *testing.M) {
@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestLock checks that one process at a time can open a key, and that after it is killed
-// the next one has its record.
+// TestLock checks that one process at a time can open a key, and that after it is killed the next
+// one has its record.
 func TestLock(t *testing.T) {
 	o := onDisk(t, 1)
 	o.DataDir = ""

@@ -12,12 +12,12 @@ import (
 	"syscall"
 )
 
-// lockFile locks a file until the caller closes the result or the process ends. The
-// lock applies to the file under all its names, and needs no write access. The error
-// is a *heldError if another process holds the lock.
+// lockFile locks a file until the caller closes the result or the process ends. The lock applies to
+// the file under all its names, and needs no write access. The error is a *heldError if another
+// process holds the lock.
 //
-// It uses flock because that lock belongs to the open file. A lock of fcntl would end
-// as soon as any code of this process opens the key file and closes it.
+// It uses flock because that lock belongs to the open file. A lock of fcntl would end as soon as
+// any code of this process opens the key file and closes it.
 func lockFile(path string, create bool) (io.Closer, error) {
 	flag := os.O_RDONLY
 	if create {
@@ -43,9 +43,8 @@ func lockFile(path string, create bool) (io.Closer, error) {
 	return nil, fmt.Errorf("%w: %w", errNoLocks, err)
 }
 
-// holderOf returns the id of the process that holds the flock of a file, or 0 if it
-// is not known. It reads Linux's list of locks, so that a process need not write its id
-// into the key file.
+// holderOf returns the id of the process that holds the flock of a file, or 0 if it is not known.
+// It reads Linux's list of locks, so that a process need not write its id into the key file.
 func holderOf(f *os.File) int {
 	info, err := f.Stat()
 	if err != nil {
@@ -62,9 +61,9 @@ func holderOf(f *os.File) int {
 	return findHolder(string(locks), fmt.Sprint(stat.Ino))
 }
 
-// findHolder parses lines such as "1: FLOCK ADVISORY WRITE 1234 fe:01:5678 0 EOF".
-// It compares only the inode, because some file systems list another device number
-// than stat returns. If several processes hold locks on that inode, it returns 0.
+// findHolder parses lines such as "1: FLOCK ADVISORY WRITE 1234 fe:01:5678 0 EOF". It compares only
+// the inode, because some file systems list another device number than stat returns. If several
+// processes hold locks on that inode, it returns 0.
 func findHolder(locks, inode string) (pid int) {
 	for line := range strings.Lines(locks) {
 		fields := strings.Fields(line)

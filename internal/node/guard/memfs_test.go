@@ -13,9 +13,9 @@ import (
 
 var errPowerCut = errors.New("power cut")
 
-// memFS is a file system in memory that simulates failures and power cuts. A power cut
-// may lose any sector of a file that is not synced, or half of it, and any new or renamed
-// entry of a folder that is not synced.
+// memFS is a file system in memory that simulates failures and power cuts. A power cut may lose any
+// sector of a file that is not synced, or half of it, and any new or renamed entry of a folder that
+// is not synced.
 type memFS struct {
 	mu      sync.Mutex
 	live    map[string]*memNode // what a program reads

@@ -19,8 +19,8 @@ const (
 	Unused Kind = iota
 	// Signed means that Message was signed for Slot.
 	Signed
-	// Closed means that the message signed for Slot, if any, is not known, so no
-	// message for Slot can be signed.
+	// Closed means that it is not known whether a message was signed for Slot, so no message can be
+	// signed for it.
 	Closed
 )
 
@@ -31,8 +31,7 @@ type Record struct {
 	Message [32]byte // zero unless signed
 }
 
-// allows reports whether a message may be signed for a slot, and whether the record
-// already has it.
+// allows reports whether a message may be signed for a slot, and whether the record already has it.
 func (r Record) allows(slot uint64, message [32]byte) (allowed, recorded bool) {
 	switch {
 	case r.Kind == Unused || slot > r.Slot:
@@ -43,7 +42,7 @@ func (r Record) allows(slot uint64, message [32]byte) (allowed, recorded bool) {
 	return false, false
 }
 
-// Conflicts reports whether two records of one key hold two messages for one slot.
+// Conflicts reports whether two records of one key have different messages for one slot.
 func (r Record) Conflicts(other Record) bool {
 	_, err := merge(r, other)
 	return err != nil
@@ -60,8 +59,8 @@ func (r Record) String() string {
 	return fmt.Sprintf("slot %d, message 0x%x", r.Slot, r.Message)
 }
 
-// SlotsLeft returns the number of slots that a key with the window [start, end) can
-// still sign when the current slot is now.
+// SlotsLeft returns the number of slots that a key with the window [start, end) can still sign when
+// the current slot is now.
 func SlotsLeft(r Record, start, end, now uint64) uint64 {
 	next := max(start, now)
 	if r.Kind != Unused {
@@ -70,10 +69,10 @@ func SlotsLeft(r Record, start, end, now uint64) uint64 {
 	return end - min(next, end)
 }
 
-// errConflict is returned for two records that hold two messages for one slot.
+// errConflict is the error for two records with different messages for one slot.
 var errConflict = errors.New("two messages are on record for one slot")
 
-// merge combines two records of one key. The error is errConflict if they hold two
+// merge returns the higher of two records of one key, or errConflict if they have different
 // messages for one slot.
 func merge(a, b Record) (Record, error) {
 	switch {
@@ -89,8 +88,8 @@ func merge(a, b Record) (Record, error) {
 	return Record{Kind: Closed, Slot: a.Slot}, nil
 }
 
-// A record file has two cells, each in a disk block of its own. They are written in
-// turn, so a torn write leaves one of them intact. The layout of a cell, little-endian:
+// A record file has two cells, each in a disk block of its own. They are written in turn, so a torn
+// write leaves one of them intact. The layout of a cell, little-endian:
 //
 //	 0  magic, 8 bytes
 //	 8  version, 4 bytes
@@ -102,8 +101,7 @@ func merge(a, b Record) (Record, error) {
 //	116 8 zeros
 //	124 CRC-32C of the 124 bytes before, 4 bytes
 //
-// docs/keys.md documents the layout. Later versions keep the offsets of magic, version
-// and checksum.
+// docs/keys.md documents the layout. Later versions keep the offsets of magic, version and checksum.
 const (
 	magic       = "LEANGRD\n"
 	version     = 1
@@ -143,14 +141,14 @@ func (c *cell) encode() []byte {
 func (c *cell) offset() int64 { return int64(c.sequence%2) * blockSize }
 
 var (
-	// errDamaged is returned for bytes that encode did not write.
+	// errDamaged is the error for bytes that encode did not write.
 	errDamaged = errors.New("damaged")
-	// errVersion is returned for an intact cell of an unknown format version.
+	// errVersion is the error for an intact cell with an unknown version of the format.
 	errVersion = errors.New("unknown version")
 )
 
-// decodeCell decodes the first 128 bytes of b. It is strict: encode returns the same
-// bytes for the result. The error is errDamaged or wraps errVersion.
+// decodeCell decodes the first 128 bytes of b. It is strict: encode returns the same bytes for the
+// result. The error is errDamaged or wraps errVersion.
 func decodeCell(b []byte) (c cell, err error) {
 	if len(b) < cellSize {
 		return c, errDamaged
@@ -183,8 +181,8 @@ type content struct {
 	torn     bool   // one cell is damaged; it may have held a later record
 }
 
-// encodeFile returns a file in which both cells hold the record. The sequence is that
-// of the first cell, and even.
+// encodeFile returns a file with the record in both cells. sequence is that of the first cell, and
+// must be even.
 func encodeFile(key PublicKey, record Record, sequence uint64) []byte {
 	data := make([]byte, fileSize)
 	for i := range uint64(2) {
@@ -194,8 +192,8 @@ func encodeFile(key PublicKey, record Record, sequence uint64) []byte {
 	return data
 }
 
-// decodeFile decodes a record file. A file without an intact cell is an error, so that
-// it never counts as an unused key.
+// decodeFile decodes a record file. A file without an intact cell is an error, so that it never
+// counts as an unused key.
 func decodeFile(key PublicKey, data []byte) (content, error) {
 	var (
 		c      content

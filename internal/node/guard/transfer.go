@@ -14,8 +14,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
-// Transfer is the content of the file that moves records to another machine.
-// docs/keys.md documents its format.
+// Transfer is the content of a file that moves records to another machine. docs/keys.md documents
+// its format.
 type Transfer struct {
 	GenesisTime uint64
 	Scheme      string
@@ -77,8 +77,7 @@ func (t *Transfer) Encode() []byte {
 	return append(data, '\n')
 }
 
-// ParseTransfer parses a file strictly. Errors are of type [*config.Error] and name
-// path.
+// ParseTransfer parses a file strictly. Errors are of type [*config.Error] and name path.
 func ParseTransfer(path string, data []byte) (*Transfer, error) {
 	refuse := func(field, value, format string, args ...any) error {
 		return &config.Error{File: path, Field: field, Value: value, Problem: fmt.Sprintf(format, args...)}
@@ -168,7 +167,7 @@ func jsonError(path string, err error) error {
 
 func hexOf(b []byte) string { return "0x" + hex.EncodeToString(b) }
 
-// parseHex decodes text into to, or returns what text should be.
+// parseHex decodes text into to. If text is invalid, it returns what is expected.
 func parseHex(to []byte, text string) (problem string) {
 	want := fmt.Sprintf("want 0x and %d hex digits", 2*len(to))
 	digits, found := strings.CutPrefix(text, "0x")
@@ -181,7 +180,7 @@ func parseHex(to []byte, text string) (problem string) {
 	return ""
 }
 
-// shown returns a value for an error: quoted, and cut after 24 bytes.
+// shown quotes a value for an error, and cuts it after 24 bytes.
 func shown(value string) string {
 	const longest = 24
 	if len(value) > longest {

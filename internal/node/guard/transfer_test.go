@@ -68,8 +68,8 @@ func TestTransferErrors(t *testing.T) {
 	}
 }
 
-// FuzzTransfer checks that a file is refused with an error of one line, or is the same
-// after Encode and ParseTransfer.
+// FuzzTransfer checks that a file is refused with an error of one line, or is the same after Encode
+// and ParseTransfer.
 func FuzzTransfer(f *testing.F) {
 	f.Add(testTransfer().Encode())
 	f.Add([]byte(`{"keys":[{}]}`))

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// ping is the check that the server answers.
+// ping always succeeds: it shows that the server responds.
 var ping = Check{"ping", func() error { return nil }}
 
 // Livez serves /livez, which fails if an event loop is stuck.
@@ -23,9 +23,9 @@ func (m *Monitor) Readyz() http.Handler {
 	})
 }
 
-// probe answers in the format of kube-apiserver: 200 and "ok", or with ?verbose a line for each check. ?exclude=name,
-// which may be repeated, leaves a check out. If a check fails, the lines are always sent, and the status is 503.
-// kube-apiserver sends 500, but the server works; the node behind it is unavailable, as /health reports it.
+// probe responds in the format of kube-apiserver: 200 and "ok", or with ?verbose a line for each
+// check. ?exclude=name, which may be repeated, leaves a check out. If a check fails, the response
+// has the lines and status 503, as that of /health. kube-apiserver sends 500.
 func probe(name string, checks func() []Check) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()
@@ -73,7 +73,7 @@ func write(w http.ResponseWriter, r *http.Request, code int, contentType string,
 	}
 }
 
-// quotedNames returns the quoted names in a set, in order.
+// quotedNames returns the names in a set, sorted, quoted and separated by commas.
 func quotedNames(set map[string]bool) string {
 	var names []string
 	for name := range set {

@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// Pulse detects an event loop that hangs. The loop calls Beat at the start of each iteration, which costs an atomic
-// store, and Rest before it waits for something that may take any time. After the process was stopped and continued,
-// the loop counts as stuck until its next Beat. A nil Pulse does nothing.
+// Pulse detects an event loop that hangs. The loop calls Beat, which costs an atomic store, at the
+// start of each iteration, and Rest before it waits for an unbounded time. After the process was
+// stopped and continued, the loop counts as stuck until its next Beat. A nil Pulse does nothing.
 type Pulse struct {
 	limit time.Duration
 	now   func() time.Time
 	begin time.Time
-	// beat is the start of the iteration, in nanoseconds after begin, or resting.
+	// beat is the start of the current iteration, in nanoseconds after begin, or resting.
 	beat atomic.Int64
 }
 
 const resting = -1
 
-// NewPulse returns the pulse of a loop whose iterations never take as long as limit. The first iteration begins now. A
-// nil now means time.Now. Pulses use the monotonic clock, so setting the wall clock does not affect them.
+// NewPulse returns the pulse of a loop that is stuck if an iteration takes longer than limit. The
+// first iteration begins at the call. A nil now means time.Now. Pulses use the monotonic clock, so
+// setting the wall clock has no effect.
 func NewPulse(limit time.Duration, now func() time.Time) *Pulse {
 	if now == nil {
 		now = time.Now

@@ -1,9 +1,9 @@
-// Package prover makes aggregation proofs outside of the chain's owner.
+// Package prover makes aggregation proofs outside the chain's owner.
 //
-// A proof takes microseconds with the built-in scheme, and seconds with a prover for
-// production. Each proof is a task with plain inputs. The owner of the store creates the
-// tasks, this package performs a bounded number of them at a time, and the caller passes
-// the results back to the owner as a command. So the owner never waits for a proof.
+// A proof takes microseconds with the built-in scheme, and seconds with a production prover. Each
+// proof is a task with plain inputs. The owner of the store creates the tasks, this package
+// performs a bounded number of them at a time, and the caller passes the results back to the owner.
+// So the owner never waits for a proof.
 package prover
 
 import (
@@ -19,8 +19,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// timeout bounds the duration of a call of Prove. An aggregate that is more than a slot
-// old is of little use.
+// timeout bounds the duration of a call of Prove. An aggregate that is more than a slot old is of
+// little use.
 const timeout = lstar.SecondsPerSlot * time.Second
 
 // Prover performs proof tasks. It is safe for concurrent use.
@@ -34,10 +34,9 @@ func New() *Prover {
 	return &Prover{timeout: timeout, running: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
-// Prove performs tasks and returns the proofs in the order of the tasks. It starts the
-// tasks of the newest slots first, so that old ones that repeatedly time out do not delay
-// them. It leaves out the tasks that fail or do not finish within one slot or before ctx
-// ends; the error gives the reasons.
+// Prove performs tasks and returns the proofs in the order of the tasks. It starts with the newest
+// slots, so that old tasks that repeatedly time out do not delay them. It leaves out tasks that
+// fail, or that do not finish within one slot or before ctx ends; the error gives the reasons.
 func (p *Prover) Prove(ctx context.Context, tasks []*lstar.ProofTask) ([]*lstar.SignedAggregatedAttestation, error) {
 	newestFirst := make([]int, len(tasks))
 	for i := range newestFirst {

@@ -15,8 +15,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// gated is a proof scheme whose Aggregate sends its slot to started, and then waits for
-// an error from release. It returns the error, or a proof if the error is nil.
+// gated is a proof scheme whose Aggregate sends its slot to started, and then waits for an error
+// from release. It returns the error, or a proof if the error is nil.
 type gated struct {
 	prooftest.Trusting
 	started chan uint64
@@ -65,8 +65,8 @@ func slots(proofs []*lstar.SignedAggregatedAttestation) (slots []lstar.Slot) {
 	return slots
 }
 
-// TestProve checks that Prove returns all proofs in the order of the tasks and leaves out
-// a task that fails.
+// TestProve checks that Prove returns all proofs in the order of the tasks and leaves out a task
+// that fails.
 func TestProve(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	scheme, tasks := newTasks(t, 5)
@@ -131,8 +131,8 @@ func TestNewestFirst(t *testing.T) {
 	}
 }
 
-// TestFinishedAtDeadline checks that Prove returns all proofs that are finished when its
-// context ends. Many runs, because the end of the context races with the results.
+// TestFinishedAtDeadline checks that Prove returns all proofs that are finished when its context
+// ends. Many runs, because the end of the context races with the results.
 func TestFinishedAtDeadline(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	const n = 128
@@ -161,8 +161,8 @@ func TestFinishedAtDeadline(t *testing.T) {
 	}
 }
 
-// TestTimeout checks that Prove leaves out a proof that is not finished at the timeout,
-// and returns the others.
+// TestTimeout checks that Prove leaves out a proof that is not finished at the timeout, and returns
+// the others.
 func TestTimeout(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	scheme, tasks := newTasks(t, 2)

@@ -13,9 +13,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// BenchmarkTenThousandSlots imports 10,000 slots that finalize, of 4096 validators that
-// all vote, onto a real disk, and restarts. It runs with a small proof in each block, and
-// with one of the maximum size.
+// BenchmarkTenThousandSlots imports 10,000 slots that finalize, of 4096 validators that all vote, onto a
+// real disk, and restarts. It runs with a small proof in each block, and with one of the maximum size.
 func BenchmarkTenThousandSlots(b *testing.B) {
 	for _, proofSize := range []int{4 << 10, 512 << 10} {
 		b.Run(fmt.Sprintf("proof=%dKiB", proofSize>>10), func(b *testing.B) {

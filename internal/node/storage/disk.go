@@ -8,17 +8,16 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// disk is a file system that stops at the first failed write: the goroutine that wrote
-// blocks permanently, and the failure is reported in fail. So pebble, which would panic
-// or try again, never receives the error, and no later write can damage the database
-// further.
+// disk is a file system that stops at the first failed write: the goroutine that wrote blocks
+// permanently, and the failure is reported in fail. So pebble, which would panic or write again,
+// never receives the error, and no later write can damage the database further.
 type disk struct {
 	vfs.FS
 	fail *failure
 }
 
-// stopOn reports err and blocks the goroutine permanently, unless err is nil or only
-// says that a file exists or does not exist.
+// stopOn reports err and blocks the goroutine permanently, unless err is nil or says that a file
+// exists or does not exist.
 func (f *failure) stopOn(err error, operation, name string) {
 	if err == nil || errors.Is(err, os.ErrExist) || errors.Is(err, os.ErrNotExist) {
 		return

@@ -15,7 +15,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
-// FolderError is returned for a data folder that cannot be used.
+// FolderError is the error for a data folder that cannot be used.
 type FolderError struct {
 	Dir     string
 	Problem string
@@ -57,7 +57,7 @@ const (
 	problemFailed      = "the disk failed"
 )
 
-// damagedError describes inconsistent data in the database.
+// damagedError is the error for inconsistent data in the database.
 type damagedError string
 
 func (e damagedError) Error() string { return string(e) }
@@ -85,8 +85,7 @@ func (d *DB) explain(err error) error {
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// failure is the first permanent failure of the disk. Its channel is closed when it
-// happens.
+// failure is the first permanent failure of the disk. happened is closed when it occurs.
 type failure struct {
 	once     sync.Once
 	happened chan struct{}
@@ -103,8 +102,8 @@ func (f *failure) report(err error) {
 	})
 }
 
-// run calls work, which uses the disk, and returns its error. If the disk fails, it returns
-// the failure at once; the goroutine of work may then be blocked permanently.
+// run calls work, which uses the disk, and returns its error. If the disk fails, it returns the
+// failure at once, because the goroutine of work may be blocked permanently.
 func (d *DB) run(work func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- work() }()
@@ -116,8 +115,7 @@ func (d *DB) run(work func() error) error {
 	}
 }
 
-// commit writes a batch and waits until it is durable. After the first failure it writes
-// nothing.
+// commit writes a batch and waits until it is durable. After the first failure, it writes nothing.
 func (d *DB) commit(b *pebble.Batch) error {
 	select {
 	case <-d.fail.happened:
@@ -136,7 +134,7 @@ func (d *DB) commit(b *pebble.Batch) error {
 	return d.explain(err)
 }
 
-// logger writes pebble's log to the node's.
+// logger writes pebble's log to the log of the node.
 type logger struct {
 	log  *slog.Logger
 	fail *failure
@@ -146,8 +144,8 @@ func (l logger) Infof(format string, args ...any) { l.log.Debug(fmt.Sprintf(form
 
 func (l logger) Errorf(format string, args ...any) { l.log.Warn(fmt.Sprintf(format, args...)) }
 
-// Fatalf reports the failure and blocks the goroutine permanently. Pebble calls it with
-// its locks held where it cannot continue, so it must not return.
+// Fatalf reports the failure and blocks the goroutine permanently. Pebble calls it with its locks
+// held where it cannot continue, so it must not return.
 func (l logger) Fatalf(format string, args ...any) {
 	err := fmt.Errorf(format, args...)
 	for _, a := range args { // pebble's format verbs do not wrap errors
@@ -159,9 +157,9 @@ func (l logger) Fatalf(format string, args ...any) {
 	select {}
 }
 
-// events returns the listener for pebble's background work. A failed flush or compaction
-// stops the database, because pebble would try it again and could block commits
-// permanently. Acknowledged batches are safe in pebble's write-ahead log.
+// events returns the listener for pebble's background work. A failed flush or compaction stops the
+// database, because pebble would repeat it and could block commits permanently. Acknowledged
+// batches are safe in pebble's write-ahead log.
 func (d *DB) events() *pebble.EventListener {
 	var slow atomic.Int64
 	return &pebble.EventListener{

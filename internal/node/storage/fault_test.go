@@ -14,8 +14,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// faultyRun creates a database and fills it with some slots and a flush. It keeps the
-// last view whose write was acknowledged, and the last view whose write was tried.
+// faultyRun creates a database and fills it with some slots and a flush. It keeps the last view
+// whose write was acknowledged, and the last view whose write was tried.
 type faultyRun struct {
 	acknowledged, tried lstar.View
 	begun               bool // the write of the anchor was acknowledged
@@ -62,9 +62,8 @@ func (r *faultyRun) run(t *testing.T, fs vfs.FS) {
 	}
 }
 
-// TestFaults lets one operation on the disk fail in each run. It checks that the run
-// succeeds or ends with a FolderError, and that acknowledged writes survive a power cut
-// after it.
+// TestFaults lets one operation on the disk fail in each run. It checks that the run succeeds or
+// ends with a FolderError, and that acknowledged writes survive a power cut after it.
 func TestFaults(t *testing.T) {
 	for _, kind := range []struct {
 		name string
@@ -139,8 +138,8 @@ func (r *faultyRun) check(t *testing.T, what string, fs vfs.FS) {
 	}
 }
 
-// hungFS is a file system whose GetDiskUsage blocks until release is closed. It closes
-// hung when it is called.
+// hungFS is a file system whose GetDiskUsage blocks until release is closed. It closes hung when it
+// is called.
 type hungFS struct {
 	vfs.FS
 	hung, release chan struct{}
@@ -152,8 +151,8 @@ func (f hungFS) GetDiskUsage(path string) (vfs.DiskUsage, error) {
 	return f.FS.GetDiskUsage(path)
 }
 
-// TestSpaceOfAFailedDisk checks that Space returns the failure of the disk and does not
-// wait for a blocked count.
+// TestSpaceOfAFailedDisk checks that Space returns the failure of the disk and does not wait for a
+// blocked count.
 func TestSpaceOfAFailedDisk(t *testing.T) {
 	db, _ := start(t, vfs.NewMem(), "chain", 1)
 	fs := hungFS{db.fs, make(chan struct{}), make(chan struct{})}

@@ -10,8 +10,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 )
 
-// FuzzValues replaces a value of a small database, which pebble's checksums do not
-// detect. It checks that a restart returns a store or a FolderError.
+// FuzzValues replaces a value of a small database, which pebble's checksums do not detect. It
+// checks that a restart returns a store or a FolderError.
 func FuzzValues(f *testing.F) {
 	fs := vfs.NewCrashableMem()
 	db, store := start(f, fs, "chain", 4)

@@ -126,8 +126,8 @@ func buildOn(t testing.TB, s *lstar.Store, parent lstar.Root, slot lstar.Slot) *
 	return b
 }
 
-// runSlot imports a block on the head and an aggregate of votes, as a node does in a
-// slot. It calls keep after each of them.
+// runSlot imports a block on the head and an aggregate of votes, as a node does in a slot. It calls
+// keep after each of them.
 func runSlot(t testing.TB, s *lstar.Store, slot lstar.Slot, voters int, keep func() error) {
 	t.Helper()
 	proposer, _ := lstar.ProposerForSlot(slot, s.HeadState().Validators.Len())
@@ -140,8 +140,7 @@ func runSlot(t testing.TB, s *lstar.Store, slot lstar.Slot, voters int, keep fun
 	must(t, keep())
 }
 
-// vote adds an aggregate of votes for the head, and runs the store to the interval in
-// which they count.
+// vote adds an aggregate of votes for the head, and runs the store to the interval in which they count.
 func vote(t testing.TB, s *lstar.Store, slot lstar.Slot, voters lstar.AggregationBits) {
 	t.Helper()
 	_, err := s.OnTick(slot.Interval()+1, false, false)
@@ -191,8 +190,8 @@ func sameStore(t testing.TB, got, want *lstar.Store) {
 	}
 }
 
-// weights returns the weights of the blocks that fork choice can still choose: the
-// finalized block and its descendants.
+// weights returns the weights of the blocks that fork choice can still choose: the finalized block
+// and its descendants.
 func weights(s *lstar.Snapshot) map[lstar.Root]int {
 	byRoot := make(map[lstar.Root]int)
 	for _, b := range s.Blocks() {

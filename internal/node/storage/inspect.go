@@ -36,7 +36,7 @@ type Chain struct {
 	Justified   BlockAt `json:"justified"`
 	Finalized   BlockAt `json:"finalized"`
 	OldestBlock uint64  `json:"oldest_block_slot"`
-	// MissingAnchor is the block that the chain starts from, if it or its proof is missing.
+	// MissingAnchor is the block that the chain starts from, or nil unless it or its proof is missing.
 	MissingAnchor *BlockAt `json:"missing_anchor"`
 }
 
@@ -48,7 +48,7 @@ type BlockAt struct {
 
 func blockAt(c lstar.Checkpoint) BlockAt { return BlockAt{uint64(c.Slot), c.Root.String()} }
 
-// Kind counts the entries of one kind.
+// Kind has the number and the size of the entries of one kind.
 type Kind struct {
 	Name       string `json:"kind"`
 	Count      int    `json:"count"`
@@ -56,7 +56,7 @@ type Kind struct {
 	TableBytes uint64 `json:"table_bytes"` // in the table files, without the write-ahead log
 }
 
-// Files has the sizes of the files of a database, in bytes.
+// Files has the total sizes of the files of a database, in bytes.
 type Files struct {
 	Tables uint64 `json:"tables"`
 	Log    uint64 `json:"write_ahead_log"`
@@ -65,7 +65,7 @@ type Files struct {
 
 const maxProblems = 50
 
-// problem adds a line for an error.
+// problem adds a line for an error to Problems.
 func (i *Inspection) problem(err error) {
 	var folder *FolderError
 	if errors.As(err, &folder) && folder.Err != nil { // without the advice, which Err gives once
@@ -91,16 +91,16 @@ func (i *Inspection) Err() error {
 	return &FolderError{i.Folder, problem, adviceMoveAway, nil}
 }
 
-// inspectAdvice replaces the advice of errors, which is for an operator who starts a node.
+// inspectAdvice maps advice for an operator who starts a node to advice for one who inspects a database.
 var inspectAdvice = map[string]string{
 	adviceInUse:      adviceStop,
 	advicePermission: adviceUser,
 }
 
-// Inspect reads and checks the database in a folder, and changes nothing. It verifies the
-// checksums of pebble, decodes every entry, checks that the entries match each other, and
-// replays the blocks as a node does when it starts. It does not verify signatures and
-// proofs. The error is a [*FolderError], for example because a node has the folder open.
+// Inspect reads and checks the database in a folder, and changes nothing. It verifies pebble's
+// checksums, decodes every entry, checks that the entries match each other, and replays the blocks
+// as a node does when it starts. It does not verify signatures or proofs. The error is a
+// [*FolderError], for example because a node has the folder open.
 func Inspect(dir string, o Options) (*Inspection, error) {
 	d, options := newDB(dir, o)
 	options.ReadOnly = true
@@ -236,7 +236,7 @@ func (d *DB) checkEntry(e entry) error {
 		if len(e.value) != 8 {
 			return damaged("slot of block %s: got %d bytes, want 8", root, len(e.value))
 		}
-		return d.want(blockPrefix, lstar.Slot(binary.BigEndian.Uint64(e.value)), root)
+		return d.require(blockPrefix, lstar.Slot(binary.BigEndian.Uint64(e.value)), root)
 	case votePrefix:
 		vote := new(lstar.SignedAggregatedAttestation)
 		if err := ssz.Unmarshal(e.value, vote); err != nil {
@@ -271,7 +271,7 @@ func (d *DB) checkEntry(e entry) error {
 		if slot == 0 || incomplete {
 			return nil
 		}
-		return d.want(proofPrefix, slot, root)
+		return d.require(proofPrefix, slot, root)
 	case statePrefix:
 		state, err := lstar.DecodeState(e.value)
 		if err != nil {
@@ -292,11 +292,11 @@ func (d *DB) checkEntry(e entry) error {
 		}
 		return nil
 	}
-	return d.want(blockPrefix, slot, root) // of a proof
+	return d.require(blockPrefix, slot, root) // of a proof
 }
 
-// want returns an error if the block with a slot and a root, or its proof, is missing.
-func (d *DB) want(prefix byte, slot lstar.Slot, root lstar.Root) error {
+// require returns an error if the block with a slot and a root, or its proof, is missing.
+func (d *DB) require(prefix byte, slot lstar.Slot, root lstar.Root) error {
 	raw, err := d.get(slotRootKey(prefix, slot, root))
 	if raw != nil || err != nil {
 		return err

@@ -182,8 +182,8 @@ func TestInspectProblems(t *testing.T) {
 	}
 }
 
-// TestInspectDamage flips bits in every file. Inspect reports a problem, or the damage is
-// in a part of the log that a restart ignores.
+// TestInspectDamage flips bits in every file. Inspect reports a problem, or the damage is in a part
+// of the log that a restart ignores.
 func TestInspectDamage(t *testing.T) {
 	dir, _ := chainOf40(t)
 	random := rand.New(rand.NewPCG(3, 4))

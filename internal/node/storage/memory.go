@@ -8,12 +8,12 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
-// maxMemoryBytes bounds the size of the blocks that Memory keeps, as SSZ.
+// maxMemoryBytes bounds the total size of the blocks that Memory keeps, as SSZ.
 const maxMemoryBytes = 256 << 20
 
-// Memory is the storage of a node that runs without a data folder. It keeps the blocks
-// that peers may request, with their proofs. If they take more than 256 MiB, it removes
-// those with the lowest slots. It is safe for concurrent use.
+// Memory is the storage of a node that runs without a data folder. It keeps the blocks that peers
+// may request, with their proofs. If they take more than 256 MiB, it removes those with the lowest
+// slots. It is safe for concurrent use.
 type Memory struct {
 	maxBytes int
 
@@ -34,9 +34,8 @@ type archived struct {
 	size int
 }
 
-// NewMemory returns a storage for a chain that starts from the checkpoint at. The block
-// may be nil or without a proof; then it is not served, because peers would reject it,
-// and MissingAnchor returns at.
+// NewMemory returns the storage of a chain that starts from the checkpoint at. If the block is nil
+// or has no proof, it is not served, because peers would reject it, and MissingAnchor returns at.
 func NewMemory(at lstar.Checkpoint, block *lstar.SignedBlock) *Memory {
 	m := &Memory{maxBytes: maxMemoryBytes, byRoot: make(map[lstar.Root]*lstar.SignedBlock), anchor: at, missing: true}
 	if hasProof(block) {
@@ -45,16 +44,15 @@ func NewMemory(at lstar.Checkpoint, block *lstar.SignedBlock) *Memory {
 	return m
 }
 
-// MissingAnchor returns the block that the chain starts from, and whether the block or
-// its proof is missing.
+// MissingAnchor returns the block that the chain starts from, and whether the block or its proof is
+// missing.
 func (m *Memory) MissingAnchor() (at lstar.Checkpoint, missing bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.anchor, m.missing
 }
 
-// AddAnchor adds the block that MissingAnchor returns, with its proof. The error is
-// always nil.
+// AddAnchor adds the block that MissingAnchor returns, with its proof. The error is always nil.
 func (m *Memory) AddAnchor(block *lstar.SignedBlock) error {
 	m.add(m.anchor.Root, block)
 	m.mu.Lock()

@@ -1,10 +1,10 @@
-// Package storage keeps the chain on disk, so that a node that was killed at any
-// instruction continues from the last state that it has shown.
+// Package storage keeps the chain on disk. A node that was killed at any instruction continues from
+// the last state that it has shown.
 //
-// Each change of the store is one atomic, synced batch of a pebble database. It is
-// written before the node shows the change to peers, validators or users. The database
-// holds all blocks but only a few full states: a restart replays the blocks after the
-// oldest of them, and compares the root of every state with the one in its block.
+// Each change of the store is one atomic, synced batch of a pebble database, which is written
+// before the node shows the change to peers, validators or users. The database has all recent
+// blocks but only a few full states. A restart replays the blocks after the oldest full state, and
+// compares the root of every state with the one in its block.
 //
 // After the first failure to write, every Save fails and the node stops.
 package storage
@@ -32,10 +32,9 @@ import (
 const (
 	// schemaVersion is the version of the layout of the keys below.
 	schemaVersion = 1
-	// fullStateSlots is the number of slots by which finality moves between two states
-	// that are kept in full.
+	// fullStateSlots is the number of finalized slots between two states that are kept in full.
 	fullStateSlots = 1024
-	// retainedSlots is the number of slots behind finality whose blocks are kept, because
+	// retainedSlots is the number of slots before the finalized one whose blocks are kept, because
 	// peers may request them.
 	retainedSlots = 3600
 
@@ -114,8 +113,8 @@ type Options struct {
 	fullStateSlots, retainedSlots lstar.Slot // the constants if zero
 }
 
-// DB is an open database. Its methods are safe for concurrent use, except for Init,
-// Restore and Save, which only the owner of the store may call.
+// DB is an open database. Its methods are safe for concurrent use, except for Init, Restore and
+// Save, which only the owner of the store may call.
 type DB struct {
 	dir     string
 	fs      vfs.FS
@@ -128,12 +127,11 @@ type DB struct {
 
 	validators *lstar.Validators
 	full       []lstar.Checkpoint // blocks whose states are kept in full, ascending, each an ancestor of the next
-	oldest     lstar.Slot         // of the blocks that are kept
+	oldest     lstar.Slot         // slot of the oldest block that is kept
 }
 
-// Open opens or creates the database in a folder. The error is a [*FolderError], for
-// example because the folder belongs to another network, is damaged, or is open in
-// another process.
+// Open opens or creates the database in a folder. The error is a [*FolderError], for example
+// because the folder belongs to another network, is damaged, or is open in another process.
 func Open(dir string, id Identity, o Options) (*DB, error) {
 	d, options := newDB(dir, o)
 	options.FS = disk{d.fs, d.fail}
@@ -199,8 +197,8 @@ func makeFolder(fs vfs.FS, dir string) error {
 	return errors.Join(opened.Sync(), opened.Close())
 }
 
-// identify compares the schema version and the identity of the database with this
-// node's. It writes them to a new database.
+// identify checks that the schema version and the identity of the database are this node's. It
+// writes both to a new database.
 func (d *DB) identify(id Identity) error {
 	have, err := d.identity()
 	switch {
@@ -215,8 +213,8 @@ func (d *DB) identify(id Identity) error {
 	return nil
 }
 
-// identity returns the identity of the database, or nil if the database is new. It fails
-// if the schema version is not this program's.
+// identity returns the identity of the database, or nil if the database is new. It fails if the
+// schema version is not this program's.
 func (d *DB) identity() (*Identity, error) {
 	schema, err := d.get(schemaKey)
 	switch {
@@ -250,7 +248,7 @@ func (d *DB) create(id Identity) error {
 	return b.Commit(pebble.Sync)
 }
 
-// scan reads the registry, and which states and blocks the database holds.
+// scan reads the registry, the checkpoints of the full states and the slot of the oldest block.
 func (d *DB) scan() error {
 	for e, err := range d.entries(statePrefix, 0) {
 		if err != nil {
@@ -279,9 +277,8 @@ func (d *DB) scan() error {
 	return nil
 }
 
-// Init replaces the content of the database with an anchor: a state and the block that
-// it is the result of. The block may be nil or without a proof; then MissingAnchor
-// returns it.
+// Init replaces the content of the database with an anchor: a state and the block that results in
+// it. If the block is nil or has no proof, MissingAnchor returns it.
 func (d *DB) Init(state *lstar.State, anchor *lstar.SignedBlock) error {
 	at, _ := state.LatestBlock()
 	view := lstar.View{Head: at, SafeTarget: at, LatestJustified: at, LatestFinalized: at, HighestSlot: at.Slot}
@@ -290,7 +287,7 @@ func (d *DB) Init(state *lstar.State, anchor *lstar.SignedBlock) error {
 		_ = b.DeleteRange([]byte{prefix}, []byte{prefix + 1}, nil)
 	}
 	_ = b.Set(validatorsKey, ssz.AppendList(nil, list(state.Validators)), nil)
-	_ = b.Set(slotRootKey(statePrefix, at.Slot, at.Root), bare(state).Encode(), nil)
+	_ = b.Set(slotRootKey(statePrefix, at.Slot, at.Root), withoutRegistry(state).Encode(), nil)
 	_ = b.Delete(anchorKey, nil)
 	if anchor != nil {
 		setBlock(b, at.Root, &anchor.Block)
@@ -313,11 +310,11 @@ func hasProof(b *lstar.SignedBlock) bool {
 	return b != nil && (b.Block.Slot == 0 || len(b.Proof.Proof) > 0)
 }
 
-// MissingAnchor returns the block that the chain starts from, and whether the block or
-// its proof is missing.
+// MissingAnchor returns the block that the chain starts from, and whether the block or its proof is
+// missing.
 func (d *DB) MissingAnchor() (at lstar.Checkpoint, missing bool) {
 	key, err := d.get(anchorKey)
-	if err != nil { // like after any failure, the node stops
+	if err != nil { // the node stops, as after any failure
 		d.fail.report(err)
 		return at, false
 	}
@@ -344,8 +341,8 @@ func list(v *lstar.Validators) []lstar.Validator {
 	return out
 }
 
-// bare returns a copy of the state without its registry.
-func bare(s *lstar.State) *lstar.State {
+// withoutRegistry returns a copy of the state with an empty registry.
+func withoutRegistry(s *lstar.State) *lstar.State {
 	without := *s
 	without.Validators = lstar.NewValidators(nil)
 	return &without
@@ -360,8 +357,8 @@ func setProof(b *pebble.Batch, root lstar.Root, block *lstar.SignedBlock) {
 	_ = b.Set(slotRootKey(proofPrefix, block.Block.Slot, root), block.Proof.Proof, nil)
 }
 
-// Save writes the changes atomically, and returns when they are durable. After an error
-// every further write fails.
+// Save writes the changes atomically, and returns when they are durable. After an error every
+// further write fails.
 func (d *DB) Save(c *lstar.Changes) error {
 	b := d.db.NewBatch()
 	for i, block := range c.Blocks {
@@ -378,12 +375,11 @@ func (d *DB) Save(c *lstar.Changes) error {
 
 	full, oldest := d.full, d.oldest
 	if finalized := c.View.LatestFinalized; c.FinalizedState != nil && finalized.Slot >= full[len(full)-1].Slot+d.fullStateSlots {
-		_ = b.Set(slotRootKey(statePrefix, finalized.Slot, finalized.Root), bare(c.FinalizedState).Encode(), nil)
+		_ = b.Set(slotRootKey(statePrefix, finalized.Slot, finalized.Root), withoutRegistry(c.FinalizedState).Encode(), nil)
 		full = append(slices.Clone(full), finalized)
 		if len(full) > 2 {
-			// Remove the oldest, because a restart needs only one. If a reorganisation left
-			// the next one on another branch, remove that one instead, so that a replay
-			// reaches all blocks.
+			// A restart needs only one of them, so remove the oldest. If a reorganisation left the next
+			// one on another branch, remove that one instead, so that a replay reaches all blocks.
 			out := 0
 			if c.FinalizedState.HistoricalBlockHash(full[1].Slot) != full[1].Root {
 				out = 1
@@ -468,8 +464,8 @@ func (d *DB) load() (*lstar.Saved, error) {
 	return saved, nil
 }
 
-// loadAnchor loads the oldest full state. Starting there also restores forks that left
-// the chain after it, and so allows a reorganisation that lowers finality.
+// loadAnchor loads the oldest full state. A replay from there also restores forks that branch off
+// after it, and so allows a reorganisation that lowers finality.
 func (d *DB) loadAnchor(saved *lstar.Saved) error {
 	at := d.full[0]
 	raw, err := d.get(slotRootKey(statePrefix, at.Slot, at.Root))
@@ -492,8 +488,8 @@ func (d *DB) loadAnchor(saved *lstar.Saved) error {
 	return nil
 }
 
-// blocksAfter returns an iterator over the blocks after a slot, in the order of slots.
-// It ends at the first error.
+// blocksAfter returns an iterator over the blocks after a slot, in the order of slots. It ends at
+// the first error.
 func (d *DB) blocksAfter(slot lstar.Slot) iter.Seq2[*lstar.Block, error] {
 	return func(yield func(*lstar.Block, error) bool) {
 		for e, err := range d.entries(blockPrefix, slot+1) {
@@ -532,8 +528,8 @@ func (d *DB) block(slot lstar.Slot, root lstar.Root) (*lstar.Block, error) {
 	return decodeBlock(raw, root)
 }
 
-// Block returns a block with its proof, or nil if either is missing. Genesis is returned
-// without a proof. After an error every write fails.
+// Block returns a block with its proof, or nil if either is missing. Genesis is returned without a
+// proof. After an error every write fails.
 func (d *DB) Block(root lstar.Root) (*lstar.SignedBlock, error) {
 	block, err := d.signedBlock(root)
 	if err != nil {
@@ -563,16 +559,15 @@ func (d *DB) signedBlock(root lstar.Root) (*lstar.SignedBlock, error) {
 	return &lstar.SignedBlock{Block: *block, Proof: lstar.MultiMessageAggregate{Proof: proof}}, nil
 }
 
-// Failed returns a channel that is closed when the disk has failed and nothing can be
-// written any more.
+// Failed returns a channel that is closed when the disk has failed and no write is possible any more.
 func (d *DB) Failed() <-chan struct{} { return d.fail.happened }
 
-// Err returns the failure. It may only be called after the channel of Failed is closed.
+// Err returns the failure. Call it only after the channel of Failed is closed.
 func (d *DB) Err() error { return d.explain(d.fail.err) }
 
-// Space returns the size of the folder as pebble counts it, and the free space on its
-// disk, in bytes. It returns with the failure if the disk fails meanwhile, because pebble
-// counts under a lock that a failed write never releases.
+// Space returns the size of the database as pebble counts it, and the free space on its disk, in
+// bytes. If the disk fails meanwhile, it returns the failure, because pebble counts under a lock
+// that a failed write never releases.
 func (d *DB) Space() (used, free uint64, err error) {
 	var usage struct{ used, free uint64 }
 	if err := d.run(func() error {
@@ -585,7 +580,7 @@ func (d *DB) Space() (used, free uint64, err error) {
 	return usage.used, usage.free, nil
 }
 
-// Close closes the database. If the disk has failed, it does not touch it.
+// Close closes the database. After a failure of the disk, it does nothing.
 func (d *DB) Close() (err error) {
 	d.closing.Do(func() {
 		select {
@@ -613,8 +608,7 @@ func (d *DB) get(key []byte) ([]byte, error) {
 // entry is a key of the database and its value. The key is valid for one iteration.
 type entry struct{ key, value []byte }
 
-// entries returns an iterator over the entries with a prefix from a slot on. It ends at the
-// first error.
+// entries returns an iterator over the entries with a prefix from a slot on. It ends at the first error.
 func (d *DB) entries(prefix byte, from lstar.Slot) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: slotKey(prefix, from), UpperBound: []byte{prefix + 1}})

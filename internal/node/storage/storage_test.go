@@ -57,8 +57,8 @@ func TestResume(t *testing.T) {
 	must(t, db.Close())
 }
 
-// TestPowerCut runs a store with random steps and power cuts, which lose some or all of
-// the unsynced data. It checks that the restored store is the one before the cut.
+// TestPowerCut runs a store with random steps and power cuts, which lose some or all of the
+// unsynced data. It checks that the restored store is the one before the cut.
 func TestPowerCut(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		const validators = 4
@@ -165,8 +165,8 @@ func TestNoRights(t *testing.T) {
 	}
 }
 
-// TestDamage flips bits in every file of a database. It checks that a restart returns a
-// FolderError or a store of the same chain, and does not panic.
+// TestDamage flips bits in every file of a database. It checks that a restart returns a FolderError
+// or a store of the same chain, and does not panic.
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()
 	db, store := start(t, nil, dir, 4)
@@ -304,8 +304,8 @@ func TestCheckpointAnchor(t *testing.T) {
 	must(t, db.Close())
 }
 
-// TestSafeTargetBehind imports blocks of the past, so that full states are newer than the
-// safe target, which moves only with the clock.
+// TestSafeTargetBehind imports blocks of the past, so that full states are newer than the safe
+// target, which moves only with the clock.
 func TestSafeTargetBehind(t *testing.T) {
 	source := newChain(t)
 	db, store := startWith(t, "chain", shortRetention(vfs.NewMem()), 4)
@@ -324,8 +324,8 @@ func TestSafeTargetBehind(t *testing.T) {
 	must(t, db.Close())
 }
 
-// TestFinalityMoves checks a reorganisation to a branch that left the chain before its
-// finalized block, and that finalizes more.
+// TestFinalityMoves checks a reorganisation to a branch that left the chain before its finalized
+// block, and that finalizes more.
 func TestFinalityMoves(t *testing.T) {
 	other := newChain(t).run(t, 7, 40)
 	db, store := startWith(t, "chain", shortRetention(vfs.NewMem()), 4)

@@ -1,9 +1,8 @@
-// Package validator performs the duties of the validators whose keys the node has: it
-// proposes blocks and votes at the intervals of the protocol.
+// Package validator performs the duties of the node's validators: it proposes blocks and votes at
+// the intervals of the protocol.
 //
-// XMSS keys are one-time keys: two signatures of one key for one slot reveal the key. So
-// each signer has a guard, which durably records each signature before it exists and
-// refuses a second message for a slot.
+// XMSS keys are one-time keys: two signatures of one key for one slot reveal the key. So each signer has
+// a guard, which durably records each signature before it exists and refuses a second message for a slot.
 //
 // leanSpec: node/validator/service.py
 package validator
@@ -27,12 +26,12 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// blockWait is the time that a vote waits in interval 1 for the block of its slot. A vote
-// without that block is for an old head, and delays the safe target.
+// blockWait is the time that a vote waits in interval 1 for the block of its slot. A vote without
+// that block is for an old head, and delays the safe target.
 const blockWait = 400 * time.Millisecond
 
-// maxVoting bounds the votes that are signed at a time. Each of them mostly waits until
-// the disk has recorded it, so there are more than processors.
+// maxVoting is the number of votes that are signed at a time. It exceeds the number of processors,
+// because each vote mostly waits for the disk to record it.
 const maxVoting = 32
 
 // Keys are the keys of one validator.
@@ -60,8 +59,8 @@ type Config struct {
 	Clock     clock.Clock
 	Crypto    lstar.Crypto
 	Keys      []Keys
-	// Gate returns the state of the duty gate at a slot of the wall clock. If it is nil,
-	// duties are always allowed.
+	// Gate returns the state of the duty gate at a slot of the wall clock. If it is nil, duties are
+	// always allowed.
 	Gate func(lstar.Slot) events.DutyGate
 	Bus  *events.Bus
 	Log  *slog.Logger
@@ -74,7 +73,7 @@ type Service struct {
 	Config
 	validators map[lstar.ValidatorIndex]Keys
 	paused     bool       // the gate was closed when allowed was last called
-	started    lstar.Slot // the slot of New
+	started    lstar.Slot // slot in which New was called
 	// The first slots whose votes and whose block are not reported.
 	votesDue, blockDue lstar.Slot
 	windows            windows
@@ -98,8 +97,8 @@ func New(cfg Config) *Service {
 	return s
 }
 
-// Run performs duties until ctx ends. It then returns nil. It returns a
-// [*guard.WriteError] if a signature cannot be recorded; the node must then stop.
+// Run performs duties until ctx ends, and then returns nil. If a signature cannot be recorded, it
+// returns a [*guard.WriteError], and the node must stop.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -120,8 +119,8 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// interval performs the duties of an interval: the block at interval 0, and the votes at
-// interval 1 or, if they were not possible then, later in the slot.
+// interval performs the duties of an interval: the block at interval 0, and the votes at interval
+// 1, or later in the slot if they were not possible then.
 //
 // leanSpec: node/validator/service.py, run
 func (s *Service) interval(ctx context.Context, i lstar.Interval) {
@@ -185,8 +184,8 @@ func (s *Service) blockDuty(ctx context.Context, slot lstar.Slot) {
 	}
 }
 
-// reportMissed reports the duties that were due while the node was busy or suspended: the
-// votes before the slot votes, and the blocks before the slot blocks.
+// reportMissed reports the duties that the node missed while it was busy or suspended: votes for
+// slots before votes, and blocks for slots before blocks.
 func (s *Service) reportMissed(votes, blocks lstar.Slot) {
 	if votes > s.votesDue {
 		lost := int(votes - s.votesDue)
@@ -204,7 +203,7 @@ func (s *Service) reportMissed(votes, blocks lstar.Slot) {
 	}
 }
 
-// outcome returns the outcome of a duty that was due at an interval and is done now.
+// outcome returns the outcome of a duty that was due at an interval and has just been done.
 func (s *Service) outcome(due lstar.Interval) string {
 	if s.Clock.Interval() > due {
 		return events.OutcomeLate
@@ -217,8 +216,8 @@ func (s *Service) duty(duty string, slot lstar.Slot, outcome, reason string, cou
 	s.Bus.Report(events.DutyEnded{Duty: duty, Outcome: outcome, Slot: slot, Reason: reason, Count: count})
 }
 
-// proposer returns the keys of the proposer of a slot, and whether it is one of the node's
-// validators. Slot 0 has no proposer, because its block is genesis.
+// proposer returns the keys of the proposer of a slot, and whether the proposer is one of the
+// node's validators. Slot 0 has no proposer, because its block is genesis.
 func (s *Service) proposer(slot lstar.Slot) (Keys, bool) {
 	index, err := lstar.ProposerForSlot(slot, s.Chain.Snapshot().HeadState.Validators.Len())
 	if slot == 0 || err != nil {
@@ -228,8 +227,8 @@ func (s *Service) proposer(slot lstar.Slot) (Keys, bool) {
 	return keys, ours
 }
 
-// allowed returns whether the gate is open at a slot. It reports when the gate opens or
-// closes, with the duty that was due.
+// allowed reports whether the duty gate is open at a slot. When the gate has opened or closed, it
+// reports that to the bus, with the duty that is due.
 func (s *Service) allowed(slot lstar.Slot, duty string) bool {
 	if s.Gate == nil {
 		return true
@@ -280,8 +279,8 @@ func (s *Service) propose(ctx context.Context, slot lstar.Slot, v Keys) (built b
 	return true, nil
 }
 
-// attest makes and publishes the votes of the node's validators for a slot, except those
-// whose keys were closed for the slot at the start.
+// attest makes and publishes the votes of the node's validators for a slot, except of those whose
+// keys were closed for it at the start.
 //
 // leanSpec: node/validator/service.py, _produce_attestations
 func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
@@ -295,7 +294,7 @@ func (s *Service) attest(ctx context.Context, slot lstar.Slot) {
 	s.awaitBlock(ctx, slot)
 	data, err := s.Chain.AttestationData(ctx, slot)
 	if err != nil {
-		// In some slots after a time without votes, leanSpec has no valid target.
+		// In some slots after a period without votes, leanSpec has no valid target.
 		var rejection *lstar.Rejection
 		switch {
 		case ctx.Err() != nil:
@@ -366,8 +365,8 @@ func (s *Service) awaitBlock(ctx context.Context, slot lstar.Slot) {
 	}
 }
 
-// sign signs a message and reports the result. The signer records the slot in the guard
-// before the signature exists. If that fails, sign stops the service.
+// sign signs a message and reports the result. The signer records the slot in the guard before it
+// signs. If that fails, sign stops the service.
 func (s *Service) sign(ctx context.Context, index lstar.ValidatorIndex, key Key, kind string, slot lstar.Slot, message lstar.Root) (*xmss.Signature, error) {
 	started := time.Now()
 	signature, err := key.Signer.Sign(ctx, uint64(slot), message)
@@ -399,13 +398,13 @@ func (s *Service) sign(ctx context.Context, index lstar.ValidatorIndex, key Key,
 	return signature, nil
 }
 
-// signingError marks an error of sign other than a refusal.
+// signingError marks a failure to sign that is not a refusal.
 type signingError struct{ error }
 
 func (e signingError) Unwrap() error { return e.error }
 
-// doneBefore reports whether a signature was refused because an earlier run has signed in
-// the slot in which this one started. That is expected after a restart.
+// doneBefore reports whether a signature was refused because an earlier run of the node had signed
+// for the slot in which this one started, as expected after a restart.
 func (s *Service) doneBefore(slot lstar.Slot, err error) bool {
 	var refused *guard.RefusedError
 	return errors.As(err, &refused) && refused.EarlierRun && slot <= s.started

@@ -178,8 +178,8 @@ func (n *fixture) setTo(t *testing.T, i lstar.Interval) {
 	n.await(t, func(s *lstar.Snapshot) bool { return s.Time >= i })
 }
 
-// step advances the clock to an interval and performs the duties of a service. In interval
-// 2 it waits for the aggregates, so there must be votes.
+// step advances the clock to an interval and performs the duties of a service. In interval 2 it
+// waits for the aggregates, so there must be votes.
 func (n *fixture) step(t *testing.T, s *Service, i lstar.Interval) {
 	t.Helper()
 	select {
@@ -236,8 +236,8 @@ func TestDuties(t *testing.T) {
 		}
 		for name, want := range map[string]float64{
 			"leanspec_blocks_imported_total": 11,
-			// Each vote alone and in a block. The vote for genesis justifies nothing and is
-			// in each block until it is behind finality.
+			// Each vote alone and in a block. The vote for genesis justifies nothing and is in each
+			// block until it is behind finality.
 			"leanspec_attestations_processed_total":       12*3 + 11*3 + 3*3,
 			"lean_attestations_invalid_total":             0,
 			"lean_validators_count":                       0, // Run was not called
@@ -261,8 +261,8 @@ func TestDuties(t *testing.T) {
 	})
 }
 
-// TestMissedAndLate checks that duties are reported as missed after a suspension, and as
-// late if they are done in a later interval.
+// TestMissedAndLate checks that duties are reported as missed after a suspension, and as late if
+// they are done in a later interval.
 func TestMissedAndLate(t *testing.T) {
 	n := newFixture(t, 2)
 	s := n.service(n.keys...)
@@ -329,8 +329,8 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// TestRestartWithinInterval checks that a node that restarts in interval 0 after it has
-// proposed does not propose again.
+// TestRestartWithinInterval checks that a node that restarts in interval 0 after it has proposed
+// does not propose again.
 func TestRestartWithinInterval(t *testing.T) {
 	n := newFixture(t, 1)
 	slot := lstar.Slot(1).Interval()
@@ -346,8 +346,8 @@ func TestRestartWithinInterval(t *testing.T) {
 	}
 }
 
-// TestDoneBefore checks that a refused signature is not reported as a failure if an earlier
-// run signed in the slot of the start.
+// TestDoneBefore checks that a refused signature is not reported as a failure if an earlier run
+// signed in the slot of the start.
 func TestDoneBefore(t *testing.T) {
 	n := newFixture(t, 1)
 	slot := lstar.Slot(20)
@@ -360,8 +360,7 @@ func TestDoneBefore(t *testing.T) {
 	}
 }
 
-// TestVoteWaitsForTheBlock checks that a vote in interval 1 waits for a late block of its
-// slot.
+// TestVoteWaitsForTheBlock checks that a vote in interval 1 waits for a late block of its slot.
 func TestVoteWaitsForTheBlock(t *testing.T) {
 	n := newFixture(t, 2)
 	proposer, voter := n.service(n.keys[1]), n.service(n.keys[0])
@@ -384,8 +383,8 @@ func TestVoteWaitsForTheBlock(t *testing.T) {
 	}
 }
 
-// TestFailedProposals checks that a missed block duty is counted once with its reason, and
-// that a block that was built counts as built even if the chain rejects it.
+// TestFailedProposals checks that a missed block duty is counted once with its reason, and that a
+// block that was built counts as built even if the chain rejects it.
 func TestFailedProposals(t *testing.T) {
 	for name, tt := range map[string]struct {
 		slot                   lstar.Slot
@@ -432,8 +431,8 @@ func TestFailedProposals(t *testing.T) {
 	}
 }
 
-// TestStoppedWhileSigning checks that a signature that ends because the node stops is not
-// logged as a failure.
+// TestStoppedWhileSigning checks that a signature that ends because the node stops is not logged as
+// a failure.
 func TestStoppedWhileSigning(t *testing.T) {
 	n := newFixture(t, 1)
 	s := n.service(n.keys...)
@@ -486,8 +485,8 @@ func TestSign(t *testing.T) {
 	}
 }
 
-// TestUnrecorded checks that Run returns an error if a signature cannot be recorded, and
-// that nothing is signed.
+// TestUnrecorded checks that Run returns an error if a signature cannot be recorded, and that
+// nothing is signed.
 func TestUnrecorded(t *testing.T) {
 	n := newFixture(t, 1)
 	records, err := filepath.Glob(filepath.Join(n.dir, "*.guard"))
@@ -513,8 +512,8 @@ func TestUnrecorded(t *testing.T) {
 	}
 }
 
-// TestLostRecords checks that keys without a record skip the slot of the start and the next
-// one, also after another restart, and that keys with a record do not.
+// TestLostRecords checks that keys without a record skip the slot of the start and the next one,
+// also after another restart, and that keys with a record do not.
 func TestLostRecords(t *testing.T) {
 	n := newFixture(t, 3)
 	s := n.service(n.keys...)
@@ -617,8 +616,8 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// TestClosedGate checks that a node performs no duties while the duty gate is closed, and
-// reports once that it closed and that it opened.
+// TestClosedGate checks that a node performs no duties while the duty gate is closed, and reports
+// once that it closed and that it opened.
 func TestClosedGate(t *testing.T) {
 	n := newFixture(t, 2)
 	s := n.service(n.keys...)

@@ -8,15 +8,14 @@ import (
 
 // windows is the state of the reports about the windows of the keys.
 type windows struct {
-	due     lstar.Slot            // first slot that is not reported
+	due     lstar.Slot            // first slot that is not reported yet
 	percent map[*guard.Key]uint64 // part of the window that was left at the last warning
 }
 
 // lowWindow is the part of a key's window, in percent, at which warnings begin.
 const lowWindow = 10
 
-// reportWindows reports, once in each slot, the number of slots that each key can still
-// sign.
+// reportWindows reports, once per slot, the number of slots that each key can still sign.
 func (s *Service) reportWindows(slot lstar.Slot) {
 	w := &s.windows
 	if slot < w.due {
@@ -34,7 +33,7 @@ func (w *windows) report(bus *events.Bus, index lstar.ValidatorIndex, role strin
 	start, end := key.Signer.ActivationInterval()
 	left := guard.SlotsLeft(key.Guard.Record(), start, end, uint64(slot))
 	event := events.KeyWindow{Validator: index, Role: role, SlotsLeft: left, LastSlot: end - 1}
-	// Warn at each lost percent, so that the warning repeats without flooding the log.
+	// Warn once for each percent, so that the warning repeats without flooding the log.
 	if total := end - start; left*100 <= lowWindow*total {
 		percent := left * 100 / total
 		if before, warned := w.percent[key.Guard]; !warned || percent < before {

@@ -1,4 +1,4 @@
-// Package clocktest provides a clock that only a test advances.
+// Package clocktest provides a fake clock, which only the test advances.
 package clocktest
 
 import (
@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Fake implements clock.Time. It is safe for concurrent use. Use New to create one.
+// Fake is a clock.Time that the test advances. It is safe for concurrent use. Use New to create one.
 type Fake struct {
 	mu      sync.Mutex
 	now     time.Time
 	waiters map[*waiter]struct{}
-	waiting chan struct{} // has an element after a call of Until began to wait
+	waiting chan struct{} // has an element after a call of Until has begun to wait
 }
 
 type waiter struct {
@@ -69,11 +69,10 @@ func (f *Fake) Advance(d time.Duration) {
 	}
 }
 
-// Waiting returns a channel that has an element after a call of Until began to wait.
+// Waiting returns a channel that has an element after a call of Until has begun to wait.
 func (f *Fake) Waiting() <-chan struct{} { return f.waiting }
 
-// Left returns the time until the first waiting call of Until ends, or 0 if there is no
-// such call.
+// Left returns the time until the first waiting call of Until ends, or 0 if no call is waiting.
 func (f *Fake) Left() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
