@@ -42,7 +42,7 @@ func (f *apiEndpointFixture) run(t *testing.T, env *environment) {
 	}
 	metrics := metrics.New(metrics.Info{})
 	backend := &apiBackend{snapshot: store.Snapshot(), isAggregator: f.InitialIsAggregator}
-	handler := api.New(api.Config{Backend: backend, Metrics: metrics.Handler()}).API
+	handler := api.New(api.Config{Admin: api.Access{Open: true}, Backend: backend, Metrics: metrics.Handler()}).API
 
 	var body bytes.Buffer
 	if f.RequestBody != nil {

@@ -69,7 +69,7 @@ func TestObservability(t *testing.T) {
 	w := &watched{hosts: newHosts(t, 5)}
 	var options []devnet.NodeOptions
 	for _, h := range w.hosts {
-		options = append(options, devnet.NodeOptions{Prefix: []string{"ip", "netns", "exec", h.name}, IP: h.ip})
+		options = append(options, devnet.NodeOptions{Prefix: []string{"ip", "netns", "exec", h.name}, IP: h.ip, Args: []string{"--admin-open"}})
 	}
 	// Four nodes have one validator each, and three validators suffice for finality. Two of three would also suffice, but
 	// without every third block, all blocks that can be justified may be missing for twenty slots. The fifth node has no

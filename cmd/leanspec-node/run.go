@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -20,6 +21,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/node"
+	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 	"github.com/leanEthereum/leanspec-node/internal/node/syncer"
@@ -44,6 +46,9 @@ type runCmd struct {
 	MetricsPort       int      `default:"8008" placeholder:"PORT" group:"Ports" help:"Port of /metrics, /health, /livez and /readyz; 0 disables it. If the flag is not set and the default port is in use, the node takes the next free port."`
 	HTTPAddress       string   `name:"http-address" default:"127.0.0.1" placeholder:"IP" group:"Ports" help:"IP address on which the node serves the API, the metrics and the health checks; 0.0.0.0 serves them on all interfaces."`
 	RPCPort           int      `name:"rpc-port" placeholder:"PORT" group:"Ports" help:"Additional port of /health, /livez and /readyz. Disabled unless set."`
+	AdminTokenFile    string   `placeholder:"FILE" group:"Ports" help:"File with the bearer token that the admin routes require, /lean/v0/admin/ and /debug/pprof/. Without it they are open to programs on this machine only."`
+	AdminOpen         bool     `group:"Ports" help:"Open the admin routes to everyone who can reach the ports. Anyone who uses them can change the node and read its memory."`
+	CORSOrigin        []string `name:"cors-origin" sep:"none" placeholder:"ORIGIN" group:"Ports" help:"Origin of web pages that may read the API in a browser, such as http://localhost:3000, or * for all. Repeat the flag, or separate origins with commas or spaces, to give several."`
 	LogLevel          string   `default:"info" placeholder:"LEVEL" group:"Logs" help:"Level of the log: debug, info, warn or error. Components can have levels of their own: info,p2p=debug,libp2p=error. The API can change the levels at run time."`
 	LogFormat         string   `default:"text" placeholder:"FORMAT" group:"Logs" help:"Format of the log: text or json."`
 	Verbose           bool     `short:"v" group:"Logs" help:"The same as --log-level debug,libp2p=info."`
@@ -112,6 +117,10 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 		log.Warn("secret keys can be read by other users", "file", exposed.File, "mode", fmt.Sprintf("%04o", exposed.Mode), "files", exposed.Count,
 			logging.Advice("Anyone who can read a secret key can sign with it. Run chmod 600 on the files of this folder; for Kubernetes see docs/keys.md."))
 	}
+	for _, exposed := range config.FindExposed([]string{c.AdminTokenFile}) {
+		log.Warn("admin token can be read by other users", "file", exposed.File, "mode", fmt.Sprintf("%04o", exposed.Mode),
+			logging.Advice("Anyone who can read the token can change this node. Run chmod 600 on the file."))
+	}
 	cfg.AnyMetricsPort = !isSet(command, "metrics-port")
 	n, err := node.New(ctx, *cfg)
 	switch {
@@ -161,6 +170,14 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	admin, err := c.admin()
+	if err != nil {
+		return nil, err
+	}
+	origins, err := c.origins()
+	if err != nil {
+		return nil, err
+	}
 	advertise, err := c.advertise()
 	if err != nil {
 		return nil, err
@@ -178,7 +195,7 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	if n := c.CommitteeCount; n != nil && (*n < 1 || *n > config.RegistryLimit) {
 		return nil, &config.Error{Setting: "--attestation-committee-count", Value: strconv.FormatUint(*n, 10), Problem: fmt.Sprintf("want 1 to %d", config.RegistryLimit)}
 	}
-	bootnodes := c.bootnodes()
+	bootnodes := splitValues(c.Bootnode)
 	for _, b := range bootnodes {
 		if _, err := p2p.ParseBootnode(b); err != nil && !errors.Is(err, p2p.ErrNotQUIC) {
 			return nil, err
@@ -224,23 +241,56 @@ func (c *runCmd) resolve() (*node.Config, error) {
 		NodeKey: nodeKey, Listen: c.Listen, Advertise: advertise, Bootnodes: bootnodes, NetworkName: c.NetworkName,
 		Committees: committees, AggregateSubnetIDs: subnets, CheckpointSyncURL: c.CheckpointSyncURL,
 		Version: version, NodeID: c.NodeID, Genesis: genesis, Keys: keys, Scheme: scheme, IsAggregator: c.IsAggregator,
-		HTTPAddress: address, APIPort: c.APIPort, MetricsPort: c.MetricsPort, RPCPort: c.RPCPort,
+		HTTPAddress: address, Admin: admin, CORSOrigins: origins, APIPort: c.APIPort, MetricsPort: c.MetricsPort, RPCPort: c.RPCPort,
 		DataDir: c.DataDir,
 		Time:    clock.System{}, StartTime: processStart,
 	}, nil
 }
 
-// bootnodes returns the addresses of all --bootnode flags. A value may hold several addresses, because LEANSPEC_BOOTNODE
-// is a single value and no address contains a comma or a space.
-func (c *runCmd) bootnodes() (all []string) {
-	for _, value := range c.Bootnode {
-		addresses := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
-		if len(addresses) == 0 {
-			addresses = []string{value} // resolve rejects it
+// splitValues returns the values of a flag that can be repeated. One of them may hold several, separated by commas or
+// spaces, because an environment variable is a single value.
+func splitValues(values []string) (all []string) {
+	for _, value := range values {
+		parts := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+		if len(parts) == 0 {
+			parts = []string{value} // resolve rejects it
 		}
-		all = append(all, addresses...)
+		all = append(all, parts...)
 	}
 	return all
+}
+
+// origins returns the origins of all --cors-origin flags, in the form in which browsers send them.
+func (c *runCmd) origins() ([]string, error) {
+	all := splitValues(c.CORSOrigin)
+	for _, origin := range all {
+		u, err := url.Parse(origin)
+		if origin != "*" && (err != nil || u.Scheme == "" || u.Host == "" || origin != strings.ToLower(u.Scheme+"://"+u.Host)) {
+			return nil, &config.Error{Setting: "--cors-origin", Value: fmt.Sprintf("%.64q", origin), Problem: "want an origin such as http://localhost:3000, in lower case and without a path, or *"}
+		}
+	}
+	return all, nil
+}
+
+// admin returns who may use the admin routes. It reads --admin-token-file.
+func (c *runCmd) admin() (api.Access, error) {
+	switch {
+	case c.AdminOpen && c.AdminTokenFile != "":
+		return api.Access{}, &config.Error{Setting: "--admin-open", Problem: "cannot be used together with --admin-token-file"}
+	case c.AdminOpen:
+		return api.Access{Open: true}, nil
+	case c.AdminTokenFile == "":
+		return api.Access{Advice: "Admin routes are open to programs on this machine only; start the node with --admin-token-file or --admin-open to use them from elsewhere"}, nil
+	}
+	text, err := config.ReadText(c.AdminTokenFile, 4096)
+	if err != nil {
+		return api.Access{}, err
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return api.Access{}, &config.Error{File: c.AdminTokenFile, Problem: "want one line with a token of visible ASCII characters, without spaces"}
+	}
+	return api.Access{Token: token, Advice: "Admin routes need the token in --admin-token-file; send the header Authorization: Bearer TOKEN"}, nil
 }
 
 // parseHTTPAddress parses --http-address.

@@ -129,3 +129,33 @@ func TestMissingRecordsAreLogged(t *testing.T) {
 		}
 	}
 }
+
+// TestAdminToken checks the file of the token, and the warning about one that other users can read.
+func TestAdminToken(t *testing.T) {
+	newKeys(t)
+	token := filepath.Join(t.TempDir(), "token")
+	for text, want := range map[string]string{"s3cret\n": "", "": "want one line", " \n": "want one line", "two words": "want one line", "pässword": "want one line"} {
+		if err := os.WriteFile(token, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		access, err := (&runCmd{AdminTokenFile: token}).admin()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("token %q: %v, want %q", text, err, want)
+		}
+		if err == nil && access.Token != "s3cret" {
+			t.Errorf("token = %q, want s3cret", access.Token)
+		}
+	}
+	if err := os.WriteFile(token, []byte("s3cret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[os.FileMode]int{0o600: 0, 0o644: 1} {
+		if err := os.Chmod(token, mode); err != nil {
+			t.Fatal(err)
+		}
+		log := startNode(t, "--admin-token-file "+token)
+		if got := warnings(log, "admin token can be read by other users"); len(got) != want || strings.Contains(log, "s3cret") {
+			t.Errorf("mode %04o: warnings = %q, want %d, and a log without the token", mode, got, want)
+		}
+	}
+}

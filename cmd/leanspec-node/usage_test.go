@@ -46,6 +46,10 @@ func TestUsage(t *testing.T) {
 		"--genesis x --advertise-address 0.0.0.0":             `--advertise-address: "0.0.0.0": want the IPv4 address at which other nodes reach this one`,
 		"--genesis x --advertise-address [2001:db8::1]:1":     `--advertise-address: "[2001:db8::1]:1": want the IPv4 address at which other nodes reach this one`,
 		"--genesis x --advertise-address 192.0.2.1 --listen=": `--advertise-address: "192.0.2.1": needs --listen: other nodes cannot reach a node that only dials`,
+		"--genesis x --admin-open --admin-token-file y":       "--admin-open: cannot be used together with --admin-token-file",
+		"--genesis x --admin-token-file y":                    "y: file not found",
+		"--genesis x --cors-origin http://x,localhost:3000":   `--cors-origin: "localhost:3000": want an origin such as http://localhost:3000, in lower case and without a path, or *`,
+		"--genesis x --cors-origin http://x/":                 `--cors-origin: "http://x/": want an origin such as http://localhost:3000, in lower case and without a path, or *`,
 		"--genesis x --bootnode /ip4/1.2.3.4/tcp/1":           "x: file not found", // the node skips this bootnode
 	} {
 		checkFailure(t, t.Context(), 2, want, strings.Fields(command)...)

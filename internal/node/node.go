@@ -64,6 +64,10 @@ type Config struct {
 	Advertise netip.AddrPort
 	// HTTPAddress is the IP address of the three HTTP servers.
 	HTTPAddress netip.Addr
+	// Admin decides which HTTP requests may use the admin routes.
+	Admin api.Access
+	// CORSOrigins are the origins whose pages may read the API in a browser.
+	CORSOrigins []string
 	// Ports of the HTTP servers; 0 disables one. The RPC port serves /health, /livez and
 	// /readyz.
 	APIPort, MetricsPort, RPCPort int
@@ -221,7 +225,8 @@ func registry(g *config.Genesis) *lstar.Validators {
 func (n *Node) listen() error {
 	cfg := api.Config{
 		Backend: backend{n.chain, n.sync}, Metrics: n.metrics.Handler(), Health: n.health, Identity: n.identity,
-		Peers: n.peers, NetworkName: n.cfg.NetworkName, Log: logging.Component(n.cfg.Log, "api"),
+		Peers: n.peers, NetworkName: n.cfg.NetworkName,
+		Admin: n.cfg.Admin, CORSOrigins: n.cfg.CORSOrigins, Log: logging.Component(n.cfg.Log, "api"),
 	}
 	if n.cfg.LogLevels != nil {
 		cfg.LogLevels = n.cfg.LogLevels

@@ -31,6 +31,7 @@ flags=(
     --network-name "${HIVE_LEAN_FORK_DIGEST:-12345678}"
     --listen /ip4/0.0.0.0/udp/9000/quic-v1
     --http-address 0.0.0.0
+    --admin-open
     --api-port 5052
     --metrics-port 8080
     --log-level debug

@@ -3,7 +3,8 @@
 //
 // Handlers read immutable snapshots of the chain, so they never wait for it.
 //
-// As in leanSpec, the admin routes have no authentication. Operators must restrict access to the API port.
+// The admin routes, /lean/v0/admin/ and /debug/pprof/, are closed to other machines unless [Access] opens them. In leanSpec
+// they have no authentication.
 //
 // leanSpec: node/api
 package api

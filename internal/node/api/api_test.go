@@ -104,7 +104,7 @@ func TestAnswers(t *testing.T) {
 				b.store = nil
 			}
 			w := httptest.NewRecorder()
-			api.New(api.Config{Backend: b, Metrics: metrics}).API.ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body)))
+			api.New(api.Config{Admin: api.Access{Open: true}, Backend: b, Metrics: metrics}).API.ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body)))
 			if w.Code != tt.status {
 				t.Errorf("status %d, want %d", w.Code, tt.status)
 			}

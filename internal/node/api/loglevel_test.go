@@ -41,7 +41,7 @@ func TestLogLevel(t *testing.T) {
 			if _, _, err := control.SetLogLevel("info,p2p=warn"); err != nil {
 				t.Fatal(err)
 			}
-			h := api.New(api.Config{Backend: newBackend(t), Metrics: http.NotFoundHandler(), LogLevels: control, Log: logging.Component(log, "api")}).API
+			h := api.New(api.Config{Admin: api.Access{Open: true}, Backend: newBackend(t), Metrics: http.NotFoundHandler(), LogLevels: control, Log: logging.Component(log, "api")}).API
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest(tt.method, path, strings.NewReader(tt.body)))
 			if w.Code != tt.status || !strings.HasPrefix(w.Body.String(), tt.want) {

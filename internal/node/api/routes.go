@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	_ "net/http/pprof" // its routes in http.DefaultServeMux
 	"slices"
 	"strings"
 
@@ -21,6 +22,11 @@ type Config struct {
 	Peers func() []Peer
 	// NetworkName is the name of the network in gossip topics.
 	NetworkName string
+	// Admin decides which requests may use the admin routes.
+	Admin Access
+	// CORSOrigins are the origins whose pages may read the routes other than the admin routes in a browser; "*" stands for
+	// all.
+	CORSOrigins []string
 	// LogLevels may be nil. The API then has no route to change them.
 	LogLevels LogLevels
 	// Log receives a line for each change of the log levels.
@@ -64,10 +70,11 @@ func New(c Config) Handlers {
 	}
 	metrics := routes{"GET /metrics": c.Metrics}
 	probes := routes{"GET /health": c.Health, "GET /livez": c.Health.Livez(), "GET /readyz": c.Health.Readyz()}
+	debug := routes{"GET /debug/pprof/": http.DefaultServeMux} // net/http/pprof registers its routes there
 	return Handlers{
-		API:     newMux(api, metrics),
-		Metrics: newMux(probes, metrics, index(probes, metrics)),
-		RPC:     newMux(probes, index(probes)),
+		API:     c.newMux(api, metrics),
+		Metrics: c.newMux(probes, metrics, debug, index(probes, metrics, debug)),
+		RPC:     c.newMux(probes, index(probes)),
 	}
 }
 
@@ -86,7 +93,8 @@ func index(all ...routes) routes {
 	})}
 }
 
-func newMux(all ...routes) http.Handler {
+// newMux returns the handler of a port. It guards the admin routes, so a new one cannot be left open.
+func (c Config) newMux(all ...routes) http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range all {
 		for pattern, handler := range r {
@@ -94,7 +102,15 @@ func newMux(all ...routes) http.Handler {
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern == "" { // 404, or 405 with its Allow header
+		_, pattern := mux.Handler(r)
+		_, path, _ := strings.Cut(pattern, " ")
+		switch {
+		case isAdmin(path) && !c.Admin.allows(r):
+			fail(w, http.StatusForbidden, c.Admin.Advice)
+			return
+		case !isAdmin(r.URL.Path) && c.allowOrigin(w, r):
+			return
+		case pattern == "": // 404, or 405 with its Allow header
 			w = plainError{w}
 		}
 		mux.ServeHTTP(w, r)

@@ -36,7 +36,7 @@ func TestRoutes(t *testing.T) {
 		{ports.API, "GET", "/", 404, "404: Not Found"},
 		{ports.API, "GET", "/livez", 404, "404: Not Found"},
 		{ports.API, "GET", "/lean/v0/admin/log_level", 404, "404: Not Found"},
-		{ports.Metrics, "GET", "/", 200, "/health\n/livez\n/metrics\n/readyz\n"},
+		{ports.Metrics, "GET", "/", 200, "/debug/pprof/\n/health\n/livez\n/metrics\n/readyz\n"},
 		{ports.Metrics, "GET", "/livez", 200, "ok"},
 		{ports.Metrics, "GET", "/readyz", 503, "[-]synced failed: not_ready"},
 		{ports.Metrics, "GET", "/metrics", 200, "# HELP "},
