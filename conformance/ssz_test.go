@@ -77,7 +77,7 @@ type sszType struct {
 var sszTypes = map[string]sszType{
 	// Containers of the protocol.
 	"AggregatedAttestation":       container[lstar.AggregatedAttestation](),
-	"Attestation":                 container[lstar.Attestation](),
+	"Attestation":                 container[attestation](),
 	"AttestationData":             container[lstar.AttestationData](),
 	"Block":                       container[lstar.Block](),
 	"BlockBody":                   container[lstar.BlockBody](),
@@ -326,6 +326,19 @@ var validatorsType = sszType{
 	build: variable(func(d *ssz.Codec, v *[]lstar.Validator) { ssz.List(d, v, lstar.ValidatorRegistryLimit) }).build,
 }
 
+// attestation is the vote of one validator without a signature. The node has no use for it.
+//
+// leanSpec: containers/attestation.py, Attestation
+type attestation struct {
+	ValidatorIndex lstar.ValidatorIndex
+	Data           lstar.AttestationData
+}
+
+func (a *attestation) DefineSSZ(d *ssz.Codec) {
+	ssz.Uint(d, &a.ValidatorIndex)
+	ssz.Nested(d, &a.Data)
+}
+
 // fieldElement is a field element as an SSZ value.
 //
 // leanSpec: spec/crypto/koalabear.py, Fp
@@ -338,8 +351,9 @@ func (e *fieldElement) AppendSSZ(b []byte) []byte {
 }
 
 func (e *fieldElement) DecodeSSZ(b []byte) error {
-	v, err := koalabear.Parse(b)
-	*e = fieldElement(v)
+	var v [1]koalabear.Element
+	err := koalabear.ParseVector(v[:], b)
+	*e = fieldElement(v[0])
 	return invalid(err)
 }
 

@@ -119,7 +119,7 @@ var leanMetrics = []leanMetric{
 	{"lean_gossip_aggregation_size_bytes", histogram, nil, []float64{1024, 4096, 16384, 65536, 131072, 262144, 524288, 1048576}, onOthers},
 }
 
-// leanspecMetrics are the seven metrics with the prefix leanspec_ that README.md promises.
+// leanspecMetrics are the seven metrics that every leanspec-node exports, besides those of leanMetrics.
 var leanspecMetrics = []leanMetric{
 	{"leanspec_slot_current", gauge, nil, nil, everywhere},
 	{"leanspec_epoch_current", gauge, nil, nil, everywhere},

@@ -22,7 +22,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// The tests that check what the documentation promises to operators:
+// The tests of the properties that the documents promise to operators:
 //
 //	the seven leanspec_ metrics              TestObservability; their values TestOneNode
 //	names, types, buckets of leanMetrics     TestObservability, with the table leanMetrics

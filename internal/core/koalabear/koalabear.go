@@ -70,18 +70,10 @@ func Mul(a, b Element) Element {
 	return Reduce(uint64(a) * uint64(b))
 }
 
-// Parse decodes an element from 4 bytes, little-endian. Errors wrap [ErrLength] or
-// [ErrNotCanonical].
-//
-// leanSpec: spec/crypto/koalabear.py, Fp.deserialize
-func Parse(b []byte) (Element, error) {
-	var e [1]Element
-	err := ParseVector(e[:], b)
-	return e[0], err
-}
-
 // ParseVector decodes len(dst) elements from b, 4 bytes each, little-endian. Errors wrap
 // [ErrLength] or [ErrNotCanonical].
+//
+// leanSpec: spec/crypto/koalabear.py, Fp.deserialize
 func ParseVector(dst []Element, b []byte) error {
 	if len(b) != Size*len(dst) {
 		return fmt.Errorf("%w: got %d, want %d", ErrLength, len(b), Size*len(dst))

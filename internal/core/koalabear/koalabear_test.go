@@ -80,9 +80,9 @@ func TestParse(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Parse(tt.bytes)
-			if got != tt.want || !errors.Is(err, tt.err) {
-				t.Fatalf("Parse(%x) = %d, %v; want %d, %v", tt.bytes, got, err, tt.want, tt.err)
+			var got [1]Element
+			if err := ParseVector(got[:], tt.bytes); got[0] != tt.want || !errors.Is(err, tt.err) {
+				t.Fatalf("ParseVector(%x) = %d, %v; want %d, %v", tt.bytes, got[0], err, tt.want, tt.err)
 			}
 		})
 	}

@@ -63,19 +63,6 @@ func (a *AttestationData) liesOnChain(rootAt func(Slot) Root) bool {
 	return true
 }
 
-// Attestation is the vote of one validator.
-//
-// leanSpec: containers/attestation.py, Attestation
-type Attestation struct {
-	ValidatorIndex ValidatorIndex
-	Data           AttestationData
-}
-
-func (a *Attestation) DefineSSZ(d *ssz.Codec) {
-	ssz.Uint(d, &a.ValidatorIndex)
-	ssz.Nested(d, &a.Data)
-}
-
 // SignedAttestation is the vote of one validator with the signature of its attestation
 // key over the root of the data.
 //

@@ -58,7 +58,6 @@ func seedState() *State {
 
 func FuzzCheckpoint(f *testing.F)      { fuzzContainer(f, &Checkpoint{Root{1}, 2}) }
 func FuzzAttestationData(f *testing.F) { fuzzContainer(f, &AttestationData{Slot: 3}) }
-func FuzzAttestation(f *testing.F)     { fuzzContainer(f, &Attestation{ValidatorIndex: 3}) }
 func FuzzBlockHeader(f *testing.F)     { fuzzContainer(f, &BlockHeader{Slot: 3}) }
 func FuzzValidator(f *testing.F)       { fuzzContainer(f, &Validator{Index: 3}) }
 func FuzzGenesisConfig(f *testing.F)   { fuzzContainer(f, &GenesisConfig{3}) }
