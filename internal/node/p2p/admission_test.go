@@ -101,8 +101,8 @@ func wantGossip(t *testing.T, from, to *testNode) {
 	receive(t, "the block", to.handler.gossiped)
 }
 
-// TestPeerThatComesBack cuts off a peer, which then connects again while the node still has the old connection. Gossip
-// must work in both directions, also after the old connection has timed out.
+// TestPeerThatComesBack cuts off a peer, which then connects again while the node still has the old
+// connection. Gossip must work in both directions, also after the old connection has timed out.
 func TestPeerThatComesBack(t *testing.T) {
 	t.Parallel()
 	key := newNodeKey(t)
@@ -126,8 +126,8 @@ func TestPeerThatComesBack(t *testing.T) {
 	}
 }
 
-// TestCrossedDials checks that two nodes that dial each other at the same time have one connection, and that each
-// reports one.
+// TestCrossedDials checks that two nodes that dial each other at the same time have one connection,
+// and that each reports one.
 func TestCrossedDials(t *testing.T) {
 	for range 10 {
 		a, b := startNode(t), startNode(t)
@@ -173,8 +173,8 @@ func subscribe(t *testing.T, s network.Stream, topics ...string) {
 	}
 }
 
-// TestLostSubscriptions checks that the node connects again if pubsub loses the subscriptions of a connected peer,
-// unless it cannot dial the peer.
+// TestLostSubscriptions checks that the node connects again if pubsub loses the subscriptions of a
+// connected peer, unless it cannot dial the peer.
 func TestLostSubscriptions(t *testing.T) {
 	for _, dialable := range []bool{true, false} {
 		t.Run(fmt.Sprint("dialable ", dialable), func(t *testing.T) {
@@ -235,8 +235,8 @@ func TestResets(t *testing.T) {
 	}
 }
 
-// TestTwoProcessesWithOneIdentity checks that the first of two processes with one identity keeps its connection, and
-// that the node logs a warning.
+// TestTwoProcessesWithOneIdentity checks that the first of two processes with one identity keeps
+// its connection, and that the node logs a warning.
 func TestTwoProcessesWithOneIdentity(t *testing.T) {
 	key := newNodeKey(t)
 	node := startNode(t)
@@ -258,8 +258,8 @@ func TestTwoProcessesWithOneIdentity(t *testing.T) {
 	wantGossip(t, node, first)
 }
 
-// TestOwnIdentityElsewhere checks that two nodes with the same key both log a warning when one dials the other, and
-// that a node that dials itself does not.
+// TestOwnIdentityElsewhere checks that two nodes with the same key both log a warning when one
+// dials the other, and that a node that dials itself does not.
 func TestOwnIdentityElsewhere(t *testing.T) {
 	t.Parallel()
 	key := newNodeKey(t)
@@ -288,7 +288,8 @@ func TestOwnIdentityElsewhere(t *testing.T) {
 	}
 }
 
-// TestConnectionsOfLeanSpecsNode checks that a peer such as leanSpec's node can dial twice and keeps both connections.
+// TestConnectionsOfLeanSpecsNode checks that a peer such as leanSpec's node can dial twice and
+// keeps both connections.
 func TestConnectionsOfLeanSpecsNode(t *testing.T) {
 	t.Parallel()
 	p := leanspectest.New(t, wire.Topic{Kind: wire.TopicBlock, Network: DefaultNetworkName})
@@ -328,8 +329,8 @@ func (c *claimedConn) Close() error {
 	return nil
 }
 
-// TestConnectionThatComesUp checks that admit waits until libp2p has added the old connection, because no stream can be
-// opened on it before.
+// TestConnectionThatComesUp checks that admit waits until libp2p has added the old connection,
+// because no stream can be opened on it before.
 func TestConnectionThatComesUp(t *testing.T) {
 	node := startNode(t)
 	id := newNodeKey(t).PeerID()

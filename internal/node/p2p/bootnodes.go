@@ -28,8 +28,9 @@ import (
 )
 
 const (
-	// firstBackoff and maxBackoff bound the time between two dials of a bootnode, which varies by half at random.
-	// maxBackoff is two slots, so that the two sides of a partition connect again soon after its end.
+	// firstBackoff and maxBackoff bound the time between two dials of a bootnode, which varies by
+	// half at random. maxBackoff is two slots, so that the two sides of a partition connect again
+	// soon after its end.
 	firstBackoff = time.Second
 	maxBackoff   = 8 * time.Second
 	// bootnodePatience is how long a bootnode may be unreachable before the node warns.
@@ -45,11 +46,11 @@ type Bootnode struct {
 	Addr ma.Multiaddr
 }
 
-// ErrNotQUIC means that the multiaddr of a bootnode is valid, but not a QUIC address.
+// ErrNotQUIC is the error for the multiaddr of a bootnode that is valid but not a QUIC address.
 var ErrNotQUIC = errors.New("not a QUIC address")
 
-// ParseBootnode parses a node record ("enr:…"), or a QUIC multiaddr with or without a peer id at its end. Errors are of
-// type [*config.Error]. The error for any other multiaddr wraps ErrNotQUIC.
+// ParseBootnode parses a node record ("enr:…"), or a QUIC multiaddr with or without a peer id at
+// its end. Errors are of type [*config.Error]. The error for any other multiaddr wraps ErrNotQUIC.
 //
 // leanSpec: cli/bootstrap.py, NodeBootstrap.from_cli_args
 func ParseBootnode(s string) (Bootnode, error) {
@@ -114,11 +115,11 @@ func dialable(a ma.Multiaddr) bool {
 	}
 }
 
-// keepBootnodes dials each bootnode, and again after each end of the connection.
+// keepBootnodes dials each bootnode now and after each end of the connection.
 func (n *Network) keepBootnodes() {
 	for _, b := range n.bootnodes {
-		// Lists of bootnodes often contain this node. Its peer id at another address may be its public address, or
-		// another node with a copy of its key.
+		// Lists of bootnodes often contain this node. Another address with its peer id may be its
+		// public address, or that of another node with a copy of its key.
 		if b.ID != n.host.ID() || !n.isOwn(b.Addr) {
 			n.spawn(func(ctx context.Context) { n.keepBootnode(ctx, b) })
 		}
@@ -160,8 +161,9 @@ func (n *Network) keepBootnode(ctx context.Context, b Bootnode) {
 	}
 }
 
-// reportUnreachable reports a failed dial. After bootnodePatience without a connection it logs a warning, unless warned
-// is true: nodes that start at the same time need a moment to find each other.
+// reportUnreachable reports a failed dial. After bootnodePatience without a connection, it logs a
+// warning unless warned is true, and returns true. Nodes that start at the same time need this time
+// to find each other.
 func (n *Network) reportUnreachable(b Bootnode, err error, without time.Duration, warned bool) bool {
 	result := events.ResultError
 	if isTimeout(err) {
@@ -185,8 +187,8 @@ var (
 	errIdentified = errors.New("certificate received")
 )
 
-// dial connects to a bootnode unless it is connected, and returns its id. If a node with the peer id of this node
-// listens at the address, the error is errSelf or errDuplicate.
+// dial connects to a bootnode unless it is connected, and returns its id. If a node with the peer
+// id of this node listens at the address, the error is errSelf or errDuplicate.
 func (n *Network) dial(ctx context.Context, b Bootnode) (peer.ID, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -208,9 +210,9 @@ func (n *Network) dial(ctx context.Context, b Bootnode) (peer.ID, error) {
 	return id, n.host.Connect(ctx, peer.AddrInfo{ID: id, Addrs: []ma.Multiaddr{b.Addr}})
 }
 
-// identify returns the id of the peer that listens at an address. It aborts the handshake once it has the peer's
-// certificate, so the peer does not see a connection. It does not check that the peer has the key; the connection that
-// follows does.
+// identify returns the id of the peer that listens at an address. It aborts the handshake once it
+// has the peer's certificate, so the peer does not see a connection. The connection that follows
+// checks that the peer has the key.
 func identify(ctx context.Context, addr ma.Multiaddr) (id peer.ID, err error) {
 	if addr, err = resolve(ctx, addr); err != nil {
 		return "", err

@@ -14,8 +14,8 @@ const (
 	maxEncodedBlocks = 4096
 )
 
-// blockCache caches blocks as encoded parts of a response, up to a number of bytes. It evicts the least recently used
-// block first.
+// blockCache caches blocks as encoded parts of a response, and evicts the least recently used block
+// first.
 type blockCache struct {
 	mu    sync.Mutex
 	parts *simplelru.LRU[lstar.Root, []byte]
@@ -24,7 +24,7 @@ type blockCache struct {
 
 func newBlockCache() *blockCache {
 	c := new(blockCache)
-	// NewLRU fails without a size only.
+	// NewLRU only fails without a size.
 	c.parts, _ = simplelru.NewLRU(maxEncodedBlocks, func(_ lstar.Root, part []byte) { c.bytes -= len(part) })
 	return c
 }

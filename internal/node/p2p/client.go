@@ -26,16 +26,18 @@ import (
 const (
 	// maxInFlight is the number of requests that one peer gets at a time.
 	maxInFlight = 2
-	// unsupportedTTL is how long a peer that does not support a protocol gets no further requests of it.
+	// unsupportedTTL is how long a peer that does not support a protocol gets no further requests for it.
 	unsupportedTTL = 5 * time.Minute
 )
 
 var (
-	// ErrUnsupported means that a peer does not support the protocol of a request.
+	// ErrUnsupported is the error of a request to a peer that does not support its protocol.
 	ErrUnsupported = errors.New("peer does not support the protocol")
-	// ErrBadResponse means that the response violates the protocol. It has been counted as a fault of the peer.
+	// ErrBadResponse is the error of a response that violates the protocol. It has been counted as
+	// a fault of the peer.
 	ErrBadResponse = errors.New("bad response")
-	// ErrNoResponse means that a peer did not respond in time. It has been counted as a fault of the peer.
+	// ErrNoResponse is the error of a request without a response in time. It has been counted as a
+	// fault of the peer.
 	ErrNoResponse = errors.New("no response in time")
 
 	errBanned = errors.New("peer is banned")
@@ -50,8 +52,8 @@ type ResponseError struct {
 // Error implements error.
 func (e *ResponseError) Error() string { return fmt.Sprintf("peer responded %s: %q", e.Code, e.Text) }
 
-// request sends a request and passes each part of the response to receive, until the end of the response or an error.
-// Errors of receive about the response wrap ErrBadResponse.
+// request sends a request and passes each part of the response to receive, until the response ends
+// or an error occurs. Errors of receive about the response must wrap ErrBadResponse.
 //
 // leanSpec: node/networking/client/reqresp_client.py, ReqRespClient
 func (n *Network) request(ctx context.Context, id peer.ID, protocolID protocol.ID, limit int, payload []byte,
@@ -101,7 +103,7 @@ func (n *Network) request(ctx context.Context, id peer.ID, protocolID protocol.I
 	}
 }
 
-// requestResult returns the result of a request, of this node or of a peer, in metrics.
+// requestResult returns the result, as events name it, of a request from this node or from a peer.
 func requestResult(ctx context.Context, refused *refusal, err error) string {
 	var answer *ResponseError
 	switch {
@@ -128,7 +130,7 @@ func (n *Network) requested(ctx context.Context, id protocol.ID, direction, resu
 	n.bus.Report(events.RequestEnded{Protocol: name, Direction: direction, Result: result, Duration: took})
 }
 
-// exchange sends a request and reads the response. See request.
+// exchange sends a request and reads the response for request.
 func (n *Network) exchange(ctx context.Context, id peer.ID, protocolID protocol.ID, limit int, payload []byte,
 	receive func(code wire.ResponseCode, payload []byte) error,
 ) error {
@@ -141,7 +143,7 @@ func (n *Network) exchange(ctx context.Context, id peer.ID, protocolID protocol.
 	if _, err := s.Write(wire.AppendRequest(nil, payload)); err != nil {
 		return err
 	}
-	// The error does not matter: the peer may have responded and closed the stream.
+	// Ignore the error: the peer may have responded and closed the stream already.
 	_ = s.CloseWrite()
 	r := bufio.NewReader(s)
 	for {
@@ -158,7 +160,7 @@ func (n *Network) exchange(ctx context.Context, id peer.ID, protocolID protocol.
 	}
 }
 
-// Status implements Requester. An error of Handler.OnStatus, which ends the connection, is returned as well.
+// Status implements Requester. It also returns the error of Handler.OnStatus, which ends the connection.
 func (n *Network) Status(ctx context.Context, from peer.ID) (Status, error) {
 	var theirs Status
 	parts := 0
@@ -193,7 +195,7 @@ func (n *Network) Status(ctx context.Context, from peer.ID) (Status, error) {
 // takeStatus passes a status to the handler, and ends the connection if the handler returns an error.
 func (n *Network) takeStatus(c *connectedPeer, s Status) error {
 	err := ErrNotConnected
-	c.meet(n.cfg.Handler, func() {
+	c.announce(n.cfg.Handler, func() {
 		c.setStatus(s)
 		if err = n.cfg.Handler.OnStatus(c.id, s); err != nil {
 			n.Disconnect(c.id, err.Error())

@@ -12,7 +12,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
-// aloneAfter is how long a node that had peers has none before it warns.
+// aloneAfter is how long a node that had peers can be without a peer before it warns.
 const aloneAfter = 10 * time.Second
 
 // notifiee returns the receiver of libp2p's notifications about connections.
@@ -35,7 +35,7 @@ func (n *Network) connected(conn network.Conn) {
 	}
 	n.reportPeers()
 	if first {
-		n.spawn(func(context.Context) { c.meet(n.cfg.Handler, nil) })
+		n.spawn(func(context.Context) { c.announce(n.cfg.Handler, nil) })
 	}
 }
 
@@ -50,23 +50,23 @@ func (n *Network) disconnected(conn network.Conn) {
 		Peer: c.id, Direction: direction(conn), Reason: reason, Detail: detail, Further: !last,
 	})
 	if last {
-		n.left(c)
+		n.peerLeft(c)
 	}
 }
 
-// left is called when the last connection of a peer has ended.
-func (n *Network) left(c *connectedPeer) {
+// peerLeft is called when the last connection of a peer has ended.
+func (n *Network) peerLeft(c *connectedPeer) {
 	n.reportPeers()
 	if arrivals := n.arrivals.Load(); n.open.Load() && n.peers.len() == 0 {
 		n.spawn(func(ctx context.Context) { n.warnIfAlone(ctx, arrivals) })
 	}
-	c.part(n.cfg.Handler)
+	c.finish(n.cfg.Handler)
 	n.peers.forget(c)
 }
 
-// warnIfAlone logs that all peers have disconnected, unless a peer connects within aloneAfter. arrivals is the value of
-// n.arrivals at the start of that time. A peer that connects and disconnects again starts a new time, so a peer that
-// does so every second does not cause a warning each time.
+// warnIfAlone logs that all peers have disconnected, unless a peer connects within aloneAfter.
+// arrivals is the value of n.arrivals at the start of that time. A peer that connects and disconnects
+// starts the time again, so a peer that does so every second does not cause a warning each time.
 func (n *Network) warnIfAlone(ctx context.Context, arrivals uint64) {
 	select {
 	case <-ctx.Done():
@@ -79,7 +79,8 @@ func (n *Network) warnIfAlone(ctx context.Context, arrivals uint64) {
 	}
 }
 
-// disconnectReason returns the reason of leanMetrics for the end of a connection, and details for the log.
+// disconnectReason returns the reason, as leanMetrics names it, for the end of a connection, and
+// details for the log.
 func disconnectReason(conn network.Conn, closing string) (reason, detail string) {
 	var qc *quic.Conn
 	var cause error

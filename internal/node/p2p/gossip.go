@@ -36,11 +36,11 @@ const (
 	pruneBackoff  = time.Minute
 )
 
-// envelopeSize is an upper bound of the bytes that protobuf and the topic add to a message.
+// envelopeSize is an upper bound of the number of bytes that protobuf and the topic add to a message.
 const envelopeSize = 1024
 
-// Bounds of the messages that are validated at a time. Messages above them are dropped and counted. A validator that
-// waits for the chain counts as well.
+// Limits of the messages that are validated at a time, including those that wait for the chain.
+// Further messages are dropped and counted.
 const (
 	validationQueue         = 1024 // messages that wait for a validator
 	maxValidating           = 4096 // of all topics
@@ -49,8 +49,8 @@ const (
 	maxValidatingAggregates = 256
 )
 
-// Limits of the blocks that one peer may send by gossip. A block that a full queue drops counts as seen, so it does not
-// arrive by gossip again. The limits prevent one peer from filling the queue for all others.
+// Limits of the blocks that one peer may send by gossip, which prevent a peer from filling the queue for
+// all others. A block that a full queue drops counts as seen, so it does not arrive by gossip again.
 const (
 	gossipedBlocksPerSecond = 16
 	gossipedBlockBurst      = maxValidatingBlocks * 3 / 4
@@ -58,8 +58,9 @@ const (
 
 var errTooManyBlocks = errors.New("too many blocks by gossip")
 
-// inspect returns the function that pubsub calls for each RPC of a peer. It applies the limits of blocks and records
-// the peer's subscriptions. The messages of an RPC that it refuses do not count as seen.
+// inspect returns the function that pubsub calls for each RPC from a peer. It applies the limits of
+// blocks and records the peer's subscriptions. The messages of an RPC that it refuses do not count
+// as seen.
 func (n *Network) inspect(blockTopic string) func(peer.ID, *pubsub.RPC) error {
 	return func(from peer.ID, rpc *pubsub.RPC) error {
 		blocks := 0
@@ -81,8 +82,8 @@ func (n *Network) inspect(blockTopic string) func(peer.ID, *pubsub.RPC) error {
 	}
 }
 
-// joinTopics starts gossip on the topics of the network. It subscribes to the topics of blocks and aggregates and to
-// the attestation subnets of the configuration.
+// joinTopics starts gossip on the topics of the network. It joins all topics, and subscribes to
+// blocks, aggregates and the configured attestation subnets.
 func (n *Network) joinTopics() error {
 	blocks := wire.Topic{Kind: wire.TopicBlock, Network: n.cfg.NetworkName}
 	subscribed := map[wire.Topic]bool{blocks: true, {Kind: wire.TopicAggregation, Network: n.cfg.NetworkName}: true}
@@ -145,7 +146,7 @@ func (n *Network) joinTopic(ps *pubsub.PubSub, topic wire.Topic, subscribe bool)
 	if n.topics[topic], err = ps.Join(topic.String()); err != nil || !subscribe {
 		return err
 	}
-	// The validator handles the messages, so pubsub only has to forward them.
+	// The validator handles the messages, so pubsub only forwards them.
 	cancel, err := n.topics[topic].Relay()
 	if err == nil {
 		n.relays = append(n.relays, cancel)
@@ -168,8 +169,8 @@ func (n *Network) attestationTopic(subnet uint64) wire.Topic {
 	return wire.Topic{Kind: wire.TopicAttestation, Network: n.cfg.NetworkName, Subnet: subnet}
 }
 
-// validator returns the function that pubsub calls for each message of a kind of topic. It accepts the node's own
-// messages.
+// validator returns the function that pubsub calls for each message of a kind of topic. It accepts
+// the node's own messages.
 func (n *Network) validator(kind wire.TopicKind) pubsub.ValidatorEx {
 	return func(ctx context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
 		if from == n.host.ID() {
@@ -241,7 +242,8 @@ func (n *Network) PublishBlock(ctx context.Context, b *lstar.SignedBlock) error 
 	return n.publish(ctx, wire.Topic{Kind: wire.TopicBlock, Network: n.cfg.NetworkName}, ssz.Marshal(b))
 }
 
-// PublishAttestation gossips a vote on the subnet of its validator. The node does not have to be subscribed to it.
+// PublishAttestation gossips a vote on the subnet of its validator, to which the node need not be
+// subscribed.
 func (n *Network) PublishAttestation(ctx context.Context, a *lstar.SignedAttestation) error {
 	subnet := uint64(a.ValidatorIndex) % n.cfg.Committees
 	return n.publish(ctx, n.attestationTopic(subnet), a.Encode())

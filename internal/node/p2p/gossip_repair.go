@@ -21,28 +21,30 @@ import (
 )
 
 const (
-	// gossipCheck is the time between two checks of the gossip with all peers.
+	// gossipCheck is the time between two checks of gossip with all peers.
 	gossipCheck = 500 * time.Millisecond
-	// gossipGrace is how long pubsub may have no stream to a connected peer, or miss subscriptions that the peer
-	// announced, before the node acts.
+	// gossipGrace is how long pubsub may be without a stream to a connected peer, or without
+	// subscriptions that the peer announced, before the node acts.
 	gossipGrace = 2 * time.Second
-	// maxTopics and maxTopicName bound the number and the length of the topics that are recorded for a peer.
+	// maxTopics and maxTopicName bound the number and the length of the topics that are recorded
+	// for a peer.
 	maxTopics    = 64
 	maxTopicName = 256
-	// firstReset and maxReset bound the time between two resets of the connection to one peer. See resetGossip.
+	// firstReset and maxReset bound the time between two resets of the connection to one peer. See
+	// resetGossip.
 	firstReset = 15 * time.Second
 	maxReset   = 10 * time.Minute
-	// foreignAfter is how long a peer that gossips may announce only topics of other networks before it counts as
-	// foreign.
+	// foreignAfter is how long a peer that gossips may announce only topics of other networks
+	// before it counts as foreign.
 	foreignAfter = 2 * lstar.SecondsPerSlot * time.Second
 )
 
-// gossipState is the state of the gossip with a peer.
+// gossipState is the state of gossip with a peer.
 type gossipState struct {
 	mu     sync.Mutex
 	topics map[string]bool // announced by the peer, of any network
-	// silent is the time since which pubsub has no stream to the peer, and lost the time since which it misses the
-	// peer's subscriptions. The zero time means that it has them.
+	// silent is the time since which pubsub has no stream to the peer, and lost the time since
+	// which it lacks the peer's subscriptions. They are zero while pubsub has them.
 	silent, lost time.Time
 	reported     bool          // the loss has been reported
 	wait         time.Duration // from silent until the next attempt to open a stream
@@ -68,15 +70,15 @@ func (c *connectedPeer) subscribe(changes []*pubsubpb.RPC_SubOpts) {
 	}
 }
 
-// gossipWatch returns a function that maintains gossip with each connected peer in both directions until its context
-// ends. The caller must call it, and may let peers connect before.
+// gossipWatch returns a function that maintains gossip with each connected peer, in both directions,
+// until its context ends. The caller must call the function. Peers may connect before that.
 //
-// The function opens the streams that pubsub does not open: to peers that do not support the identify protocol, such as
-// leanSpec's node, because pubsub waits for identify; and to peers whose streams failed, or ended more often than
-// pubsub accepts (four times in ten minutes).
+// The function opens the streams that pubsub does not open: to peers that do not support the
+// identify protocol, such as leanSpec's node, because pubsub waits for identify; and to peers whose
+// streams failed, or ended more often than pubsub accepts (four times in ten minutes).
 //
-// It also closes the connection to a peer whose subscriptions pubsub has lost. Both sides then announce them again.
-// links describes the known cause of such a loss and prevents it; this is the safety net for others.
+// It also closes the connection to a peer whose subscriptions pubsub has lost. Both sides then announce
+// them again. links prevents the known cause of such a loss; this is the safety net for other causes.
 func (n *Network) gossipWatch() (func(ctx context.Context), error) {
 	bus := n.host.EventBus()
 	failed, err := bus.Subscribe(new(event.EvtPeerIdentificationFailed))
@@ -87,7 +89,7 @@ func (n *Network) gossipWatch() (func(ctx context.Context), error) {
 	if err != nil {
 		return nil, errors.Join(err, failed.Close())
 	}
-	greet := func(id peer.ID) {
+	openStream := func(id peer.ID) {
 		conns := n.host.Network().ConnsToPeer(id)
 		if len(conns) == 0 {
 			return
@@ -112,13 +114,13 @@ func (n *Network) gossipWatch() (func(ctx context.Context), error) {
 				if !ok {
 					return
 				}
-				greet(e.(event.EvtPeerIdentificationFailed).Peer)
+				openStream(e.(event.EvtPeerIdentificationFailed).Peer)
 			case <-check.C:
 				listed := n.listed()
 				peers := n.peers.all()
 				for _, c := range peers {
 					if n.isSilent(c) {
-						greet(c.id)
+						openStream(c.id)
 					}
 					if n.hasLost(c, listed[c.id]) {
 						n.resetGossip(c)
@@ -130,7 +132,8 @@ func (n *Network) gossipWatch() (func(ctx context.Context), error) {
 	}, nil
 }
 
-// listed returns, for each peer, the number of this network's topics of which pubsub lists it as a subscriber.
+// listed returns, for each peer, the number of this network's topics for which pubsub lists it as a
+// subscriber.
 func (n *Network) listed() map[peer.ID]int {
 	counts := make(map[peer.ID]int)
 	for _, topic := range n.topics {
@@ -141,8 +144,8 @@ func (n *Network) listed() map[peer.ID]int {
 	return counts
 }
 
-// isSilent reports whether pubsub has had no stream to a peer for so long that the node should try to open one. The
-// time between two attempts doubles.
+// isSilent reports whether pubsub has been without a stream to a peer for so long that the node
+// should open one. The time between two attempts doubles.
 func (n *Network) isSilent(c *connectedPeer) bool {
 	g := &c.gossip
 	g.mu.Lock()
@@ -162,8 +165,8 @@ func (n *Network) isSilent(c *connectedPeer) bool {
 	return true
 }
 
-// hasLost reports whether pubsub has missed the subscriptions of a peer for gossipGrace. It returns true once for each
-// loss.
+// hasLost reports whether pubsub has lacked the subscriptions of a peer for gossipGrace. It returns
+// true once per loss.
 func (n *Network) hasLost(c *connectedPeer, listed int) bool {
 	g := &c.gossip
 	g.mu.Lock()
@@ -203,7 +206,7 @@ func (n *Network) findForeign(peers []*connectedPeer) {
 	n.bus.Report(events.ForeignPeers{Count: foreign})
 }
 
-// topicsOf returns the topics of a peer in order, and how many of them are this network's.
+// topicsOf returns the topics of a peer, sorted, and how many of them belong to this network.
 func (n *Network) topicsOf(c *connectedPeer) (topics []string, common int) {
 	c.gossip.mu.Lock()
 	defer c.gossip.mu.Unlock()
@@ -218,7 +221,7 @@ func (g *gossipState) reportForeign() (first bool) {
 	return first
 }
 
-// topicNames returns the names of this network's topics in order.
+// topicNames returns the names of this network's topics, sorted.
 func (n *Network) topicNames() []string {
 	names := make([]string, 0, len(n.topics))
 	for topic := range n.topics {
@@ -228,7 +231,7 @@ func (n *Network) topicNames() []string {
 	return names
 }
 
-// Isolated reports whether peers gossip, all of them on topics of other networks only.
+// Isolated reports whether peers gossip, but all of them only on topics of other networks.
 func (n *Network) Isolated() bool { return n.isolated.Load() }
 
 // common returns the number of this network's topics in a set.
@@ -242,8 +245,9 @@ func (n *Network) common(topics map[string]bool) int {
 	return count
 }
 
-// resetGossip closes the connection to a peer and dials it again. It does neither if the node has no address of the
-// peer, because the peer may not dial again (leanSpec's node does not), or if the previous reset was too recent.
+// resetGossip closes the connection to a peer and dials it again. It does neither if the previous
+// reset was too recent, or if the node has no address of the peer: the peer may not dial again, and
+// leanSpec's node does not.
 func (n *Network) resetGossip(c *connectedPeer) {
 	addrs := n.host.Peerstore().Addrs(c.id)
 	reset := len(addrs) > 0 && n.resets.allow(c.id, n.now())
@@ -267,7 +271,7 @@ func (n *Network) resetGossip(c *connectedPeer) {
 	})
 }
 
-// resets records the connections that were closed to restore gossip.
+// resets records which connections were closed to restore gossip, and when.
 type resets struct {
 	mu    sync.Mutex
 	peers *simplelru.LRU[peer.ID, pause]
@@ -280,12 +284,12 @@ type pause struct {
 }
 
 func newResets() resets {
-	peers, _ := simplelru.NewLRU[peer.ID, pause](maxKnownFaulty, nil) // fails without a size only
+	peers, _ := simplelru.NewLRU[peer.ID, pause](maxKnownFaulty, nil) // only fails without a size
 	return resets{peers: peers}
 }
 
-// allow reports whether the connection to a peer may be closed now, and if so, records it. The pause doubles with each
-// reset. It starts at firstReset again after a time of two pauses without a reset.
+// allow reports whether the connection to a peer may be closed now, and if so, records it. The
+// pause doubles with each reset. After two pauses without a reset, it starts at firstReset again.
 func (r *resets) allow(id peer.ID, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/metrics/metricstest"
 )
 
-// TestWrongNetworkName checks that both sides log a warning about a peer without a common topic, and that a node with
-// only such peers is not ready.
+// TestWrongNetworkName checks that both sides log a warning about a peer without a common topic,
+// and that a node with only such peers is not ready.
 func TestWrongNetworkName(t *testing.T) {
 	var later atomic.Int64
 	clock := func(_ *Config, n *testNode) {

@@ -57,7 +57,8 @@ func (t *tracer) topics(id peer.ID) int {
 	return t.mesh[id]
 }
 
-// line starts three nodes, connects the middle one to the others, and waits until they gossip on a number of topics.
+// line starts three nodes, connects the middle one to the others, and waits until they gossip on a
+// number of topics.
 func line(t *testing.T, topics int, change ...func(*Config, *testNode)) (left, middle, right *testNode) {
 	t.Helper()
 	left, right = startNode(t, change...), startNode(t, change...)
@@ -106,7 +107,8 @@ func TestGossipIsForwarded(t *testing.T) {
 	}
 }
 
-// TestSubnetsBeyondCommittees checks that a node subscribes to subnets without validators, as leanSpec's node does.
+// TestSubnetsBeyondCommittees checks that a node subscribes to subnets without validators, as
+// leanSpec's node does.
 func TestSubnetsBeyondCommittees(t *testing.T) {
 	left, middle, _ := line(t, 5, func(cfg *Config, _ *testNode) { cfg.Subnets = []uint64{0, 1, 77} })
 	if err := left.PublishAttestation(t.Context(), vote(3, 5)); err != nil {
@@ -117,8 +119,8 @@ func TestSubnetsBeyondCommittees(t *testing.T) {
 	}
 }
 
-// TestVerdicts checks that only accepted messages are forwarded, and that a rejected one counts as a fault of its
-// sender.
+// TestVerdicts checks that only accepted messages are forwarded, and that a rejected one counts as
+// a fault of its sender.
 func TestVerdicts(t *testing.T) {
 	left, middle, right := line(t, 2)
 	for slot, test := range []struct {
@@ -177,7 +179,8 @@ func TestPublishToOtherSubnets(t *testing.T) {
 	}
 }
 
-// TestRubbishIsBanned sends undecodable blocks until the sender is banned, and checks that it cannot connect again.
+// TestRubbishIsBanned sends undecodable blocks until the sender is banned, and checks that it
+// cannot connect again.
 func TestRubbishIsBanned(t *testing.T) {
 	victim := startNode(t)
 	sender := startNode(t, dialing(victim))

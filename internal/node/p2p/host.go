@@ -36,12 +36,12 @@ const (
 	dialTimeout = 10 * time.Second
 	// connGrace is how long a new connection is protected from being trimmed.
 	connGrace = 20 * time.Second
-	// connsPerIP bounds the connections of one IP address other than this machine's.
+	// connsPerIP is the number of connections with one IP address other than this machine's.
 	connsPerIP = 32
 )
 
-// newHost opens a libp2p host that uses QUIC only. It assembles the host from libp2p's parts, because libp2p.New links
-// all of libp2p's transports into the program, including WebRTC.
+// newHost opens a libp2p host that only uses QUIC. It assembles the host from libp2p's parts,
+// because libp2p.New links all of libp2p's transports into the program, including WebRTC.
 func newHost(cfg *Config, g gater) (_ *quicHost, err error) {
 	routeLogs(cfg.Log)
 	var listen []ma.Multiaddr
@@ -97,8 +97,8 @@ func newHost(cfg *Config, g gater) (_ *quicHost, err error) {
 		swarm.WithConnectionGater(g),
 		swarm.WithResourceManager(resources),
 		swarm.WithDialTimeout(dialTimeout),
-		// If dials keep failing, libp2p assumes that UDP is blocked and stops using it. This node has no other
-		// transport, and its bootnodes may be down for long.
+		// If dials keep failing, libp2p assumes that UDP is blocked and stops using it. This node
+		// has no other transport, and its bootnodes may be down for long.
 		swarm.WithUDPBlackHoleSuccessCounter(nil),
 		swarm.WithIPv6BlackHoleSuccessCounter(nil),
 	)
@@ -145,8 +145,9 @@ func newResourceManager() (network.ResourceManager, error) {
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: connsPerIP}}))
 }
 
-// newSockets returns the manager that opens the UDP sockets of the QUIC transport on demand. Its keys are derived from
-// the node's identity, so after a crash and a restart the node can reset the connections that its peers still have.
+// newSockets returns the manager that opens the UDP sockets of the QUIC transport on demand. It
+// derives QUIC's keys from the node's identity, so that after a crash and a restart the node can
+// reset connections that its peers still have.
 func newSockets(key crypto.PrivKey, resources network.ResourceManager) (*quicreuse.ConnManager, error) {
 	secret, err := key.Raw()
 	if err != nil {
@@ -181,8 +182,8 @@ func newSockets(key crypto.PrivKey, resources network.ResourceManager) (*quicreu
 		}))
 }
 
-// checkFree opens the port of an address and closes it again. Its error is one line and names the process that uses the
-// port; libp2p's is many lines and does not.
+// checkFree opens the port of an address and closes it again. Its error is one line and names the
+// process that uses the port; libp2p's error has many lines and does not name it.
 func checkFree(addr ma.Multiaddr) (problem string, err error) {
 	network, address, err := manet.DialArgs(addr)
 	if err != nil {

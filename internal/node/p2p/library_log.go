@@ -11,13 +11,14 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
-// routeLogs sends the log of libp2p to the logger of its first call. libp2p has one logger for the process, which it
-// fixes when it writes its first line. gossipsub gets libraryLogger in its options. quic-go writes to package log, see
-// logging.RouteStandardLog.
+// routeLogs sends the log of libp2p to the logger of its first call, because libp2p has one logger
+// per process, which cannot change after its first line. gossipsub gets libraryLogger in its
+// options. quic-go writes to package log; see logging.RouteStandardLog.
 func routeLogs(log *slog.Logger) {
 	routeOnce.Do(func() {
 		gologshim.SetDefaultHandler(libraryLogger(log).Handler())
-		// quic-go prints this warning to standard error. Larger buffers are for faster networks than this one.
+		// quic-go prints this warning to standard error. The default buffers are large enough for
+		// this network.
 		os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
 	})
 }
@@ -29,8 +30,8 @@ func libraryLogger(log *slog.Logger) *slog.Logger {
 	return slog.New(libraryHandler{logging.Component(log, "libp2p").Handler()})
 }
 
-// libraryHandler writes all lines of libp2p at debug. Its warnings and errors are about failures between this node and
-// a peer, which happen in every healthy network. The node reports those that matter itself.
+// libraryHandler writes all lines of libp2p at debug. Its warnings and errors are about failures between
+// this node and a peer, which happen in every healthy network. The node reports those that matter itself.
 type libraryHandler struct{ slog.Handler }
 
 // libraryLevel returns the level at which a line of libp2p is written.

@@ -34,7 +34,7 @@ const (
 	//
 	// leanSpec: spec/forks/lstar/spec.py, LstarSpec.GOSSIP_DIGEST
 	DefaultNetworkName = "12345678"
-	// DefaultMaxPeers is the number of peers to which the connections are trimmed.
+	// DefaultMaxPeers is the number of peers above which connections are trimmed.
 	DefaultMaxPeers = 64
 )
 
@@ -42,26 +42,28 @@ const (
 type Config struct {
 	// NodeKey is the identity of the node.
 	NodeKey *config.NodeKey
-	// Listen is the multiaddr to listen on, such as /ip4/0.0.0.0/udp/9001/quic-v1. If it is empty, the node only dials.
+	// Listen is the multiaddr to listen on, such as /ip4/0.0.0.0/udp/9001/quic-v1. If it is empty,
+	// the node only dials.
 	Listen string
-	// Advertise is the IPv4 address in the node record. Port 0 means the port of the listener, and an invalid address
-	// means an address of this machine.
+	// Advertise is the IPv4 address in the node record. Port 0 means the port of the listener, and
+	// an invalid address means an address of this machine.
 	Advertise netip.AddrPort
-	// Bootnodes are peers to stay connected to, in the syntax of ParseBootnode. The node itself may be among them. New
-	// logs a warning for each multiaddr that is not a QUIC address and skips it, as leanSpec's node does.
+	// Bootnodes are the peers that the node stays connected to, in the syntax of ParseBootnode. The
+	// node itself may be one of them. New logs a warning for each multiaddr that is not a QUIC
+	// address and skips it, as leanSpec's node does.
 	Bootnodes []string
 	// NetworkName is part of the gossip topics.
 	NetworkName string
 	// Committees is the number of attestation committees; 0 means 1.
 	Committees uint64
-	// Subnets are the attestation subnets to subscribe to. Subnets from Committees on have no validators; leanSpec's
-	// node subscribes to them too.
+	// Subnets are the attestation subnets to subscribe to. Subnets with a number of Committees or
+	// more have no validators; leanSpec's node subscribes to them too.
 	Subnets []uint64
 	// IsAggregator is part of the node record.
 	IsAggregator bool
-	// Scheme is the signature scheme of the votes.
+	// Scheme is the scheme of the signatures of votes.
 	Scheme *xmss.Scheme
-	// Handler is the node behind the network.
+	// Handler handles the messages of peers.
 	Handler Handler
 	// Bus receives events, and Log the lines of this package and of libp2p. Either may be nil.
 	Bus *events.Bus
@@ -70,7 +72,7 @@ type Config struct {
 	Version string
 	// PeerNames are the names of known peers in metrics.
 	PeerNames map[peer.ID]string
-	// MaxPeers is the number of peers to which the connections are trimmed. 0 means DefaultMaxPeers.
+	// MaxPeers is the number of peers above which connections are trimmed. 0 means DefaultMaxPeers.
 	MaxPeers int
 }
 
@@ -94,7 +96,7 @@ type Network struct {
 	started    time.Time
 	now        func() time.Time
 	timeout    time.Duration // requestTimeout; tests change it
-	aloneAfter time.Duration // the constant; tests change it
+	aloneAfter time.Duration // the constant aloneAfter; tests change it
 	arrivals   atomic.Uint64 // number of peers that have connected
 
 	host   *quicHost
@@ -106,16 +108,16 @@ type Network struct {
 	scores *scores
 	resets resets
 	self   struct {
-		dials atomic.Int32  // running calls of dialSelf
-		met   chan struct{} // receives when one of their connections arrives
+		dials   atomic.Int32  // running calls of dialSelf
+		arrived chan struct{} // receives when one of their connections arrives
 	}
 	serving chan struct{}
-	// blocks and bytes limit the blocks that all peers together get.
+	// blocks and bytes limit the blocks that all peers together receive.
 	blocks, bytes *rate.Limiter
 	encoded       *blockCache
 	// validating is the number of messages in validation.
 	validating map[wire.TopicKind]*atomic.Int64
-	reporting  sync.Mutex // held by reportPeers
+	reporting  sync.Mutex // held by reportPeers, to keep reports in order
 	isolated   atomic.Bool
 
 	// Close ends ctx and waits for the goroutines counted in wg.
@@ -130,8 +132,8 @@ type Network struct {
 
 var _ Requester = (*Network)(nil)
 
-// New checks the configuration, opens the node's port and joins the topics. Peers can connect once Run is called. The
-// caller must call Run or Close.
+// New checks the configuration, opens the node's port and joins the topics. Peers can connect once
+// Run is called. The caller must call Run or Close.
 func New(cfg Config) (*Network, error) {
 	if cfg.NodeKey == nil || cfg.Scheme == nil || cfg.Handler == nil {
 		return nil, errors.New("p2p: NodeKey, Scheme and Handler are required")
@@ -164,7 +166,7 @@ func New(cfg Config) (*Network, error) {
 	clock := func() time.Time { return n.now() }
 	n.peers = &peers{now: clock, byID: make(map[peer.ID]*connectedPeer), leaving: make(map[peer.ID]chan struct{})}
 	n.scores = newScores(clock)
-	n.self.met = make(chan struct{}, 1)
+	n.self.arrived = make(chan struct{}, 1)
 	n.resets = newResets()
 	for _, s := range cfg.Bootnodes {
 		bootnode, err := ParseBootnode(s)
@@ -198,8 +200,8 @@ func New(cfg Config) (*Network, error) {
 	return n, nil
 }
 
-// Run accepts connections and dials the bootnodes until ctx is done. Then it closes the network and returns the error
-// of closing it.
+// Run accepts connections and dials the bootnodes until ctx is done. It then closes the network and
+// returns the error of Close.
 func (n *Network) Run(ctx context.Context) error {
 	watchGossip, err := n.gossipWatch()
 	if err != nil {
@@ -215,8 +217,8 @@ func (n *Network) Run(ctx context.Context) error {
 	return n.Close()
 }
 
-// Close ends all connections and waits for the goroutines that use them. The handler is not called after it returns. It
-// may be called more than once.
+// Close ends all connections and waits for the goroutines that use them. After it returns, the
+// handler is not called. Close may be called more than once.
 func (n *Network) Close() error {
 	n.mu.Lock()
 	closed := n.closed
@@ -238,7 +240,7 @@ func (n *Network) Close() error {
 	return err
 }
 
-// spawn runs f in a goroutine for which Close waits, unless the network is closed.
+// spawn runs f in a goroutine that Close waits for, unless the network is closed.
 func (n *Network) spawn(f func(ctx context.Context)) {
 	if n.begin() {
 		go func() {
@@ -248,7 +250,8 @@ func (n *Network) spawn(f func(ctx context.Context)) {
 	}
 }
 
-// begin makes Close wait for a call of n.wg.Done and returns true. If the network is closed, it returns false.
+// begin makes Close wait for a call of n.wg.Done, and returns true. If the network is closed, it
+// returns false.
 func (n *Network) begin() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -258,8 +261,8 @@ func (n *Network) begin() bool {
 	return !n.closed
 }
 
-// Check returns an error if the node does not accept connections, does not listen on a configured address, or has no
-// topic in common with its peers.
+// Check returns an error if the node does not accept connections, does not listen on a configured
+// address, or has no topic in common with its peers.
 func (n *Network) Check() error {
 	switch {
 	case !n.open.Load():
@@ -298,7 +301,7 @@ func (n *Network) byName(ids iter.Seq[peer.ID]) map[string]int {
 	return counts
 }
 
-// reportPeers reports the connected peers. Reports have the order of the counts.
+// reportPeers reports the connected peers.
 func (n *Network) reportPeers() {
 	n.reporting.Lock()
 	defer n.reporting.Unlock()
@@ -309,7 +312,7 @@ func (n *Network) reportPeers() {
 	n.bus.Report(events.Peers{Connected: len(ids), ByName: n.byName(slices.Values(ids))})
 }
 
-// Peers returns the connected peers in the order of their ids.
+// Peers returns the connected peers, sorted by id.
 func (n *Network) Peers() []PeerInfo {
 	var infos []PeerInfo
 	for _, c := range n.peers.all() {

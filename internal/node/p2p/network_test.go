@@ -406,7 +406,8 @@ func TestENR(t *testing.T) {
 	}
 }
 
-// TestAdvertise checks that the record has the advertised address, and the port of the listener unless one is advertised.
+// TestAdvertise checks that the record has the advertised address, and the port of the listener
+// unless one is advertised.
 func TestAdvertise(t *testing.T) {
 	for _, advertise := range []string{"192.0.2.1:0", "192.0.2.1:30901"} {
 		addr := netip.MustParseAddrPort(advertise)
@@ -441,8 +442,8 @@ func TestPeerWithoutIdentify(t *testing.T) {
 	receive(t, "a gossip stream", opened)
 }
 
-// TestGossipStreamsThatEnd: a peer whose streams end more often than pubsub puts up with, as they do when it is killed
-// and comes back, gets new ones.
+// TestGossipStreamsThatEnd: a peer whose streams end more often than pubsub puts up with, as they
+// do when it is killed and comes back, gets new ones.
 func TestGossipStreamsThatEnd(t *testing.T) {
 	node := startNode(t)
 	h := rawPeer(t, nil)
@@ -474,7 +475,8 @@ func TestAfterClose(t *testing.T) {
 	node.Disconnect(other.PeerID(), "test")
 }
 
-// The warning that there are no peers is about the time since the last one, also if peers came and went before.
+// The warning that there are no peers is about the time since the last one, also if peers came and
+// went before.
 func TestNoPeersLeftAfterFlapping(t *testing.T) {
 	const alone = 500 * time.Millisecond
 	listener := startNode(t, func(_ *Config, n *testNode) { n.prepare = func(n *Network) { n.aloneAfter = alone } })

@@ -12,7 +12,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
-// ErrNotConnected means that the peer is not connected.
+// ErrNotConnected is the error of a request to a peer that is not connected.
 var ErrNotConnected = errors.New("peer is not connected")
 
 // peers are the connected peers.
@@ -21,7 +21,7 @@ type peers struct {
 
 	mu      sync.Mutex
 	byID    map[peer.ID]*connectedPeer
-	leaving map[peer.ID]chan struct{} // connectedPeer.left of peers whose OnDisconnect has not returned
+	leaving map[peer.ID]chan struct{} // connectedPeer.finished of peers whose OnDisconnect has not returned
 }
 
 // connectedPeer is the state of a connected peer.
@@ -39,15 +39,16 @@ type connectedPeer struct {
 	// gone is closed when the last connection ends.
 	gone chan struct{}
 
-	// handler is held during calls of the Handler about this peer. met is true after OnConnect. left is closed after
-	// OnDisconnect. before is the channel left of the peer's previous connection if its OnDisconnect has not returned.
-	handler sync.Mutex
-	met     bool
-	left    chan struct{}
-	before  <-chan struct{}
+	// handler is held during calls of the Handler about this peer. announced is true after
+	// OnConnect. finished is closed after OnDisconnect. previous is the channel finished of the
+	// peer's previous connection if its OnDisconnect has not returned.
+	handler   sync.Mutex
+	announced bool
+	finished  chan struct{}
+	previous  <-chan struct{}
 
 	// Guarded by the mutex of peers.
-	conns    int  // number of open connections, plus one if expected
+	conns    int  // number of open connections, plus one if expected is true
 	expected bool // a connection is about to replace the present one
 
 	mu          sync.Mutex
@@ -73,8 +74,8 @@ func (p *peers) add(conn network.Conn) (c *connectedPeer, first bool) {
 			blocks:      rate.NewLimiter(blocksPerSecond, blockBurst),
 			bytes:       rate.NewLimiter(bytesPerSecond, byteBurst),
 			gone:        make(chan struct{}),
-			left:        make(chan struct{}),
-			before:      p.leaving[id],
+			finished:    make(chan struct{}),
+			previous:    p.leaving[id],
 			unsupported: make(map[string]time.Time),
 			gossip:      gossipState{topics: make(map[string]bool)},
 			info: PeerInfo{
@@ -95,9 +96,10 @@ func (p *peers) add(conn network.Conn) (c *connectedPeer, first bool) {
 	return c, first
 }
 
-// expect keeps a peer after the end of its connection, until the next connection is added or unexpect is called. It
-// returns false if the peer is not connected or a connection is expected already.
-func (p *peers) expect(id peer.ID) bool {
+// expectReplacement keeps a peer after the end of its connection, until the next connection is
+// added or cancelReplacement is called. It returns false if the peer is not connected or a
+// connection is expected already.
+func (p *peers) expectReplacement(id peer.ID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.byID[id]
@@ -109,9 +111,9 @@ func (p *peers) expect(id peer.ID) bool {
 	return true
 }
 
-// unexpect undoes expect if the connection was not added. If the old connection has ended, it returns what remove
-// returns.
-func (p *peers) unexpect(id peer.ID) (c *connectedPeer, last bool) {
+// cancelReplacement undoes expectReplacement if no connection was added since. If the old
+// connection has ended, it returns the results of remove.
+func (p *peers) cancelReplacement(id peer.ID) (c *connectedPeer, last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c = p.byID[id]
@@ -122,8 +124,8 @@ func (p *peers) unexpect(id peer.ID) (c *connectedPeer, last bool) {
 	return p.drop(c)
 }
 
-// remove uncounts a connection. It returns the peer, or nil if the connection was not added, and whether this was its
-// last connection.
+// remove discounts a connection. It returns the peer, or nil if the connection was not added, and
+// whether this was its last connection.
 func (p *peers) remove(id peer.ID) (c *connectedPeer, last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,13 +136,13 @@ func (p *peers) remove(id peer.ID) (c *connectedPeer, last bool) {
 	return p.drop(c)
 }
 
-// drop uncounts a connection of a peer. The caller holds the mutex.
+// drop discounts a connection of a peer. The caller holds the mutex.
 func (p *peers) drop(c *connectedPeer) (_ *connectedPeer, last bool) {
 	if c.conns--; c.conns > 0 {
 		return c, false
 	}
 	delete(p.byID, c.id)
-	p.leaving[c.id] = c.left
+	p.leaving[c.id] = c.finished
 	close(c.gone)
 	return c, true
 }
@@ -149,24 +151,24 @@ func (p *peers) drop(c *connectedPeer) (_ *connectedPeer, last bool) {
 func (p *peers) forget(c *connectedPeer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.leaving[c.id] == c.left {
+	if p.leaving[c.id] == c.finished {
 		delete(p.leaving, c.id)
 	}
 }
 
-// meet calls the handler's OnConnect, unless it was called, and then f, which may be nil. It does nothing if the peer
-// has disconnected.
-func (c *connectedPeer) meet(h Handler, f func()) {
+// announce calls the handler's OnConnect, unless it was called before, and then f, which may be
+// nil. It does nothing if the peer has disconnected.
+func (c *connectedPeer) announce(h Handler, f func()) {
 	c.handler.Lock()
 	defer c.handler.Unlock()
 	if c.isGone() {
 		return
 	}
-	if !c.met {
-		if c.before != nil {
-			<-c.before
+	if !c.announced {
+		if c.previous != nil {
+			<-c.previous
 		}
-		c.met = true
+		c.announced = true
 		h.OnConnect(c.id, c.peerInfo().Direction == events.DirectionOutbound)
 	}
 	if f != nil {
@@ -174,14 +176,14 @@ func (c *connectedPeer) meet(h Handler, f func()) {
 	}
 }
 
-// part calls the handler's OnDisconnect if OnConnect was called.
-func (c *connectedPeer) part(h Handler) {
+// finish calls the handler's OnDisconnect if OnConnect was called.
+func (c *connectedPeer) finish(h Handler) {
 	c.handler.Lock()
 	defer c.handler.Unlock()
-	if c.met {
+	if c.announced {
 		h.OnDisconnect(c.id)
 	}
-	close(c.left)
+	close(c.finished)
 }
 
 func (p *peers) get(id peer.ID) *connectedPeer {

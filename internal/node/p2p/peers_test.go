@@ -36,36 +36,36 @@ func (h *callLog) OnConnect(_ peer.ID, dialed bool) {
 }
 func (h *callLog) OnDisconnect(peer.ID) { h.calls = append(h.calls, "gone") }
 
-// TestHandlerOrder checks that a peer that connects again before the handler has taken
-// note of its disconnection is not forgotten.
+// TestHandlerOrder checks that a peer that connects again before the handler has taken note of its
+// disconnection is not forgotten.
 func TestHandlerOrder(t *testing.T) {
 	p := &peers{now: time.Now, byID: make(map[peer.ID]*connectedPeer), leaving: make(map[peer.ID]chan struct{})}
 	h := &callLog{fakeHandler: newFakeHandler()}
 	conn := peerConn{id: "a"}
 	first, _ := p.add(conn)
-	first.meet(h, nil)
-	first.meet(h, func() { h.calls = append(h.calls, "status") })
+	first.announce(h, nil)
+	first.announce(h, func() { h.calls = append(h.calls, "status") })
 	p.remove("a")
-	first.meet(h, func() { h.calls = append(h.calls, "status of a peer that is gone") })
+	first.announce(h, func() { h.calls = append(h.calls, "status of a peer that is gone") })
 
 	second, _ := p.add(conn)
 	met := make(chan struct{})
 	go func() {
 		defer close(met)
-		second.meet(h, nil)
+		second.announce(h, nil)
 	}()
 	select {
 	case <-met:
 		t.Error("OnConnect was called before OnDisconnect of the connection before")
 	case <-time.After(10 * time.Millisecond): // waiting is not an event
 	}
-	first.part(h)
+	first.finish(h)
 	p.forget(first)
 	<-met
 	third, _ := p.add(conn) // another connection of the same peer
 	p.remove("a")
 	p.remove("a")
-	third.part(h)
+	third.finish(h)
 	p.forget(third)
 	if want := []string{"dialed", "status", "gone", "dialed", "gone"}; !slices.Equal(h.calls, want) {
 		t.Errorf("calls = %q, want %q", h.calls, want)

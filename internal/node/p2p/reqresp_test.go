@@ -202,7 +202,8 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// TestEmptyResponses checks that valid requests for blocks that the node does not have get an empty response.
+// TestEmptyResponses checks that valid requests for blocks that the node does not have get an empty
+// response.
 func TestEmptyResponses(t *testing.T) {
 	server := startNode(t)
 	for name, test := range map[string]struct {
@@ -262,8 +263,8 @@ func signed(chain []*lstar.SignedBlock, size int) []*lstar.SignedBlock {
 	return chain
 }
 
-// TestBytesAreLimited checks that a response ends at the limit of bytes of a peer or of all peers and is valid, and
-// that the next request is refused.
+// TestBytesAreLimited checks that a response ends at the limit of bytes of a peer or of all peers
+// and is valid, and that the next request is refused.
 func TestBytesAreLimited(t *testing.T) {
 	for name, limit := range map[string]func(n *testNode, c *connectedPeer) **rate.Limiter{
 		"of one peer": func(_ *testNode, c *connectedPeer) **rate.Limiter { return &c.bytes },
@@ -301,8 +302,8 @@ func TestBytesAreLimited(t *testing.T) {
 	}
 }
 
-// TestResponseEndsInTime checks that a response whose blocks wait for the limits ends before the timeout of the
-// request.
+// TestResponseEndsInTime checks that a response whose blocks wait for the limits ends before the
+// timeout of the request.
 func TestResponseEndsInTime(t *testing.T) {
 	server := startNode(t)
 	server.timeout = time.Second
@@ -404,8 +405,8 @@ func TestTooManyRequests(t *testing.T) {
 	}
 }
 
-// answering connects a raw peer that sends the same response to each request of a protocol, and returns it with a
-// client.
+// answering connects a raw peer that sends the same response to each request of a protocol, and
+// returns it with a client.
 func answering(t *testing.T, id protocol.ID, answer func(network.Stream)) (*testNode, peer.ID) {
 	t.Helper()
 	client := startNode(t)
@@ -520,8 +521,8 @@ func TestBadStatusResponses(t *testing.T) {
 	}
 }
 
-// TestUnsupportedProtocol checks that a peer without a protocol gets one request of it, has no fault, and gets requests
-// of other protocols.
+// TestUnsupportedProtocol checks that a peer without a protocol gets one request of it, has no
+// fault, and gets requests of other protocols.
 func TestUnsupportedProtocol(t *testing.T) {
 	client, id := answering(t, wire.BlocksByRootProtocol, saying(nil))
 	for range 3 {
@@ -573,7 +574,8 @@ func TestRequestsInFlight(t *testing.T) {
 	}
 }
 
-// TestNoResponse checks that a missing response is a fault of the peer, unless the caller ended the request.
+// TestNoResponse checks that a missing response is a fault of the peer, unless the caller ended the
+// request.
 func TestNoResponse(t *testing.T) {
 	proceed := make(chan struct{})
 	t.Cleanup(func() { close(proceed) })

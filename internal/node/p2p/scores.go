@@ -9,14 +9,15 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// Limits of the faults of a peer. A fault is something that a correct peer does not do: it sends invalid bytes, a
-// message that is rejected, a response that does not match the request, or an incomplete request. Failures that honest
-// peers have, such as a broken connection, an unknown protocol or a dial that times out, are not faults.
+// Limits of the faults of a peer. A fault is an action that a correct peer does not take: it sends
+// invalid bytes, a message that is rejected, a response that does not match the request, or an
+// incomplete request. Failures of correct peers, such as a broken connection, an unknown protocol
+// or a dial that times out, are not faults.
 const (
-	maxFaults      = 10 // a peer with so many is banned
+	maxFaults      = 10 // a peer with this number of faults is banned
 	faultHalfLife  = time.Minute
 	banTime        = 5 * time.Minute
-	maxKnownFaulty = 4096 // number of peers whose faults are stored, the latest ones
+	maxKnownFaulty = 4096 // number of peers whose faults are stored
 )
 
 // scores counts the faults of peers across connections. Faults decay with faultHalfLife.
@@ -34,16 +35,16 @@ type score struct {
 }
 
 func newScores(now func() time.Time) *scores {
-	peers, _ := simplelru.NewLRU[peer.ID, *score](maxKnownFaulty, nil) // fails without a size only
+	peers, _ := simplelru.NewLRU[peer.ID, *score](maxKnownFaulty, nil) // only fails without a size
 	return &scores{now: now, peers: peers}
 }
 
-// relayedFault is the weight of an invalid gossip message. leanSpec's node forwards messages before it validates them,
-// so the sender may not be the author.
+// relayedFault is the weight of an invalid gossip message. leanSpec's node forwards messages before
+// it validates them, so the sender need not be the author.
 const relayedFault = 0.5
 
-// fault adds a fault of a weight. It returns the sum of the peer's faults, and whether this fault bans the peer. A ban
-// resets the sum to 0.
+// fault adds a fault of a weight. It returns the sum of the peer's faults, and whether this fault
+// bans the peer. A ban resets the sum to 0.
 func (s *scores) fault(id peer.ID, weight float64) (faults float64, banned bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

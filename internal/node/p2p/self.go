@@ -16,26 +16,26 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
-// selfTimeout is how long a connection of this node to itself may take to arrive.
+// selfTimeout is the time in which a connection of this node to itself arrives.
 const selfTimeout = 2 * time.Second
 
 // PeerID returns the id of this node.
 func (n *Network) PeerID() peer.ID { return n.host.ID() }
 
-// ListenAddrs returns the addresses on which the node listens, one for each network interface, with its peer id at the
-// end.
+// ListenAddrs returns the addresses on which the node listens, one for each network interface, with
+// its peer id at the end.
 func (n *Network) ListenAddrs() []ma.Multiaddr {
 	addrs, err := n.host.Network().InterfaceListenAddresses()
 	if err != nil {
 		addrs = n.host.Network().ListenAddresses()
 	}
-	full, _ := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: n.PeerID(), Addrs: addrs}) // fails without an id only
+	full, _ := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: n.PeerID(), Addrs: addrs}) // only fails without an id
 	return full
 }
 
-// ENR returns the signed record of this node, with the advertised address, or else an address of this machine. If the
-// node listens on all interfaces, this is the address of the first one that is not a loopback. ENR returns "" if the node
-// does not listen on IPv4.
+// ENR returns the signed record of this node, with the advertised address, or else an address of
+// this machine. If the node listens on all interfaces, this is the address of the first one that is
+// not a loopback. ENR returns "" if the node does not listen on IPv4.
 func (n *Network) ENR() string {
 	addr := n.reachable()
 	if addr.Port() == 0 {
@@ -75,8 +75,8 @@ func (n *Network) reachable() netip.AddrPort {
 	return netip.AddrPortFrom(best, port)
 }
 
-// dialSelf connects to an address at which a node with the peer id of this node listens. It returns errSelf if that is
-// this node, and errDuplicate if it is another one.
+// dialSelf connects to an address at which a node with the peer id of this node listens. It returns
+// errSelf if that node is this one, and errDuplicate if it is another node.
 func (n *Network) dialSelf(ctx context.Context, addr ma.Multiaddr) error {
 	addr, err := resolve(ctx, addr)
 	if err != nil {
@@ -89,7 +89,7 @@ func (n *Network) dialSelf(ctx context.Context, addr ma.Multiaddr) error {
 	n.self.dials.Add(1)
 	defer n.self.dials.Add(-1)
 	select {
-	case <-n.self.met: // left by an earlier dial
+	case <-n.self.arrived: // left by an earlier dial
 	default:
 	}
 	conn, err := t.Dial(ctx, addr, "")
@@ -103,7 +103,7 @@ func (n *Network) dialSelf(ctx context.Context, addr ma.Multiaddr) error {
 	timeout := time.NewTimer(selfTimeout)
 	defer timeout.Stop()
 	select {
-	case <-n.self.met:
+	case <-n.self.arrived:
 		return errSelf
 	case <-ctx.Done():
 		return ctx.Err()
@@ -120,7 +120,7 @@ func (n *Network) acceptSelf(from ma.Multiaddr) {
 		return
 	}
 	select {
-	case n.self.met <- struct{}{}:
+	case n.self.arrived <- struct{}{}:
 	default:
 	}
 }
@@ -135,7 +135,7 @@ func (n *Network) isOwn(addr ma.Multiaddr) bool {
 	return false
 }
 
-// reportDuplicate reports that another node uses the identity of this one.
+// reportDuplicate reports that another node has the peer id of this one.
 func (n *Network) reportDuplicate(addr ma.Multiaddr) {
 	n.bus.Report(events.DuplicateIdentity{Peer: n.host.ID(), Address: addr.String()})
 }

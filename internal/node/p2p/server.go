@@ -18,11 +18,11 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
-// Limits of the requests of peers. A request above them is answered with SERVER_ERROR. A response waits until the
-// limits of blocks and bytes allow its next block. It ends early if that would take too long.
+// Limits of requests from peers. The response to a request above them is SERVER_ERROR. A response waits
+// until the limits of blocks and bytes allow its next block, and ends early if that would take too long.
 //
-// Bytes are counted as on the wire. One peer gets 3600 blocks of 100 KB in less than a minute. The total is below the
-// bandwidth of common servers.
+// Bytes are those on the wire. One peer can fetch 3600 blocks of 100 KB in less than a minute. The
+// total is below the bandwidth of common servers.
 const (
 	maxServing           = 64 // requests at a time
 	maxServingPerPeer    = 8
@@ -42,8 +42,8 @@ const (
 	// leanSpec: node/networking/config.py, RESP_TIMEOUT
 	requestTimeout = 10 * time.Second
 
-	// servingShare is the share of requestTimeout in which blocks are sent. The rest of the time lets them arrive, so
-	// that the peer reads a short but complete response.
+	// servingShare is the part of requestTimeout in which blocks are sent. They arrive in the rest,
+	// so that the peer reads a short but complete response.
 	servingShare = 0.5
 )
 
@@ -51,15 +51,15 @@ const statusSize = 80
 
 // statusEndDelay is the time between a status response and the end of its stream.
 //
-// leanSpec's node ends the stream of its request a second time once it has read the response. If both sides have ended
-// the stream by then, its QUIC library creates the stream again, and the second end causes a FINAL_SIZE_ERROR that
-// closes the connection. Responses with blocks end without a delay, because leanSpec's node reads those to their end,
-// so that a delay would cause the error.
+// leanSpec's node ends the stream of its request a second time once it has read the response. If
+// both sides have ended the stream by then, its QUIC library creates the stream again, and the
+// second end causes a FINAL_SIZE_ERROR, which closes the connection. Responses with blocks end
+// without a delay: leanSpec's node reads those to their end, so that a delay would cause the error.
 //
 // leanSpec: node/networking/client/reqresp_client.py, _do_status_request
 const statusEndDelay = 50 * time.Millisecond
 
-// refusal is a response with an error.
+// refusal is a response with an error code.
 type refusal struct {
 	code wire.ResponseCode
 	text string
@@ -131,13 +131,13 @@ func (n *Network) serve(outer context.Context, s network.Stream, id protocol.ID,
 	s.Close()
 }
 
-// respond reads a request and sends the parts of its response. The error is about the stream.
+// respond reads a request and sends the parts of its response. The error is that of the stream.
 func (n *Network) respond(ctx context.Context, c *connectedPeer, s network.Stream, limit int, answer answer) (*refusal, error) {
-	if !c.requests.Allow() || !take(c.serving) {
+	if !c.requests.Allow() || !tryAcquire(c.serving) {
 		return busy, nil
 	}
 	defer release(c.serving)
-	if !take(n.serving) {
+	if !tryAcquire(n.serving) {
 		return busy, nil
 	}
 	defer release(n.serving)
@@ -169,12 +169,13 @@ func (n *Network) answerStatus(_ context.Context, c *connectedPeer, request []by
 	if err := send(wire.AppendResponse(nil, wire.Success, ssz.Marshal(&ours))); err != nil {
 		return nil, err
 	}
-	// Our status is on its way even if we part, so that the peer may learn why.
+	// The status is sent even if takeStatus ends the connection, so that the peer can determine why.
 	_ = n.takeStatus(c, theirs)
 	return nil, nil
 }
 
-// answerBlocksByRoot sends the requested blocks that the node has, in the order of the request and each of them once.
+// answerBlocksByRoot sends the requested blocks that the node has, in the order of the request,
+// each once.
 //
 // leanSpec: node/networking/reqresp/handler.py, handle_blocks_by_root
 func (n *Network) answerBlocksByRoot(ctx context.Context, c *connectedPeer, request []byte, send func([]byte) error) (*refusal, error) {
@@ -216,9 +217,9 @@ func (n *Network) answerBlocksByRange(ctx context.Context, c *connectedPeer, req
 	}, send)
 }
 
-// sendBlocks sends the blocks that the handler has. If the limits stop it, the response ends after the blocks that were
-// sent, which is valid for both kinds of requests, and the peer requests the rest. If no block was sent, it refuses the
-// request, because an empty response means that the node does not have the blocks.
+// sendBlocks sends the blocks that the handler has. If it reaches the limits, it ends the response
+// early, which is valid for both kinds of requests, and the peer requests the rest. If it has not sent a
+// block, it refuses the request, because an empty response means that the node does not have the blocks.
 func (n *Network) sendBlocks(ctx context.Context, c *connectedPeer, roots iter.Seq[lstar.Root], send func([]byte) error) (*refusal, error) {
 	until := time.Now().Add(time.Duration(servingShare * float64(n.timeout)))
 	sent := 0
@@ -246,8 +247,8 @@ func (n *Network) sendBlocks(ctx context.Context, c *connectedPeer, roots iter.S
 	return nil, nil
 }
 
-// spend waits until the limits of the peer and of all peers together allow a block of a number of bytes. If that would
-// be after until, it returns false and uses up nothing.
+// spend waits until the limits of the peer and of all peers together allow a block of a number of
+// bytes. If that would be after until, it returns false and leaves the limits unchanged.
 func (n *Network) spend(ctx context.Context, c *connectedPeer, bytes int, until time.Time) (bool, error) {
 	now := time.Now()
 	if now.After(until) {
@@ -296,8 +297,8 @@ func (n *Network) encodedBlock(root lstar.Root) []byte {
 	return part
 }
 
-// take takes a place and returns true, or returns false if all are taken.
-func take(places chan struct{}) bool {
+// tryAcquire takes a place and returns true, or returns false if all places are taken.
+func tryAcquire(places chan struct{}) bool {
 	select {
 	case places <- struct{}{}:
 		return true

@@ -12,16 +12,16 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
-// tracer records the state of pubsub from its trace: the members of the meshes and the streams to peers.
+// tracer records the members of pubsub's meshes and pubsub's streams to peers.
 type tracer struct {
 	n *Network
 
 	mu      sync.Mutex
 	mesh    map[peer.ID]int           // number of meshes that contain a peer
-	streams map[peer.ID]chan struct{} // of each peer with an outbound stream, closed with it
+	streams map[peer.ID]chan struct{} // for each peer with an outbound stream; closed with the stream
 }
 
-// RejectMessage reports messages that a full queue dropped, and faults that pubsub detects itself.
+// RejectMessage reports messages that a full queue dropped, and faults that pubsub detects.
 func (t *tracer) RejectMessage(m *pubsub.Message, reason string) {
 	switch reason {
 	case pubsub.RejectValidationQueueFull, pubsub.RejectValidationThrottled:
@@ -41,8 +41,8 @@ func (t *tracer) Prune(p peer.ID, _ string) {
 	})
 }
 
-// OnClosedOutboundStream also removes the peer from the meshes, because pubsub does not call Prune for a peer that
-// disconnects.
+// OnClosedOutboundStream also removes the peer from the meshes, because pubsub does not call Prune
+// for a peer that disconnects.
 func (t *tracer) OnClosedOutboundStream(p peer.ID) {
 	t.updateMesh(func() {
 		delete(t.mesh, p)

@@ -18,23 +18,24 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// Bounds of what the node reads from a stream after it has reset it. The answer to a negotiation is shorter than
-// drainSize. leanSpec's node ends a negotiation after 10 s.
+// Limits of reading from a stream after the node has reset it. The response to a negotiation is
+// shorter than drainSize bytes. leanSpec's node ends a negotiation after 10 s.
 const (
 	drainSize = 1024
 	drainTime = 30 * time.Second
 )
 
-// idleTimeout is the time without a packet after which a connection ends. With QUIC's default of 30 s, a peer that was
-// paused or has lost its network would stay without gossip that long.
+// idleTimeout is the time without a packet after which a connection ends. With QUIC's default of 30
+// s, a peer that was paused or has lost its network would get no gossip for that time.
 const idleTimeout = 6 * time.Second
 
-// quicTransport is libp2p's QUIC transport with one difference: when this node resets a stream that it opened, the peer
-// sees the stream end as if it were closed.
+// quicTransport is libp2p's QUIC transport with one difference: if this node resets a stream that
+// it opened, the peer sees the stream end as if it were closed.
 //
-// libp2p resets every stream whose negotiation fails, for example an identify stream to a peer without the identify
-// protocol. leanSpec's node is such a peer, and a reset during a negotiation ends the loop in which it accepts the
-// streams of the connection. It would then accept neither gossip nor requests from this node.
+// libp2p resets every stream whose negotiation fails, for example an identify stream to a peer
+// without the identify protocol. leanSpec's node is such a peer, and a reset during a negotiation
+// ends the loop in which it accepts the streams of the connection. It would then accept neither
+// gossip nor requests from this node.
 //
 // leanSpec: node/networking/client/event_source/live.py, _negotiate_inbound_stream
 type quicTransport struct{ transport.Transport }
@@ -42,8 +43,8 @@ type quicTransport struct{ transport.Transport }
 func newTransport(key crypto.PrivKey, conns *quicreuse.ConnManager, psk pnet.PSK, g connmgr.ConnectionGater,
 	resources network.ResourceManager,
 ) (transport.Transport, error) {
-	// Both sides use the shorter of their timeouts, so it is enough to set the timeout of connections that this node
-	// dials.
+	// Both sides use the shorter of their timeouts, so it suffices to set that of connections that
+	// this node dials.
 	conns.ClientConfig().MaxIdleTimeout, conns.ClientConfig().KeepAlivePeriod = idleTimeout, idleTimeout/3
 	t, err := quic.NewTransport(key, conns, psk, g, resources)
 	if err != nil {
@@ -128,11 +129,11 @@ func (s *ownStream) Close() error {
 	return s.MuxedStream.Close()
 }
 
-// Reset interrupts reads and writes. The peer sees the end of the stream, or a reset if it does not end its side within
-// drainTime or sends more than drainSize bytes.
+// Reset interrupts reads and writes. The peer sees the end of the stream, or a reset if it does not
+// end its side within drainTime or sends more than drainSize bytes.
 func (s *ownStream) Reset() error { return s.ResetWithError(network.StreamNoError) }
 
-// ResetWithError is Reset with the code of the reset that the peer may see.
+// ResetWithError is Reset with the code of a reset that the peer may see.
 func (s *ownStream) ResetWithError(code network.StreamErrorCode) error {
 	if s.reset.Swap(true) {
 		return nil

@@ -21,8 +21,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
-// TestLeanSpecPeer checks that a peer that handles streams as leanSpec's node does responds to requests and forwards
-// gossip, whichever side dials.
+// TestLeanSpecPeer checks that a peer that handles streams as leanSpec's node does responds to
+// requests and forwards gossip, whichever side dials.
 func TestLeanSpecPeer(t *testing.T) {
 	p := leanspectest.New(t, wire.Topic{Kind: wire.TopicBlock, Network: DefaultNetworkName})
 	dialed := startNode(t)
@@ -51,13 +51,13 @@ func TestLeanSpecPeer(t *testing.T) {
 		}
 	}
 	// Identify is refused on each connection, and sometimes a push of identify as well.
-	if refused, deaf, lost := p.Counts(); refused < 2 || deaf != 0 || lost != 0 {
-		t.Errorf("the peer refused %d protocols, stopped accepting streams on %d connections and lost %d; want at least 2, 0 and 0", refused, deaf, lost)
+	if refused, stuck, lost := p.Counts(); refused < 2 || stuck != 0 || lost != 0 {
+		t.Errorf("the peer refused %d protocols, stopped accepting streams on %d connections and lost %d; want at least 2, 0 and 0", refused, stuck, lost)
 	}
 }
 
-// ends connects a peer that refuses every protocol, or does not respond at all. It returns a channel that receives how
-// each stream ends.
+// ends connects a peer that refuses every protocol, or does not respond at all. It returns a
+// channel that receives how each stream ends.
 func ends(t *testing.T, target *testNode, silent bool) (host.Host, <-chan error) {
 	t.Helper()
 	h := rawPeer(t, nil)
@@ -78,8 +78,8 @@ func ends(t *testing.T, target *testNode, silent bool) (host.Host, <-chan error)
 	return h, ends
 }
 
-// TestRefusedStreams checks that streams whose negotiation fails end without a reset: those of identify, gossip and
-// requests.
+// TestRefusedStreams checks that streams whose negotiation fails end without a reset: those of
+// identify, gossip and requests.
 func TestRefusedStreams(t *testing.T) {
 	for name, silent := range map[string]bool{"refused": false, "no answer": true} {
 		t.Run(name, func(t *testing.T) {
@@ -179,8 +179,8 @@ func TestResetHasADeadline(t *testing.T) {
 	})
 }
 
-// TestEndOfResponses checks that a status response ends after statusEndDelay, which leanSpec's node needs, and a
-// response with blocks without a delay.
+// TestEndOfResponses checks that a status response ends after statusEndDelay, which leanSpec's node
+// needs, and a response with blocks without a delay.
 func TestEndOfResponses(t *testing.T) {
 	server := startNode(t)
 	h := rawPeer(t, server)

@@ -10,8 +10,8 @@ import (
 // listening is the kernel's number for the state of a listening TCP socket.
 const listening = 10
 
-// holderOf returns the name and the id of the process that uses a port, or "" if that is unknown. Only root can read the
-// files of other users' processes.
+// holderOf returns the name and the id of the process that uses a port, or "" if it is not known.
+// Only root can read the files of other users' processes.
 func holderOf(network string, port int) string {
 	fs, err := procfs.NewDefaultFS()
 	if err != nil {
@@ -31,7 +31,7 @@ func holderOf(network string, port int) string {
 			}
 		}
 	} else {
-		//lint:ignore SA1019 the file is slow with very many sockets, which does not matter for an error message
+		//lint:ignore SA1019 reading the file is slow with very many sockets, which does not matter for an error message
 		for _, read := range []func() (procfs.NetTCP, error){fs.NetTCP, fs.NetTCP6} {
 			lines, _ := read()
 			for _, l := range lines {

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// Problem describes the error of opening a port of a network, "tcp" or "udp". If the port is in use, it names the process
-// that uses it, where the system provides that. The caller adds the port.
+// Problem describes an error of opening a port of a network, "tcp" or "udp". If the port is in use,
+// the text names the process that uses it, where the system provides that. The caller adds the port.
 func Problem(err error, network string, port int) string {
 	var op *net.OpError
 	if !errors.As(err, &op) {

@@ -1,6 +1,6 @@
-// Package leanspectest has a peer for tests that handles connections and streams as leanSpec's node does. That node
-// relies on behavior that QUIC and libp2p do not guarantee. The peer uses quic-go and libp2p's TLS, without a libp2p
-// host.
+// Package leanspectest has a peer for tests that handles connections and streams as leanSpec's node
+// does, which relies on behavior that QUIC and libp2p do not guarantee. The peer uses quic-go and
+// libp2p's TLS, without a libp2p host.
 //
 // leanSpec: node/networking/client/event_source/live.py
 package leanspectest
@@ -39,8 +39,9 @@ const (
 	//
 	// leanSpec: node/networking/config.py, RESP_TIMEOUT
 	negotiationTimeout = 10 * time.Second
-	// minStatusEndDelay is the least time from the peer's status request to the end of the response. leanSpec's node
-	// has no such constant; it loses the connection if the response ends before it has processed the status.
+	// minStatusEndDelay is the least time from the peer's status request to the end of the
+	// response. leanSpec's node has no such constant; it loses the connection if the response ends
+	// before it has processed the status.
 	minStatusEndDelay = 50 * time.Millisecond
 
 	statusSize = 80
@@ -49,7 +50,7 @@ const (
 	finalSizeError = 0x6
 )
 
-// Peer behaves as leanSpec's node:
+// Peer behaves as leanSpec's node does:
 //   - It negotiates the streams of a connection one after another and refuses identify.
 //     After a reset during a negotiation it accepts no more streams of the connection.
 //   - It requests the status of a node that it dials, and ends the request twice. If the
@@ -69,7 +70,7 @@ type Peer struct {
 	conns map[*conn]struct{}
 	seen  map[[wire.MessageIDSize]byte]struct{}
 
-	refused, deaf, lost atomic.Int64
+	refused, stuck, lost atomic.Int64
 }
 
 // conn is a connection with the gossip to send on it.
@@ -139,10 +140,10 @@ func (p *Peer) Addr() string {
 	return fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1/p2p/%s", p.transport.Conn.LocalAddr().(*net.UDPAddr).Port, p.id)
 }
 
-// Counts returns the number of protocols that the peer refused, of connections on which it stopped accepting streams
-// after a reset, and of connections that it lost by ending a request twice.
-func (p *Peer) Counts() (refused, deaf, lost int64) {
-	return p.refused.Load(), p.deaf.Load(), p.lost.Load()
+// Counts returns the number of protocols that the peer refused, of connections on which it stopped
+// accepting streams after a reset, and of connections that it lost by ending a request twice.
+func (p *Peer) Counts() (refused, stuck, lost int64) {
+	return p.refused.Load(), p.stuck.Load(), p.lost.Load()
 }
 
 // Dial connects to a node, requests its status and opens a gossip stream.
@@ -167,17 +168,17 @@ func (p *Peer) Dial(ctx context.Context, multiaddr string) error {
 		return err
 	}
 	c := p.serve(dialed)
-	if err := p.askStatus(ctx, c); err != nil {
+	if err := p.requestStatus(ctx, c); err != nil {
 		return fmt.Errorf("status: %w", err)
 	}
 	p.openGossip(c)
 	return nil
 }
 
-// askStatus sends a status request.
+// requestStatus sends a status request.
 //
 // leanSpec: node/networking/client/reqresp_client.py, _do_status_request
-func (p *Peer) askStatus(ctx context.Context, c *conn) error {
+func (p *Peer) requestStatus(ctx context.Context, c *conn) error {
 	s, err := c.OpenStreamSync(ctx)
 	if err != nil {
 		return err
@@ -189,7 +190,7 @@ func (p *Peer) askStatus(ctx context.Context, c *conn) error {
 	if err := multistream.SelectProtoOrFail[protocol.ID](wire.StatusProtocol, s); err != nil {
 		return err
 	}
-	asked := time.Now()
+	sent := time.Now()
 	if _, err := s.Write(wire.AppendRequest(nil, make([]byte, statusSize))); err != nil {
 		return err
 	}
@@ -202,7 +203,7 @@ func (p *Peer) askStatus(ctx context.Context, c *conn) error {
 	}
 	// quic-go cannot end a stream twice, so this simulates the effect of the second end.
 	p.running.Go(func() {
-		if _, err := r.ReadByte(); err == io.EOF && time.Since(asked) < minStatusEndDelay {
+		if _, err := r.ReadByte(); err == io.EOF && time.Since(sent) < minStatusEndDelay {
 			p.lost.Add(1)
 			_ = c.CloseWithError(finalSizeError, "the response ended before the second end of the request")
 		}
@@ -229,7 +230,7 @@ func (p *Peer) serve(qc *quic.Conn) *conn {
 			var reset *quic.StreamError
 			switch {
 			case errors.As(err, &reset):
-				p.deaf.Add(1)
+				p.stuck.Add(1)
 				return
 			case err != nil:
 				p.refused.Add(1)
@@ -251,7 +252,7 @@ func (p *Peer) serve(qc *quic.Conn) *conn {
 	return c
 }
 
-// answer sends the same response to any request.
+// answer sends a response that does not depend on the request.
 func answer(s *quic.Stream, code wire.ResponseCode, payload []byte) {
 	_, _ = io.Copy(io.Discard, s)
 	_, _ = s.Write(wire.AppendResponse(nil, code, payload))

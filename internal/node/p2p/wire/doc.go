@@ -1,8 +1,8 @@
-// Package wire encodes and decodes messages between nodes: snappy blocks and frames, requests and responses, gossip
-// topics and message ids.
+// Package wire encodes and decodes messages between nodes: snappy blocks and frames, requests and
+// responses, gossip topics and message ids.
 //
-// Its functions depend on their arguments only. Decoders accept bytes that a peer chose: they check a declared length
-// before they allocate memory for it, and return errors that wrap ErrInvalid.
+// Its functions depend only on their arguments. Decoders accept any bytes: they check a declared
+// length before they allocate memory for it, and return errors that wrap ErrInvalid.
 //
 // leanSpec: node/networking, node/snappy
 package wire
@@ -12,8 +12,8 @@ import (
 	"fmt"
 )
 
-// ErrInvalid is wrapped by every error about the bytes themselves. Errors of the stream that they are read from do not
-// wrap it.
+// ErrInvalid is wrapped by every error about invalid bytes, but not by errors of the stream that
+// they are read from.
 var ErrInvalid = errors.New("invalid encoding")
 
 func invalid(format string, args ...any) error {

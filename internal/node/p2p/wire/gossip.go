@@ -15,7 +15,7 @@ const (
 	topicEncoding = "ssz_snappy"
 )
 
-// TopicKind is the kind of messages on a topic.
+// TopicKind is the kind of the messages on a topic.
 //
 // leanSpec: node/networking/gossipsub/topic.py, TopicKind
 type TopicKind string
@@ -47,7 +47,8 @@ func (t Topic) String() string {
 
 // ParseTopic parses the name of a topic. It accepts only what String returns.
 //
-// leanSpec: node/networking/gossipsub/topic.py, GossipTopic.from_string, which also accepts other notations of numbers
+// leanSpec: node/networking/gossipsub/topic.py, GossipTopic.from_string, which also accepts other
+// notations of numbers
 func ParseTopic(s string) (Topic, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) != 5 || parts[0] != "" || parts[1] != topicPrefix || parts[4] != topicEncoding {
@@ -69,7 +70,7 @@ func ParseTopic(s string) (Topic, error) {
 	return t, nil
 }
 
-// Domain separates the ids of messages that decompress from the ids of others.
+// Domain separates the ids of messages that can be decompressed from the ids of others.
 //
 // leanSpec: node/networking/config.py, MESSAGE_DOMAIN_VALID_SNAPPY
 type Domain [4]byte
@@ -96,9 +97,9 @@ func MessageID(domain Domain, topic string, data []byte) (id [MessageIDSize]byte
 	return id
 }
 
-// GossipLimit returns an upper bound of the uncompressed size of valid messages on a kind of topic, in bytes. Larger
-// messages are not decompressed. The bound matters because the id of a message is computed before duplicates are
-// detected.
+// GossipLimit returns an upper bound of the uncompressed size of valid messages on a kind of topic,
+// in bytes. Larger messages are not decompressed. This bounds the work for duplicates, which are
+// detected by the id.
 func GossipLimit(kind TopicKind) int {
 	switch kind {
 	case TopicAttestation:
@@ -111,8 +112,8 @@ func GossipLimit(kind TopicKind) int {
 	return MaxPayloadSize
 }
 
-// GossipID returns the id of a message on the wire: that of its decompressed data, or of its raw bytes if they do not
-// decompress.
+// GossipID returns the id of a message on the wire: that of its decompressed data, or of its raw
+// bytes if they cannot be decompressed.
 func GossipID(topic string, raw []byte) [MessageIDSize]byte {
 	limit := MaxPayloadSize
 	if t, err := ParseTopic(topic); err == nil {

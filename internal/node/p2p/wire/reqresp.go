@@ -43,7 +43,8 @@ func (c ResponseCode) String() string {
 	return fmt.Sprintf("code %d", byte(c))
 }
 
-// responseCode decodes a code. Unassigned codes count as ServerError, and reserved ones as InvalidRequest.
+// responseCode decodes a code. Unassigned codes count as ServerError, and reserved ones as
+// InvalidRequest.
 func responseCode(b byte) ResponseCode {
 	switch {
 	case b <= byte(ResourceUnavailable):
@@ -55,8 +56,8 @@ func responseCode(b byte) ResponseCode {
 	}
 }
 
-// AppendRequest appends a request: the length of the payload, which is SSZ, as a varint, and the payload as snappy
-// frames.
+// AppendRequest appends a request: the length of the payload as a varint, and the payload, which is
+// SSZ, as snappy frames.
 //
 // leanSpec: node/networking/reqresp/codec.py, encode_request
 func AppendRequest(b, payload []byte) []byte {
@@ -70,7 +71,8 @@ func AppendResponse(b []byte, code ResponseCode, payload []byte) []byte {
 	return AppendRequest(append(b, byte(code)), payload)
 }
 
-// ReadVarint reads a LEB128 varint of at most 64 bits. If the stream ends before the first byte, the error is io.EOF.
+// ReadVarint reads a LEB128 varint of at most 64 bits. If the stream ends before the first byte,
+// the error is io.EOF.
 //
 // leanSpec: node/networking/varint.py, decode_varint
 func ReadVarint(r io.ByteReader) (uint64, error) {
@@ -108,8 +110,8 @@ func ReadRequest(r *bufio.Reader, limit int) ([]byte, error) {
 	return readFrames(r, int(size))
 }
 
-// ReadResponse reads one part of a response. If the stream ends before it, the error is io.EOF. The payload has at most
-// limit bytes. The payload of an error is its text, of at most MaxErrorSize bytes.
+// ReadResponse reads one part of a response. The payload has at most limit bytes; that of an error is
+// its text, of at most MaxErrorSize bytes. If the stream ends before the part, the error is io.EOF.
 //
 // leanSpec: node/networking/reqresp/codec.py, ResponseCode.decode
 func ReadResponse(r *bufio.Reader, limit int) (ResponseCode, []byte, error) {

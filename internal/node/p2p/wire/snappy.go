@@ -13,15 +13,15 @@ import (
 
 // CompressBlock compresses b into a raw snappy block.
 //
-// leanSpec: node/snappy/compress.py, compress. It finds other matches, so the bytes differ.
+// leanSpec: node/snappy/compress.py, compress, which finds other matches, so the bytes differ
 func CompressBlock(b []byte) []byte { return snappy.Encode(nil, b) }
 
-// maxBlockRatio is the largest factor by which decompression can enlarge a snappy block: an element of 3 bytes copies
-// at most 64.
+// maxBlockRatio is the largest factor by which decompression can enlarge a snappy block: an element
+// of 3 bytes copies at most 64 bytes.
 const maxBlockRatio = 22
 
-// DecompressBlock decompresses a raw snappy block of at most limit bytes. It checks the declared length before it
-// allocates memory.
+// DecompressBlock decompresses a raw snappy block to at most limit bytes. It checks the declared
+// length before it allocates memory.
 //
 // leanSpec: node/snappy/decompress.py, decompress
 func DecompressBlock(b []byte, limit int) ([]byte, error) {
@@ -41,12 +41,12 @@ func DecompressBlock(b []byte, limit int) ([]byte, error) {
 	return out, nil
 }
 
-// streamIdentifier is the frame that begins a framed stream.
+// streamIdentifier is the first frame of a framed stream.
 //
 // leanSpec: node/snappy/framing.py
 const streamIdentifier = "\xff\x06\x00\x00sNaPpY"
 
-// maxFrameData is the largest number of uncompressed bytes in a frame.
+// maxFrameData is the largest size of the uncompressed data of a frame, in bytes.
 const maxFrameData = 65536
 
 var (
@@ -71,10 +71,10 @@ func appendFrames(b, data []byte) []byte {
 	return out.Bytes()
 }
 
-// readFrames reads a framed stream up to the end of the frame that brings it to size bytes.
+// readFrames reads a framed stream up to the end of the frame that completes size bytes.
 //
-// leanSpec: node/networking/reqresp/handler.py, _read_request, which reads until the decompressed data has the declared
-// length
+// leanSpec: node/networking/reqresp/handler.py, _read_request, which reads until the decompressed
+// data has the declared length
 func readFrames(r io.Reader, size int) ([]byte, error) {
 	id := make([]byte, len(streamIdentifier))
 	switch _, err := io.ReadFull(r, id); {
@@ -85,7 +85,7 @@ func readFrames(r io.Reader, size int) ([]byte, error) {
 	case string(id) != streamIdentifier:
 		return nil, invalid("snappy frames: wrong stream identifier")
 	}
-	// leanSpec's bound of the size of compressed data ends streams whose frames have no data.
+	// leanSpec's bound of the compressed size ends streams whose frames have no data.
 	r = io.LimitReader(r, int64(size+size/6+1024))
 	frames := frameReaders.Get().(*snappy.Reader)
 	frames.Reset(io.MultiReader(strings.NewReader(streamIdentifier), r))

@@ -102,8 +102,8 @@ func TestParseTopicErrors(t *testing.T) {
 	}
 }
 
-// TestGossipID checks that the id of a message does not depend on its compression, and that a message that does not
-// decompress has another id.
+// TestGossipID checks that the id of a message does not depend on its compression, and that a
+// message that does not decompress has another id.
 func TestGossipID(t *testing.T) {
 	const topic = "/leanconsensus/12345678/block/ssz_snappy"
 	data := []byte(strings.Repeat("x", 40))

@@ -1,4 +1,4 @@
-// Package wiretest decodes whole messages, which the node reads from streams, for tests.
+// Package wiretest decodes whole messages in tests. The node reads them from streams.
 package wiretest
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p/wire"
 )
 
-// Request decodes exactly the bytes of a request.
+// Request decodes a request. Bytes after its end are an error.
 func Request(b []byte) ([]byte, error) {
 	r := bufio.NewReader(bytes.NewReader(b))
 	payload, err := wire.ReadRequest(r, wire.MaxPayloadSize)
@@ -29,7 +29,7 @@ type Response struct {
 	Payload []byte
 }
 
-// Responses decodes exactly the bytes of a whole response.
+// Responses decodes all parts of a response.
 func Responses(b []byte) (parts []Response, err error) {
 	r := bufio.NewReader(bytes.NewReader(b))
 	for {
