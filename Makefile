@@ -30,7 +30,7 @@ devnet: build
 docker-build = docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) $(DOCKER_BUILD_FLAGS)
 
 image:
-	$(docker-build) --target node -t $(IMAGE):latest .
+	$(docker-build) --target node -t $(IMAGE):latest -t $(IMAGE):$(VERSION) .
 
 images: image
 	$(docker-build) --target test -t $(IMAGE):test .
@@ -89,9 +89,10 @@ check:
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# Generates docs/metrics.md from the definitions in the code.
+# Generates docs/metrics.md from the definitions in the code, and the Kubernetes object of the alert rules.
 docs:
 	$(GO) test -count=1 -run '^TestMetricsDocument$$' ./internal/metrics -update
+	$(GO) test -count=1 -run '^TestPrometheusRule$$' ./deploy -update
 
 # Runs every fuzz target of every package in turn.
 fuzz:

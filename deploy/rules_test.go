@@ -1,9 +1,11 @@
 package deploy
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +116,31 @@ func TestAlertsAreTested(t *testing.T) {
 		if !silent[r.Alert] {
 			t.Errorf("%s: want a test in which it does not fire", r.Alert)
 		}
+	}
+}
+
+var update = flag.Bool("update", false, "write kubernetes/monitoring/prometheusrule.yaml")
+
+// TestPrometheusRule checks that the object of the Prometheus Operator has the rules of the rule file. With -update, it writes the
+// object.
+func TestPrometheusRule(t *testing.T) {
+	const path = "kubernetes/monitoring/prometheusrule.yaml"
+	want := `# Made from ../../prometheus/rules/leanspec-node.yml by "make docs".
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: leanspec-node
+  labels:
+    app.kubernetes.io/name: leanspec-node
+spec:
+` + regexp.MustCompile(`(?m)^(.)`).ReplaceAllString(AlertRules, "  $1")
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := readText(t, path); got != want {
+		t.Errorf("%s differs from the rule file. Run make docs.", path)
 	}
 }
 
