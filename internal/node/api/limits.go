@@ -1,6 +1,8 @@
 package api
 
 import (
+	"container/list"
+	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -22,6 +24,49 @@ const (
 	slowestRead = 256 << 10
 	longestRead = 2 * time.Minute
 )
+
+// maxConns is the number of open connections of a port.
+const maxConns = 512
+
+// connections bounds the open connections of a server. If there are too many, it closes the one that has waited for a
+// request for the longest time, so connections without requests do not keep new clients out. If none waits, it closes the
+// new one.
+type connections struct {
+	mu      sync.Mutex
+	open    map[net.Conn]*list.Element // the element in waiting, or nil while there is a request
+	waiting list.List                  // of net.Conn, the oldest first
+}
+
+// track is the ConnState function of the server.
+func (c *connections) track(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forget(conn)
+	switch state {
+	case http.StateNew, http.StateIdle:
+		if len(c.open) >= maxConns {
+			front := c.waiting.Front()
+			if front == nil {
+				_ = conn.Close()
+				return
+			}
+			oldest := front.Value.(net.Conn)
+			_ = oldest.Close()
+			c.forget(oldest)
+		}
+		c.open[conn] = c.waiting.PushBack(conn)
+	case http.StateActive:
+		c.open[conn] = nil
+	}
+}
+
+// forget removes a connection.
+func (c *connections) forget(conn net.Conn) {
+	if waiting := c.open[conn]; waiting != nil {
+		c.waiting.Remove(waiting)
+	}
+	delete(c.open, conn)
+}
 
 // limited returns a handler of large responses that serves a bounded number of requests at a time.
 func limited(handle http.HandlerFunc) http.HandlerFunc {

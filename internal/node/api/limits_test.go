@@ -16,6 +16,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/core/proof"
 	"github.com/leanEthereum/leanspec-node/internal/node/api"
+	"github.com/leanEthereum/leanspec-node/internal/node/health"
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
@@ -47,17 +48,34 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestSlowClients bounds the memory of 200 clients that request a large state and do not read it.
+// TestSlowClients bounds the memory of 200 clients of each port that request a large response and do not read it.
 func TestSlowClients(t *testing.T) {
-	const clients = 200
 	b := largeBackend(t)
+	page := make([]byte, 6<<20)
+	handlers := api.New(api.Config{
+		Backend: b, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(page) }),
+		Health: &health.Monitor{Sync: func() health.Sync { return health.Sync{} }},
+	})
+	for name, test := range map[string]struct {
+		port http.Handler
+		path string
+	}{
+		"API":     {handlers.API, "/lean/v0/states/finalized"},
+		"metrics": {handlers.Metrics, "/metrics"},
+		"RPC":     {handlers.RPC, "/readyz"},
+	} {
+		t.Run(name, func(t *testing.T) { testSlowClients(t, b, test.port, test.path) })
+	}
+}
+
+func testSlowClients(t *testing.T, b *backend, routes http.Handler, path string) {
+	const clients = 200
 	size := len(b.store.Snapshot().State(b.store.LatestFinalized().Root).Encode())
 	if size < 6<<20 {
 		t.Fatalf("the state has %d bytes, want more than a socket buffers", size)
 	}
 	var arrived sync.WaitGroup
 	arrived.Add(clients)
-	routes := api.New(api.Config{Backend: b, Metrics: http.NotFoundHandler()}).API
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +98,7 @@ func TestSlowClients(t *testing.T) {
 		}
 		conns[i] = c
 		_ = c.(*net.TCPConn).SetReadBuffer(4096)
-		if _, err := io.WriteString(c, "GET /lean/v0/states/finalized HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -68,12 +68,18 @@ func New(c Config) Handlers {
 		api["GET /lean/v0/admin/log_level"] = http.HandlerFunc(h.logLevel)
 		api["POST /lean/v0/admin/log_level"] = http.HandlerFunc(h.changeLogLevel)
 	}
-	metrics := routes{"GET /metrics": c.Metrics}
+	// Each port has its own limit, so that clients of one do not delay those of the other.
+	metrics := func() routes {
+		return routes{"GET /metrics": limited(func(w http.ResponseWriter, r *http.Request) {
+			limitTime(w, 0)
+			c.Metrics.ServeHTTP(w, r)
+		})}
+	}
 	probes := routes{"GET /health": c.Health, "GET /livez": c.Health.Livez(), "GET /readyz": c.Health.Readyz()}
 	debug := routes{"GET /debug/pprof/": http.DefaultServeMux} // net/http/pprof registers its routes there
 	return Handlers{
-		API:     c.newMux(api, metrics),
-		Metrics: c.newMux(probes, metrics, debug, index(probes, metrics, debug)),
+		API:     c.newMux(api, metrics()),
+		Metrics: c.newMux(probes, metrics(), debug, index(probes, metrics(), debug)),
 		RPC:     c.newMux(probes, index(probes)),
 	}
 }

@@ -165,3 +165,54 @@ func TestServeLimits(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestServeManyConnections checks that connections without a request give way to new ones, and that new ones are closed
+// while all others have a request.
+func TestServeManyConnections(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ln := listen(t)
+	active, release := make(chan struct{}, maxConns), make(chan struct{})
+	served := make(chan error, 1)
+	go func() {
+		served <- Serve(ctx, ln, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			active <- struct{}{}
+			<-release
+		}), slog.New(slog.DiscardHandler))
+	}()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		return c
+	}
+	closed := func(c net.Conn) bool {
+		_, err := c.Read(make([]byte, 1))
+		var timeout net.Error
+		return err != nil && !(errors.As(err, &timeout) && timeout.Timeout())
+	}
+	var waiting []net.Conn
+	for range maxConns {
+		waiting = append(waiting, dial())
+	}
+	for i := range maxConns {
+		c := dial()
+		if !closed(waiting[i]) {
+			t.Fatalf("connection %d waits for a request and stays open, want it closed when connection %d arrives", i, maxConns+i)
+		}
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		<-active
+	}
+	if !closed(dial()) {
+		t.Errorf("a connection beyond %d with requests stays open, want it closed", maxConns)
+	}
+	close(release)
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
