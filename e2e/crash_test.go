@@ -338,7 +338,7 @@ func (c *crasher) record(a *forkChoice) {
 	}
 }
 
-// poll records the answers of the API until stop is called or ctx is cancelled. stop may be called repeatedly.
+// poll records the answers of the API until stop is called or ctx is canceled. stop may be called repeatedly.
 func (c *crasher) poll(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

@@ -129,7 +129,7 @@ func startEquivocator(t *testing.T, n *devnet.Network, node *devnet.Node) (e *eq
 	return e, stop
 }
 
-// run performs the duties of all slots until ctx is cancelled.
+// run performs the duties of all slots until ctx is canceled.
 func (e *equivocator) run(ctx context.Context) error {
 	var duties sync.WaitGroup
 	defer duties.Wait()

@@ -44,7 +44,7 @@ func (pk PublicKey) Bytes() [PublicKeySize]byte {
 	return [PublicKeySize]byte(koalabear.AppendVector(b, pk.parameter[:]))
 }
 
-// HashTreeRoot returns the SSZ root of the key.
+// HashTreeRoot returns the hash tree root of the key.
 func (pk PublicKey) HashTreeRoot() [32]byte {
 	return ssz.Merkleize([][32]byte{vectorRoot(pk.root[:]), vectorRoot(pk.parameter[:])}, 0)
 }
@@ -120,7 +120,7 @@ func (sig *Signature) AppendSSZ(b []byte) []byte {
 	return appendDigests(b, sig.hashes)
 }
 
-// HashTreeRoot returns the SSZ root of the signature.
+// HashTreeRoot returns the hash tree root of the signature.
 func (sig *Signature) HashTreeRoot() [32]byte {
 	return ssz.Merkleize([][32]byte{
 		digestsRoot(sig.path, sig.scheme.nodeListLimit()),
@@ -156,13 +156,13 @@ func (l treeLayer) appendSSZ(b []byte) []byte {
 
 func (l treeLayer) size() int { return treeLayerFixedSize + digestSize*len(l.nodes) }
 
-// vectorRoot returns the SSZ root of a vector of at most 8 field elements.
+// vectorRoot returns the hash tree root of a vector of at most 8 field elements.
 func vectorRoot(elements []koalabear.Element) (root [32]byte) {
 	koalabear.AppendVector(root[:0], elements)
 	return root
 }
 
-// digestsRoot returns the SSZ root of a list of at most limit digests.
+// digestsRoot returns the hash tree root of a list of at most limit digests.
 func digestsRoot(digests []hashDigest, limit uint64) [32]byte {
 	chunks := make([][32]byte, len(digests))
 	for i := range digests {

@@ -80,7 +80,7 @@ func (sk *SecretKey) ActivationInterval() (start, end uint64) {
 }
 
 // PreparedInterval returns the slots that the key can sign, from start up to but not
-// including end. They are the slots of the activation interval in the key's two bottom
+// including end. They are the slots of the activation window in the key's two bottom
 // trees.
 //
 // leanSpec: spec/crypto/xmss/interface.py, GeneralizedXmssScheme.get_prepared_interval
@@ -90,7 +90,7 @@ func (sk *SecretKey) PreparedInterval() (start, end uint64) {
 	return start, end
 }
 
-// slotsOfTree returns the slots of the activation interval in the bottom tree at index. If
+// slotsOfTree returns the slots of the activation window in the bottom tree at index. If
 // there are none, start is not less than end.
 func (sk *SecretKey) slotsOfTree(index uint64) (start, end uint64) {
 	width := sk.scheme.LeavesPerBottomTree()
@@ -99,7 +99,7 @@ func (sk *SecretKey) slotsOfTree(index uint64) (start, end uint64) {
 }
 
 // treesOfWindow returns the indices of the first and the last bottom tree with
-// slots of the activation interval.
+// slots of the activation window.
 func (sk *SecretKey) treesOfWindow() (first, last uint64) {
 	start, end := sk.ActivationInterval()
 	width := sk.scheme.LeavesPerBottomTree()

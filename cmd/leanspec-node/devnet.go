@@ -132,7 +132,7 @@ func (c *devnetCmd) Run(ctx context.Context, console *console) error {
 
 var errDevnetTimeout = errors.New("timeout")
 
-// follow shows the network until it has finalized the slot of --until-finalized, can no longer do so, or ctx is cancelled.
+// follow shows the network until it has finalized the slot of --until-finalized, can no longer do so, or ctx is canceled.
 // The error says why the network has failed.
 func (c *devnetCmd) follow(ctx context.Context, network *devnet.Network, show devnetDisplay) (*devnetResult, error) {
 	result := &devnetResult{Type: "result", Slot: c.UntilFinalized}

@@ -104,7 +104,7 @@ func (c *runCmd) Run(ctx context.Context, console *console, flags *flags, comman
 	cfg.Log, cfg.LogLevels = log, levels
 	if unknown := cfg.Genesis.UnknownKeys; len(unknown) > 0 {
 		log.Warn("unknown keys in the genesis file", "file", c.Genesis, "unknown", unknown,
-			logging.Advice("These keys have no effect. Correct a misspelt key; ignore the keys of other clients."))
+			logging.Advice("These keys have no effect. Correct a misspelled key; ignore the keys of other clients."))
 	}
 	if c.ValidatorKeys != "" && len(cfg.Keys) == 0 {
 		log.Warn("no validators are assigned to this node", "node", c.NodeID, "folder", c.ValidatorKeys,

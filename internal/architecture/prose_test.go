@@ -60,6 +60,7 @@ var proseRules = []proseRule{
 	rule(`\bmend(s|ed|ing)?\b`, "", `"fix"`),
 	rule(`\b[Uu]pon\b`, "", `"on"`),
 	rule(`\b(mighty|mightier|whence|thereof|wherein|amongst|whilst)\b`, "", `a plain word`),
+	rule(`\b(\w*[Oo]rganis\w*|[Bb]ehaviours?|misspelt|cancelled)\b`, "", `American spelling, as the Go documentation does`),
 	rule(`^[A-Z]\w* holds that\b`, "", `"TestX checks that …"`),
 }
 
@@ -215,6 +216,7 @@ func TestLint(t *testing.T) {
 		{"a.go", "package a\n\n// limits are what a peer may ask for.\nvar limits int\n", []string{`a.go:3: "limits are what "`}},
 		{"a.go", "package a\n\nvar b = \"this list is none\"\n\nvar c = `x\na peer is told`\n", []string{`a.go:3: "list is none"`, `a.go:6: "told"`}},
 		{"a.go", "package a\n\n/* A node hears a peer,\nlest it wait for ever. */\n", []string{`a.go:3: "hears"`, `a.go:4: "lest"`, `a.go:4: "for ever"`}},
+		{"a.md", "A reorganisation\nis normal.\n", []string{`a.md:1: "reorganisation"`}},
 		{"a.md", "# Peers\n\n- nobody has a\n  block anew\n- a list is no map\n", []string{`a.md:3: "nobody"`, `a.md:4: "anew"`, `a.md:5: "list is no map"`}},
 		{"a.yml", "- alert: A\n  summary: Who proposes is late.\n", []string{`a.yml:2: "Who proposes is late"`}},
 		{"a.go", "package a\n\n// A peer that floods the queue evicts its own items; it says what was sent. \"Nobody\" and `told` are quoted.\n//\n//\tnobody told\n" +

@@ -25,7 +25,7 @@ type Genesis struct {
 	// AttestationCommitteeCount is the number of attestation subnets. The default is 1.
 	AttestationCommitteeCount uint64
 	// UnknownKeys are the top-level keys that neither this node nor another client reads, each with the nearest key that this
-	// node reads. They have no effect and may be misspelt.
+	// node reads. They have no effect and may be misspelled.
 	UnknownKeys []string
 }
 

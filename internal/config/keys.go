@@ -25,7 +25,7 @@ type ValidatorKeys struct {
 
 // LoadValidatorKeys reads the keys of a node's validators from the folder dir, in the order of their assignment. It returns no
 // keys for a node that the files list without validators, and an error with the listed names for a node that they do not list,
-// because most often its name is misspelt. Errors are of type [*Error].
+// because most often its name is misspelled. Errors are of type [*Error].
 //
 // The folder has one of two layouts, or both:
 //

@@ -18,7 +18,7 @@ func Nearest(name string, known []string) string {
 	return nearest
 }
 
-// similar reports whether a name may be a misspelt known name.
+// similar reports whether a name may be a misspelled known name.
 func similar(name, known string) bool {
 	return 3*editDistance(letters(name), letters(known)) <= len(known)
 }

@@ -156,7 +156,7 @@ func refuse(option setting.Name, value, format string, args ...any) error {
 // Only the owner can read files with secrets and new folders. The first node is the aggregator.
 //
 // WriteFiles moves the files to their final names after all keys are made, config.yaml last: a folder without config.yaml is
-// not a network. If ctx is cancelled, it removes everything that it made. Without Force, an existing file is an error that is
+// not a network. If ctx is canceled, it removes everything that it made. Without Force, an existing file is an error that is
 // [fs.ErrExist].
 func WriteFiles(ctx context.Context, options FilesOptions) (*Files, error) {
 	if err := options.Validate(); err != nil {

@@ -464,10 +464,10 @@ func TestWriteFilesCancel(t *testing.T) {
 			_, err := WriteFiles(ctx, options)
 			cancel()
 			if !errors.Is(err, context.Canceled) {
-				t.Errorf("cancelled at key %d: got %v, want %v", at, err, context.Canceled)
+				t.Errorf("canceled at key %d: got %v, want %v", at, err, context.Canceled)
 			}
 			if after := listTree(t, "."); !slices.Equal(before, after) {
-				t.Errorf("cancelled at key %d: left\n%s\nwant\n%s", at, strings.Join(after, "\n"), strings.Join(before, "\n"))
+				t.Errorf("canceled at key %d: left\n%s\nwant\n%s", at, strings.Join(after, "\n"), strings.Join(before, "\n"))
 			}
 		}
 	}
@@ -623,10 +623,10 @@ func TestWriteKeyPair(t *testing.T) {
 		}
 	}
 	if _, err := WriteKeyPair(ctx, options); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: got %v", err)
+		t.Errorf("canceled: got %v", err)
 	}
 	if _, err := os.Stat("b"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("cancelled: the folder is there (error %v)", err)
+		t.Errorf("canceled: the folder is there (error %v)", err)
 	}
 }
 

@@ -43,7 +43,7 @@ func TestStall(t *testing.T) {
 				m.Finalized.Slot = m.Slot/100*100 + 47
 			}
 		}, []string{"68 warn finality stalled", "90 info finality resumed", "168 warn finality stalled", "190 info finality resumed"}},
-		"finality is lowered by a reorganisation": {0, 60, nil, func(m *moment) {
+		"finality is lowered by a reorganization": {0, 60, nil, func(m *moment) {
 			if m.Slot == 50 {
 				m.Finalized.Slot = 35
 			}

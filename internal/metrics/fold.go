@@ -77,7 +77,7 @@ func (m *Metrics) Fold(event events.Event) {
 		m.setJustified(e.Justified.Slot)
 		m.setFinalized(e.Finalized.Slot)
 	case events.SlotSummary:
-		m.setFinalized(e.Finalized.Slot) // a reorganisation can lower it, which is not a finalization
+		m.setFinalized(e.Finalized.Slot) // a reorganization can lower it, which is not a finalization
 	case events.PoolSizes:
 		m.gossipSignatures.Set(float64(e.AttestationSignatures))
 		m.newAggregatedPayloads.Set(float64(e.NewPayloads))

@@ -62,6 +62,7 @@ type Rejection struct {
 	Detail string // for logs: the values that do not match
 }
 
+// Error implements error.
 func (r *Rejection) Error() string { return string(r.Reason) + ": " + r.Detail }
 
 func reject(reason RejectionReason, format string, args ...any) error {

@@ -42,7 +42,7 @@ func (v *Validators) At(i ValidatorIndex) *Validator { return &v.list[i] }
 // has reports whether the index is in the registry.
 func (v *Validators) has(i ValidatorIndex) bool { return uint64(i) < uint64(len(v.list)) }
 
-// HashTreeRoot returns the Merkle root of the registry.
+// HashTreeRoot returns the hash tree root of the registry.
 func (v *Validators) HashTreeRoot() Root { return v.root }
 
 // AttestationKey returns the key for the validator's votes, or nil if the registry has no

@@ -1,5 +1,5 @@
 // Package metricstest reads metrics in tests. A test that reads a metric or a label value that does
-// not exist fails, so a misspelt name does not count as zero.
+// not exist fails, so a misspelled name does not count as zero.
 package metricstest
 
 import (

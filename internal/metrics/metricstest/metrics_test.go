@@ -32,15 +32,15 @@ func TestUnknownNames(t *testing.T) {
 		want    float64
 		failure string
 	}{
-		"a metric":          {func(t testing.TB) float64 { return Sum(t, m, duties) }, 1, ""},
-		"a series":          {func(t testing.TB) float64 { return Sum(t, m, duties, events.DutyBlock, events.OutcomeLate) }, 1, ""},
-		"another series":    {func(t testing.TB) float64 { return Sum(t, m, duties, events.DutyAttestation) }, 0, ""},
-		"one series":        {func(t testing.TB) float64 { return Value(t, m, "leanspec_slot_current") }, 0, ""},
-		"a misspelt metric": {func(t testing.TB) float64 { return Sum(t, m, "leanspec_dutys_total") }, 0, "no metric leanspec_dutys_total is exposed"},
-		"a misspelt value":  {func(t testing.TB) float64 { return Sum(t, m, duties, "blok") }, 0, `leanspec_duties_total: no label has the value "blok"`},
-		"two series":        {func(t testing.TB) float64 { return Value(t, m, duties, events.OutcomeMade) }, 0, `leanspec_duties_total["made"] has 3 series, want 1`},
-		"no metric":         {func(t testing.TB) float64 { return Value(t, m, "leanspec_slot") }, 0, "no metric leanspec_slot is exposed"},
-		"no such label":     {func(t testing.TB) float64 { return Value(t, m, "leanspec_slot_current", "a") }, 0, `leanspec_slot_current: no label has the value "a"`},
+		"a metric":            {func(t testing.TB) float64 { return Sum(t, m, duties) }, 1, ""},
+		"a series":            {func(t testing.TB) float64 { return Sum(t, m, duties, events.DutyBlock, events.OutcomeLate) }, 1, ""},
+		"another series":      {func(t testing.TB) float64 { return Sum(t, m, duties, events.DutyAttestation) }, 0, ""},
+		"one series":          {func(t testing.TB) float64 { return Value(t, m, "leanspec_slot_current") }, 0, ""},
+		"a misspelled metric": {func(t testing.TB) float64 { return Sum(t, m, "leanspec_dutys_total") }, 0, "no metric leanspec_dutys_total is exposed"},
+		"a misspelled value":  {func(t testing.TB) float64 { return Sum(t, m, duties, "blok") }, 0, `leanspec_duties_total: no label has the value "blok"`},
+		"two series":          {func(t testing.TB) float64 { return Value(t, m, duties, events.OutcomeMade) }, 0, `leanspec_duties_total["made"] has 3 series, want 1`},
+		"no metric":           {func(t testing.TB) float64 { return Value(t, m, "leanspec_slot") }, 0, "no metric leanspec_slot is exposed"},
+		"no such label":       {func(t testing.TB) float64 { return Value(t, m, "leanspec_slot_current", "a") }, 0, `leanspec_slot_current: no label has the value "a"`},
 	} {
 		r, got, done := &recorder{TB: t}, 0.0, make(chan struct{})
 		go func() {

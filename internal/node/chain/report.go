@@ -28,7 +28,7 @@ func (c *Chain) report(before, now view) {
 	if now.justified != before.justified {
 		bus.Report(events.Justified{Checkpoint: now.justified})
 	}
-	if now.finalized.Slot > before.finalized.Slot { // a reorganisation can lower it, which is not a finalization
+	if now.finalized.Slot > before.finalized.Slot { // a reorganization can lower it, which is not a finalization
 		bus.Report(events.Finalized{Checkpoint: now.finalized})
 	}
 }

@@ -378,7 +378,7 @@ func (d *DB) Save(c *lstar.Changes) error {
 		_ = b.Set(slotRootKey(statePrefix, finalized.Slot, finalized.Root), withoutRegistry(c.FinalizedState).Encode(), nil)
 		full = append(slices.Clone(full), finalized)
 		if len(full) > 2 {
-			// A restart needs only one of them, so remove the oldest. If a reorganisation left the next
+			// A restart needs only one of them, so remove the oldest. If a reorganization left the next
 			// one on another branch, remove that one instead, so that a replay reaches all blocks.
 			out := 0
 			if c.FinalizedState.HistoricalBlockHash(full[1].Slot) != full[1].Root {
@@ -465,7 +465,7 @@ func (d *DB) load() (*lstar.Saved, error) {
 }
 
 // loadAnchor loads the oldest full state. A replay from there also restores forks that branch off
-// after it, and so allows a reorganisation that lowers finality.
+// after it, and so allows a reorganization that lowers finality.
 func (d *DB) loadAnchor(saved *lstar.Saved) error {
 	at := d.full[0]
 	raw, err := d.get(slotRootKey(statePrefix, at.Slot, at.Root))

@@ -324,7 +324,7 @@ func TestSafeTargetBehind(t *testing.T) {
 	must(t, db.Close())
 }
 
-// TestFinalityMoves checks a reorganisation to a branch that left the chain before its finalized
+// TestFinalityMoves checks a reorganization to a branch that left the chain before its finalized
 // block, and that finalizes more.
 func TestFinalityMoves(t *testing.T) {
 	other := newChain(t).run(t, 7, 40)

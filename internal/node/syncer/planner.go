@@ -241,7 +241,7 @@ func (p *planner) jumped() {
 // plan looks at all that is known and starts what is due.
 func (p *planner) plan() {
 	if finalized := p.snap.LatestFinalized.Slot; finalized != p.finalized {
-		if finalized < p.finalized { // by a reorganisation
+		if finalized < p.finalized { // by a reorganization
 			p.conflicting = bounded.NewSet[lstar.Root](maxBadBlocks)
 		}
 		p.finalized = finalized

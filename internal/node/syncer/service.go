@@ -8,7 +8,7 @@
 // imported, a peer connected, an interval began. Effects returns what is to be done as a
 // result: send a request, import a block, check a signature, answer a gossip message,
 // count a fault of a peer. An effect that takes time ends with another event, which brings
-// its result. The same events give the same effects, so every behaviour is tested by
+// its result. The same events give the same effects, so every behavior is tested by
 // calling two functions, and FuzzPlanner checks the invariants after every event. The
 // pattern is that of Ready in go.etcd.io/raft.
 //
