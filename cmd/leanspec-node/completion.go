@@ -8,8 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// completionScripts are the scripts of the shells. A script runs the hidden command "complete" of the program for the
-// completions, so it also fits later versions.
+// completionScripts are the scripts of the shells. A script runs the hidden command "complete" of
+// the program for the completions, so it also fits later versions.
 //
 //go:embed completion
 var completionScripts embed.FS
@@ -45,8 +45,9 @@ func (*shellCmd) Run(console *console, command *kong.Context) error {
 	return err
 }
 
-// completeCmd prints the completions of the last of the words that follow the name of the program, one on each line:
-// the word, a tab and a description. A line ":files" or ":dirs" stands for the names of files or folders.
+// completeCmd prints the completions of the last of the words that follow the name of the program,
+// one on each line: the word, a tab and a description. A line ":files" or ":dirs" stands for the
+// names of files or folders.
 type completeCmd struct {
 	Words []string `arg:"" optional:""`
 }
@@ -149,7 +150,8 @@ func complete(node *kong.Node, words []string) (lines []string) {
 	return lines
 }
 
-// flagsOf returns the flags that can follow a command. Those of the default command can follow the name of the program.
+// flagsOf returns the flags that can follow a command. Those of the default command can follow the
+// name of the program.
 func flagsOf(node *kong.Node) (flags []*kong.Flag) {
 	for _, group := range node.AllFlags(true) {
 		flags = append(flags, group...)

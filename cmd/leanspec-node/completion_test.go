@@ -106,7 +106,8 @@ func TestCompletionValues(t *testing.T) {
 	}
 }
 
-// TestShells runs the scripts in the shells. The program is a script that prints its arguments as completions.
+// TestShells runs the scripts in the shells. The program is a script that prints its arguments as
+// completions.
 func TestShells(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{

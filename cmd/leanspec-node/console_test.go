@@ -25,8 +25,8 @@ func newTestConsole(width int) *testConsole {
 	return c
 }
 
-// checkFailure runs a command line that must fail. It checks the exit code and the last line of stderr. If the code is 2,
-// that line must be the only one.
+// checkFailure runs a command line that must fail. It checks the exit code and the last line of
+// stderr. If the code is 2, that line must be the only one.
 func checkFailure(t *testing.T, ctx context.Context, code int, want string, args ...string) {
 	t.Helper()
 	c := newTestConsole(0)
@@ -52,7 +52,8 @@ func (w panicWriter) Write([]byte) (int, error) {
 	panic("bug")
 }
 
-// TestPanicFlushes checks that a panic of a command does not lose lines that wait for the writer of stderr.
+// TestPanicFlushes checks that a panic of a command does not lose lines that wait for the writer of
+// stderr.
 func TestPanicFlushes(t *testing.T) {
 	c := newTestConsole(0)
 	sink := logging.NewSink(&c.err)

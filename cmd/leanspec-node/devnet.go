@@ -132,8 +132,8 @@ func (c *devnetCmd) Run(ctx context.Context, console *console) error {
 
 var errDevnetTimeout = errors.New("timeout")
 
-// follow shows the network until it has finalized the slot of --until-finalized, can no longer do so, or ctx is canceled.
-// The error says why the network has failed.
+// follow shows the network until it has finalized the slot of --until-finalized, cannot finalize it
+// any more, or ctx is canceled. The error says why the network has failed.
 func (c *devnetCmd) follow(ctx context.Context, network *devnet.Network, show devnetDisplay) (*devnetResult, error) {
 	result := &devnetResult{Type: "result", Slot: c.UntilFinalized}
 	timeout := defaultDevnetTimeout
@@ -211,7 +211,7 @@ type logErrors struct {
 	First []string `json:"first"`
 }
 
-// devnetDisplay writes the progress of a network.
+// devnetDisplay writes the progress of a network to stdout.
 type devnetDisplay interface {
 	begin(*devnet.Network)
 	slot(*devnet.Status)
@@ -219,7 +219,7 @@ type devnetDisplay interface {
 	end(*devnetResult)
 }
 
-// devnetText writes for people.
+// devnetText writes text for people.
 type devnetText struct{ console *console }
 
 func (t devnetText) begin(network *devnet.Network) {
@@ -332,7 +332,7 @@ func statusLine(s *devnet.Status) string {
 	return line
 }
 
-// devnetJSON writes for programs: one object a line, with a field "type".
+// devnetJSON writes JSON for programs: one object per line, with a field "type".
 type devnetJSON struct{ out *json.Encoder }
 
 func (j devnetJSON) write(object any) { _ = j.out.Encode(object) } // without a reader, only the exit code matters

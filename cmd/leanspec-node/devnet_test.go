@@ -20,8 +20,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
-// programEnv makes the test binary run leanspec-node, or a program that exits with an error. A devnet starts its nodes with
-// the binary of the running program.
+// programEnv makes the test binary run leanspec-node, or a program that exits with an error. A
+// devnet starts its nodes with the binary of the running program.
 const programEnv = "DEVNET_TEST_PROGRAM"
 
 // TestMain runs the tests, or the program that programEnv selects.
@@ -91,8 +91,8 @@ func (w *cancelOn) Write(b []byte) (int, error) {
 	return w.Buffer.Write(b)
 }
 
-// TestDevnetJoin checks that nodes.yaml and prometheus.yml have the ports in use if the default ones are taken, so that a node can
-// join and Prometheus finds the nodes.
+// TestDevnetJoin checks that nodes.yaml and prometheus.yml have the ports in use if the default
+// ones are taken, so that a node can join and Prometheus finds the nodes.
 func TestDevnetJoin(t *testing.T) {
 	t.Setenv(programEnv, "node")
 	if conn, err := net.ListenPacket("udp", ":9001"); err == nil { // an error means that another process uses the port
@@ -146,7 +146,8 @@ func TestDevnetJoin(t *testing.T) {
 	}
 }
 
-// TestDevnetInterrupted checks that an interrupted devnet leaves no process, and no file unless it has failed.
+// TestDevnetInterrupted checks that an interrupted devnet leaves no process, and no file unless it
+// has failed.
 func TestDevnetInterrupted(t *testing.T) {
 	t.Setenv(programEnv, "node")
 	for _, test := range []struct {
@@ -339,7 +340,8 @@ Files and logs are in net.
 	}
 }
 
-// TestLivingFinalized checks that dead nodes do not count, so that a devnet need not wait for its timeout.
+// TestLivingFinalized checks that dead nodes do not count, so that a devnet need not wait for its
+// timeout.
 func TestLivingFinalized(t *testing.T) {
 	dead := devnet.View{State: devnet.Dead}
 	done := devnet.View{State: devnet.Up, Finalized: devnet.Checkpoint{Slot: 3, Root: "0xaa"}}

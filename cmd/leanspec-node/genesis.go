@@ -20,7 +20,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// defaultActiveSlots is about four and a half hours. Keys of this window are made in seconds.
+// defaultActiveSlots is about four and a half hours. A key with this window is made in seconds.
 const defaultActiveSlots = 4096
 
 // genesisCmd writes the files of a new network.
@@ -144,7 +144,7 @@ func howSoon(at, now time.Time) string {
 	}
 }
 
-// printFiles prints what was written.
+// printFiles prints a summary of the written files.
 func printFiles(console *console, files *devnet.Files, scheme *xmss.Scheme) {
 	begin, end := slotStart(files.GenesisTime, 0), slotStart(files.GenesisTime, files.ActiveSlots)
 	validators := 0
@@ -240,8 +240,8 @@ func ranges(indices []uint64) string {
 	return strings.Join(parts, ",")
 }
 
-// parseGenesisTime parses --genesis-time. The returned function takes the time at which the keys are ready, and returns
-// the genesis time in Unix seconds.
+// parseGenesisTime parses --genesis-time. The returned function takes the time at which the keys
+// are ready, and returns the genesis time in Unix seconds.
 func parseGenesisTime(text string) (func(now time.Time) uint64, error) {
 	failure := badInput(fmt.Errorf("--genesis-time: %.64q: want a delay such as +20s, Unix seconds, or RFC 3339", text))
 	if delay, relative := strings.CutPrefix(text, "+"); relative {
@@ -291,8 +291,8 @@ func parseScheme(name string) (*xmss.Scheme, error) {
 	return scheme, nil
 }
 
-// explainWrite rewrites an error of writing files. Unusable folders and existing files, for which it adds the advice, are
-// mistakes in the input; an interrupt is not.
+// explainWrite explains an error of writing files. Unusable folders and existing files are mistakes
+// in the input, and advice is added for existing files; an interrupt is not a mistake.
 func explainWrite(err error, advice string) error {
 	var existing *config.Error
 	switch {

@@ -77,7 +77,8 @@ Watch the nodes:
 	}
 }
 
-// TestGenesisKeep checks that genesis --keep succeeds again without a change, as at each start of a set of containers.
+// TestGenesisKeep checks that genesis --keep succeeds again without a change, as at each start of a
+// set of containers.
 func TestGenesisKeep(t *testing.T) {
 	t.Chdir(t.TempDir())
 	args := strings.Fields("genesis --nodes 1 --validators 1 --scheme test --active-slots 16 --keep --out net")

@@ -30,8 +30,8 @@ type healthCmd struct {
 
 // Help returns the text before the flags.
 func (*healthCmd) Help() string {
-	return `Prints the answer of the node in one line. The exit code is 0 if the node passes the check, 1 if it fails or does not
-answer, and 2 if a flag is wrong.
+	return `Prints the response of the node in one line. The exit code is 0 if the node passes the check, 1 if it fails or does not
+respond, and 2 if a flag is wrong.
 
 LEANSPEC_METRICS_PORT, LEANSPEC_RPC_PORT and LEANSPEC_HTTP_ADDRESS set the ports and the address, as they do for the node.
 In the container of the node the command therefore needs no flags.
@@ -40,7 +40,7 @@ In the container of the node the command therefore needs no flags.
 synced and can serve others.`
 }
 
-// Run requests the endpoint and prints its answer.
+// Run requests the endpoint and prints the response.
 func (c *healthCmd) Run(ctx context.Context, console *console) error {
 	target, err := c.target()
 	if err != nil {
@@ -66,11 +66,11 @@ func (c *healthCmd) Run(ctx context.Context, console *console) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", target, c.explain(err))
 	}
-	answer := summary(string(body))
+	text := summary(string(body))
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %d: %s", target, response.StatusCode, answer)
+		return fmt.Errorf("%s: %d: %s", target, response.StatusCode, text)
 	}
-	fmt.Fprintf(console.out, "%s: %s\n", target, answer)
+	fmt.Fprintf(console.out, "%s: %s\n", target, text)
 	return nil
 }
 
@@ -128,7 +128,7 @@ func (c *healthCmd) target() (*url.URL, error) {
 // explain shortens an error of the HTTP client.
 func (c *healthCmd) explain(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no answer within %s", c.Timeout)
+		return fmt.Errorf("no response within %s", c.Timeout)
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -141,7 +141,8 @@ func (c *healthCmd) explain(err error) error {
 	return err
 }
 
-// summary joins the lines of an answer into one. If the answer lists checks, it returns only those that failed.
+// summary joins the lines of a response into one. If the response lists failed checks, it returns
+// only those.
 func summary(body string) string {
 	var failed, all []string
 	for line := range strings.Lines(body) {
@@ -157,7 +158,7 @@ func summary(body string) string {
 	return cmp.Or(strings.Join(failed, "; "), strings.Join(all, " "))
 }
 
-// printable replaces a character that must not reach a terminal with a space.
+// printable replaces a control character with a space.
 func printable(r rune) rune {
 	if r != '\t' && !strconv.IsPrint(r) {
 		return ' '

@@ -51,8 +51,8 @@ func TestHealth(t *testing.T) {
 		"health":                {nil, []string{"--metrics-port", port, "--path", "/health"}, 0, `/health: {"status":"ok","slot":12,"synced":true}` + "\n"},
 		"not ready": {nil, []string{"--metrics-port", port, "--ready"}, 1,
 			"/readyz: 503: network failed: not [31m started; synced failed: stale_head: head slot 3\n"},
-		"no server": {nil, []string{"--metrics-port", closed}, 1, "connection refused\n"},
-		"no answer": {nil, []string{"--url", server.URL + "/other/livez", "--timeout", "50ms"}, 1, "/other/livez: no answer within 50ms\n"},
+		"no server":   {nil, []string{"--metrics-port", closed}, 1, "connection refused\n"},
+		"no response": {nil, []string{"--url", server.URL + "/other/livez", "--timeout", "50ms"}, 1, "/other/livez: no response within 50ms\n"},
 		"other variables do not count": {map[string]string{"LEANSPEC_METRICS_PORT": port, "LEANSPEC_READY": "true", "LEANSPEC_PATH": "/readyz", "LEANSPEC_URL": "http://x", "LEANSPEC_TIMEOUT": "1ns"},
 			nil, 0, "/livez: ok\n"},
 

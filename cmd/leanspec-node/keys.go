@@ -30,7 +30,7 @@ type keysCmd struct {
 	Import keysImportCmd `cmd:"" help:"Take over the signing records of another machine."`
 }
 
-// keyFlags select the keys. They have the names and meanings of the flags of run.
+// keyFlags are the flags that select the keys. They have the names and meanings of the flags of run.
 type keyFlags struct {
 	Genesis       string `required:"" placeholder:"FILE" help:"Genesis file of the network, config.yaml."`
 	ValidatorKeys string `required:"" placeholder:"DIR" help:"Folder that holds validators.yaml and the keys."`
@@ -107,7 +107,7 @@ type keysStatusCmd struct {
 	JSON   bool   `name:"json" help:"Write a JSON object."`
 }
 
-// keyStatus is a row of keys status.
+// keyStatus is one key in the output of keys status.
 type keyStatus struct {
 	Validator uint64 `json:"validator"`
 	Role      string `json:"role"`
@@ -117,8 +117,8 @@ type keyStatus struct {
 	LastSlot  uint64 `json:"last_slot"`
 	// Recorded reports whether the key has a signing record.
 	Recorded bool `json:"recorded"`
-	// SignedSlot is the latest slot that the key has signed, or up to which it is closed. Message is the message that it
-	// signed for this slot, or nil if the slot is closed.
+	// SignedSlot is the latest slot that the key has signed, or the last one that is closed.
+	// Message is the message that the key signed for this slot, or nil if the slot is closed.
 	SignedSlot *uint64 `json:"signed_slot"`
 	Message    *string `json:"message"`
 	SlotsLeft  uint64  `json:"slots_left"`
@@ -195,7 +195,7 @@ func (c *keysStatusCmd) Run(console *console) error {
 // slotWindow is the range of slots that a key can sign: start up to but not including end.
 type slotWindow struct{ start, end uint64 }
 
-// keyWindows returns the windows of all keys.
+// keyWindows returns the window of each key.
 func keyWindows(keys []config.ValidatorKeys) map[guard.PublicKey]slotWindow {
 	windows := make(map[guard.PublicKey]slotWindow)
 	for _, k := range keys {
@@ -267,7 +267,8 @@ func writeNew(path string, data []byte) error {
 	return nil
 }
 
-// keysImportCmd merges the records of a file into the signing records of a node. It never lowers a record.
+// keysImportCmd merges the records of a file into the signing records of a node. It never lowers a
+// record.
 type keysImportCmd struct {
 	keyFlags
 	NodeID string `name:"node-id" default:"lean_spec_0" placeholder:"NAME" help:"Name of the node in validators.yaml."`

@@ -17,8 +17,8 @@ import (
 // keysFlags are the required flags of the keys commands, for the network that newKeys makes.
 const keysFlags = " --genesis net/config.yaml --validator-keys net --scheme test"
 
-// newKeys makes a network of two nodes and three validators, whose genesis is 30 slots ago. It returns the keys of the
-// first node: validators 0 and 2.
+// newKeys makes a network of two nodes and three validators, whose genesis is 30 slots ago. It
+// returns the keys of the first node: validators 0 and 2.
 func newKeys(t *testing.T) []guard.KeyFile {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -117,8 +117,8 @@ func TestKeysStatus(t *testing.T) {
 	checkFailure(t, t.Context(), 2, `--node-id: "stranger": not in net/validators.yaml, which lists lean_spec_0, lean_spec_1; a node without validators needs no --validator-keys`, strings.Fields("keys status --node-id stranger"+keysFlags)...)
 }
 
-// TestKeysFromEnvironment checks that the commands find the keys and records of the node that runs in the same
-// environment, as in a container.
+// TestKeysFromEnvironment checks that the commands find the keys and records of the node that runs
+// in the same environment, as in a container.
 func TestKeysFromEnvironment(t *testing.T) {
 	files := newKeys(t)
 	sign(t, files[0], "data", 29, 1)
@@ -225,7 +225,8 @@ func TestKeysMove(t *testing.T) {
 	}
 }
 
-// TestKeysInUse checks that a second node and the commands that open the records fail while a node uses the keys.
+// TestKeysInUse checks that a second node and the commands that open the records fail while a node
+// uses the keys.
 func TestKeysInUse(t *testing.T) {
 	files := newKeys(t)
 	g := hold(t, "", files...)

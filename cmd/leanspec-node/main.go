@@ -14,7 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// commands are the subcommands of the program.
+// commands lists the subcommands of the program.
 type commands struct {
 	Run     runCmd     `cmd:"" default:"withargs" help:"Run a node (the default command)."`
 	Devnet  devnetCmd  `cmd:"" help:"Run a network of nodes on this machine."`
@@ -44,8 +44,8 @@ func main() {
 	os.Exit(code)
 }
 
-// run executes a command line and returns the exit code: 0, 2 for a mistake in the input, or 1 for any other failure. It
-// flushes stderr, also if a command panics.
+// run executes a command line and returns the exit code: 0, 2 for a mistake in the input, or 1 for
+// any other failure. It flushes stderr, even if a command panics.
 func run(ctx context.Context, console *console, args []string) int {
 	defer console.flush()
 	fail := func(err error, code int) int {
@@ -91,8 +91,8 @@ func run(ctx context.Context, console *console, args []string) int {
 	return 0
 }
 
-// readerGone reports whether err means that the reader of stdout, such as head, has exited. This is not a failure: the
-// reader has read as much of the result as it needs.
+// readerGone reports whether err means that the reader of stdout, such as head, has exited. This is
+// not a failure: the reader has read as much of the result as it needs.
 func readerGone(err error) bool {
 	var file *fs.PathError
 	return errors.As(err, &file) && file.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE)

@@ -19,7 +19,8 @@ func (*manCmd) Run(console *console, command *kong.Context, flags *flags) error 
 	return err
 }
 
-// manPage returns the manual page. The date of the page is empty, so that equal programs have equal pages.
+// manPage returns the manual page. The date of the page is empty, so that equal programs have equal
+// pages.
 func manPage(model *kong.Application, flags *flags, version string) string {
 	var page strings.Builder
 	write := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }

@@ -10,7 +10,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// TestManPage checks that the page has every visible command and flag, and that groff formats it without a warning.
+// TestManPage checks that the page has every visible command and flag, and that groff formats it
+// without a warning.
 func TestManPage(t *testing.T) {
 	model, flags := newModel(t)
 	page := manPage(model, flags, "v1.2-3")

@@ -15,7 +15,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
-// console is the terminal and the clock of a command. Tests replace both.
+// console has the outputs and the clock of a command, which tests replace.
 type console struct {
 	out io.Writer // results
 	err io.Writer // progress and failures
@@ -27,8 +27,8 @@ type console struct {
 // flushTimeout limits how long a command waits for the readers of stdout and stderr.
 const flushTimeout = time.Second
 
-// newConsole returns the console of the process. Writing to stderr never blocks a command. Writing to stdout blocks until
-// its reader reads.
+// newConsole returns the console of the process. Writing to stderr never blocks a command. Writing
+// to stdout blocks until its reader reads.
 func newConsole() *console {
 	return &console{
 		out: os.Stdout,
@@ -47,7 +47,8 @@ func newConsole() *console {
 	}
 }
 
-// flush waits until everything written to stderr has been output, so that later output on stdout follows it.
+// flush waits until everything written to stderr has been output, so that later output on stdout
+// follows it.
 func (c *console) flush() {
 	if sink, ok := c.err.(*logging.Sink); ok {
 		sink.Flush(flushTimeout)
@@ -57,10 +58,11 @@ func (c *console) flush() {
 // table returns a writer of aligned columns on stdout. Cells end with a tab.
 func (c *console) table() *tabwriter.Writer { return tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0) }
 
-// redrawEvery is the shortest time between two drawings of the bar.
+// redrawEvery is the shortest time between two updates of the bar.
 const redrawEvery = 100 * time.Millisecond
 
-// keyProgress shows the progress of key generation: as a bar on a terminal, otherwise as one line for each key.
+// keyProgress shows the progress of key generation: as a bar on a terminal, otherwise as one line
+// for each key.
 type keyProgress struct {
 	console *console
 	started time.Time
@@ -108,7 +110,7 @@ func (p *keyProgress) finish() {
 	p.console.flush()
 }
 
-// left estimates the remaining time from the time that the finished part of the work took.
+// left estimates the remaining time from the duration of the finished part of the work.
 func (p *keyProgress) left(now time.Time, part float64) string {
 	elapsed := now.Sub(p.started)
 	// An estimate from less than a second would be unstable.

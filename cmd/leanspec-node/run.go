@@ -31,7 +31,7 @@ import (
 // processStart approximates the start of the process.
 var processStart = time.Now()
 
-// runCmd runs a node. The flags have the names, defaults and meanings of leanSpec's node.
+// runCmd runs a node. The flags that leanSpec's node has too have the same names, defaults and meanings.
 //
 // leanSpec: cli/args.py, cli/bootstrap.py
 type runCmd struct {
@@ -152,7 +152,8 @@ func (c *runCmd) logger(console *console) (*slog.Logger, *logging.Control, error
 	return log, control, nil
 }
 
-// resolve checks the flags, alone and together, reads the files that they name and returns the configuration.
+// resolve checks the flags, alone and together, reads the files that they name and returns the
+// configuration.
 //
 // leanSpec: cli/bootstrap.py, NodeBootstrap.from_cli_args
 func (c *runCmd) resolve() (*node.Config, error) {
@@ -247,8 +248,8 @@ func (c *runCmd) resolve() (*node.Config, error) {
 	}, nil
 }
 
-// splitValues returns the values of a flag that can be repeated. One of them may hold several, separated by commas or
-// spaces, because an environment variable is a single value.
+// splitValues returns the values of a flag that can be repeated. One of them may hold several,
+// separated by commas or spaces, because an environment variable is a single value.
 func splitValues(values []string) (all []string) {
 	for _, value := range values {
 		parts := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
@@ -303,7 +304,8 @@ func parseHTTPAddress(text string) (netip.Addr, error) {
 	return address, nil
 }
 
-// advertise parses --advertise-address. The result has port 0 if the flag has no port, and is invalid without the flag.
+// advertise parses --advertise-address. The result has port 0 if the flag has no port, and is
+// invalid without the flag.
 func (c *runCmd) advertise() (address netip.AddrPort, err error) {
 	text := c.AdvertiseAddress
 	if text == "" {
@@ -327,7 +329,7 @@ func (c *runCmd) advertise() (address netip.AddrPort, err error) {
 	return address, nil
 }
 
-// checkPorts rejects ports that do not exist, and two flags with the same port.
+// checkPorts rejects invalid ports, and two flags with the same port.
 func (c *runCmd) checkPorts() error {
 	taken := make(map[int]string)
 	for _, p := range []portFlag{{"--api-port", c.APIPort}, {"--metrics-port", c.MetricsPort}, {"--rpc-port", c.RPCPort}} {
@@ -396,7 +398,7 @@ func (c *runCmd) secretFiles(cfg *node.Config) []string {
 	return files
 }
 
-// identity returns the key of the node: that of --node-key, that of the data folder, or a new one.
+// identity returns the node key: that of --node-key, that of the data folder, or a new one.
 func (c *runCmd) identity() (*config.NodeKey, error) {
 	if c.NodeKey != "" {
 		return config.LoadNodeKey(c.NodeKey)

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// startNode runs a node of the network in the folder net until it has started, without ports unless args sets them. It
-// returns the log of the node.
+// startNode runs a node of the network in the folder net until it has started, without ports unless
+// args sets them. It returns the log of the node.
 func startNode(t *testing.T, args string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -85,7 +85,8 @@ func TestUnknownGenesisKeys(t *testing.T) {
 	}
 }
 
-// TestExposedKeys checks that there is one warning for each folder with secret keys that other users can read.
+// TestExposedKeys checks that there is one warning for each folder with secret keys that other
+// users can read.
 func TestExposedKeys(t *testing.T) {
 	t.Chdir(t.TempDir())
 	mustRun(t, newTestConsole(0), fmt.Sprintf("genesis --nodes 1 --validators 2 --scheme test --genesis-time %d --out net", time.Now().Unix()+3600))
@@ -108,8 +109,8 @@ func TestExposedKeys(t *testing.T) {
 	}
 }
 
-// TestMissingRecordsAreLogged checks that a start after genesis without signing records logs one error, and that a start
-// before genesis or with records logs none.
+// TestMissingRecordsAreLogged checks that a start after genesis without signing records logs one
+// error, and that a start before genesis or with records logs none.
 func TestMissingRecordsAreLogged(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, test := range []struct {

@@ -8,7 +8,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/setting"
 )
 
-// flagOf has the flag of each setting that other packages name. A container sets the data folder by its variable.
+// flagOf maps the settings that other packages name to flags. For the data folder it adds the
+// variable, which containers set.
 var flagOf = map[setting.Name]string{
 	setting.APIPort:           "--api-port",
 	setting.ActivationSlot:    "--activation-slot",
@@ -35,8 +36,8 @@ var flagOf = map[setting.Name]string{
 	setting.Validators:        "--validators",
 }
 
-// withFlags returns the text of an error with flags in place of settings: the setting that is wrong, and the last mention of
-// the setting that the error proposes to change.
+// withFlags returns the text of an error with flags instead of settings: it replaces the wrong
+// setting, and the last mention of the setting that the error proposes to change.
 func withFlags(err error) string {
 	text := err.Error()
 	var wrong *config.Error

@@ -22,7 +22,8 @@ import (
 // variablePrefix is the prefix of the environment variables that set flags.
 const variablePrefix = "LEANSPEC_"
 
-// flags sets the flags of all commands from environment variables. A flag on the command line takes precedence.
+// flags sets the flags of all commands from environment variables. A flag on the command line takes
+// precedence.
 type flags struct {
 	variables map[*kong.Flag]string // the variable that can set each flag
 	from      map[*kong.Flag]string // the variable that has set each flag
@@ -38,9 +39,10 @@ func (f *flags) options() []kong.Option {
 	}
 }
 
-// build names the variable of each flag: LEANSPEC_LOG_LEVEL for --log-level. All flags of run have a variable. So do the
-// address and the ports of health, and the flags that the keys commands share with run, so that these commands work in the environment of
-// the node. No other flag has one: a forgotten LEANSPEC_FORCE must not overwrite keys.
+// build names the variable of each flag: LEANSPEC_LOG_LEVEL for --log-level. All flags of run have
+// a variable. So do the address and the ports of health, and the flags that the keys commands share
+// with run, so that these commands work in the environment of the node. Other flags have no
+// variable: a forgotten LEANSPEC_FORCE must not overwrite keys.
 func (f *flags) build(k *kong.Kong) error {
 	f.variables, f.from = make(map[*kong.Flag]string), make(map[*kong.Flag]string)
 	runFlags := make(map[string]bool)
@@ -68,7 +70,8 @@ func (f *flags) build(k *kong.Kong) error {
 	})
 }
 
-// resolve returns the value of a flag that is not on the command line, or nil. An empty variable counts as unset.
+// resolve returns the value of a flag that is not on the command line, or nil. An empty variable
+// counts as unset.
 func (f *flags) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	if name, ok := f.variables[flag]; ok {
 		if value := os.Getenv(name); value != "" && !isServiceVariable(name, value) {
@@ -104,12 +107,13 @@ func (f *flags) help(value *kong.Value) string {
 	return strings.TrimSuffix(value.Help, ".") + " (" + strings.Join(notes, ", ") + ")."
 }
 
-// serviceVariable matches the variables that Kubernetes sets in every container for a service whose name begins with
-// leanspec: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+// serviceVariable matches the variables that Kubernetes sets in every container for a service whose
+// name begins with leanspec:
+// https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 var serviceVariable = regexp.MustCompile(`^LEANSPEC_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
-// isServiceVariable reports whether Kubernetes has set a variable. For a service named leanspec-api it sets
-// LEANSPEC_API_PORT, the variable of --api-port, to a URL.
+// isServiceVariable reports whether Kubernetes has set a variable. For a service named leanspec-api
+// it sets LEANSPEC_API_PORT, the variable of --api-port, to a URL.
 func isServiceVariable(name, value string) bool {
 	return serviceVariable.MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
 }
@@ -117,8 +121,8 @@ func isServiceVariable(name, value string) bool {
 // testVariables matches the variables that the tests of this repository read.
 var testVariables = regexp.MustCompile(`^LEANSPEC_(VECTORS|CRASHES|RECOVERIES|MEMORY_SLOTS|TEST_\w+)$`)
 
-// unknownVariables returns the variables of an environment that have the prefix but set no flag of the command, each
-// with the most similar name that does. It skips empty variables.
+// unknownVariables returns the variables of an environment that have the prefix but set no flag of
+// the command, each with the most similar name that does. It skips empty variables.
 func (f *flags) unknownVariables(environ []string, command *kong.Node) []string {
 	var known, unknown []string
 	for _, flag := range command.Flags {
@@ -147,7 +151,8 @@ func dropInvisible(r rune) rune {
 	return r
 }
 
-// valueMapper parses a value as kong does. Its errors name the flag or variable and the value, and say what is expected.
+// valueMapper parses a value as kong does. Its errors name the flag or variable and the value, and
+// say what is expected.
 type valueMapper struct {
 	kong.Mapper
 	flags *flags
@@ -209,7 +214,7 @@ var (
 	expected     = regexp.MustCompile(`^expected (?:one of )?(.*)$`)
 )
 
-// explainUsage turns an error of kong into one that says what is expected, and which --help to read.
+// explainUsage converts an error of kong to one that says what is expected, and which --help to read.
 func explainUsage(err error, args []string) error {
 	var value *config.Error
 	if errors.As(err, &value) {

@@ -9,7 +9,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// TestUsage checks that a wrong command line causes one line that names the flag and the value and says what is expected.
+// TestUsage checks that a wrong command line causes one line that names the flag and the value and
+// says what is expected.
 func TestUsage(t *testing.T) {
 	for command, want := range map[string]string{
 		"": "want --genesis FILE to run a node, or a command: leanspec-node devnet runs a network on this machine, " +
@@ -69,7 +70,8 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestEnvironment checks that variables set flags unless they are empty, and that errors name the variable.
+// TestEnvironment checks that variables set flags unless they are empty, and that errors name the
+// variable.
 func TestEnvironment(t *testing.T) {
 	for _, test := range []struct{ environment, command, want string }{
 		{"LEANSPEC_GENESIS=x", "", "x: file not found"},
@@ -163,7 +165,8 @@ func TestUnknownVariablesAreLogged(t *testing.T) {
 	}
 }
 
-// TestIsSet checks that a value from the command line or from a variable sets a flag, and its default does not.
+// TestIsSet checks that a value from the command line or from a variable sets a flag, and its
+// default does not.
 func TestIsSet(t *testing.T) {
 	f := new(flags)
 	parser, err := kong.New(&commands{}, f.options()...)

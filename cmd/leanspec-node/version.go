@@ -10,14 +10,15 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
-// leanSpecPin is the commit of leanEthereum/leanSpec that this node implements, and leanSpecFork the fork.
+// leanSpecPin is the commit of leanEthereum/leanSpec that this node implements, and leanSpecFork
+// the fork.
 const (
 	leanSpecPin  = "43246bd6"
 	leanSpecFork = "lstar"
 )
 
-// version and revision are set by builds outside a checkout, such as that of the container image
-// (go build -ldflags "-X main.version=…"). If they are empty, the values that the Go toolchain records apply.
+// version and revision are set by builds outside a checkout, such as that of the container image (go
+// build -ldflags "-X main.version=…"). If they are empty, the values that the Go toolchain records apply.
 var version, revision string
 
 // versionCmd prints the version of the program.
@@ -40,8 +41,8 @@ func (*versionCmd) Run(console *console) error {
 	return table.Flush()
 }
 
-// buildVersion returns the version and the commit of the program, "unknown" if neither the linker flags nor the Go
-// toolchain recorded them.
+// buildVersion returns the version and the commit of the program, "unknown" if neither the linker
+// flags nor the Go toolchain recorded them.
 func buildVersion(build *debug.BuildInfo) (name, commit string) {
 	name, commit = version, revision
 	if build != nil {

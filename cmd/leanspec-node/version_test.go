@@ -42,7 +42,8 @@ func TestBuildVersion(t *testing.T) {
 	}
 }
 
-// TestBuildVersionGiven checks that linker flags take precedence over the values that the toolchain recorded.
+// TestBuildVersionGiven checks that linker flags take precedence over the values that the toolchain
+// recorded.
 func TestBuildVersionGiven(t *testing.T) {
 	t.Cleanup(func() { version, revision = "", "" })
 	version, revision = "v9", "fed"

@@ -38,8 +38,8 @@ func TestSet(t *testing.T) {
 
 type value struct{ key, owner, cost int }
 
-// evict returns the values that have to leave a queue, by the definition: the oldest value of the
-// owner that takes up the most room, until the rest fits.
+// evict returns the values that must leave a queue by definition: the oldest value of the owner
+// that takes up the most space, until the rest fits.
 func evict(values []value, limit, adding int) (rest, evicted []value) {
 	for {
 		total, used := 0, make(map[int]int)

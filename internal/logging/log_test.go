@@ -209,7 +209,7 @@ func TestJSONValues(t *testing.T) {
 		{nil, nil},
 		{[]string{"a", "b"}, []any{"a", "b"}},
 		{struct{ A int }{1}, map[string]any{"A": 1.0}},
-		{func() {}, nil}, // has no JSON and prints as an address
+		{func() {}, nil}, // cannot be encoded as JSON, and prints as an address
 		{(*panics)(nil), nil},
 		{fmt.Errorf("outer: %w", io.EOF), "outer: EOF"},
 	}
@@ -460,7 +460,8 @@ func TestRepeatedWarningsAreLimited(t *testing.T) {
 	}
 }
 
-// TestWhatIsLimited covers faults in every slot, and peers that connect and disconnect.
+// TestWhatIsLimited checks the limits with faults in every slot, and with peers that connect and
+// disconnect.
 func TestWhatIsLimited(t *testing.T) {
 	const slots = 150 // ten minutes
 	for name, test := range map[string]struct {

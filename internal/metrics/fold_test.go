@@ -24,7 +24,7 @@ import (
 // readings holds the values of series, by name and labels.
 type readings map[string]float64
 
-// of returns the value of a series. The test fails if it is not exposed.
+// of returns the value of a series. The test fails if the series is not exposed.
 func (r readings) of(t *testing.T, series string) float64 {
 	t.Helper()
 	value, exposed := r[series]

@@ -19,8 +19,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// TestCheckpointAnchor starts from a checkpoint of a running node, on disk and in memory,
-// and checks whether the block of the checkpoint can be served.
+// TestCheckpointAnchor starts from a checkpoint of a running node, on disk and in memory, and
+// checks whether the block of the checkpoint can be served.
 func TestCheckpointAnchor(t *testing.T) {
 	c := newCluster(t, xmss.Test, 4, 64)
 	c.allVotes = true

@@ -78,7 +78,7 @@ func (l *lines) await(t *testing.T, text string) {
 	}
 }
 
-// probe requests a route of the RPC port, and fails without an answer after 10 s.
+// probe requests a route of the RPC port, and fails without a response after 10 s.
 func probe(t *testing.T, n *Node, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -96,8 +96,8 @@ func probe(t *testing.T, n *Node, path string) (int, string) {
 	}
 }
 
-// TestStuckOwner blocks the disk of the chain, and checks that /livez and the log report
-// the stuck event loop, and its end.
+// TestStuckOwner blocks the disk of the chain, and checks that /livez and the log report the stuck
+// event loop, and its end.
 func TestStuckOwner(t *testing.T) {
 	c := newCluster(t, xmss.Test, 2, 16)
 	nodeKey, err := config.GenerateNodeKey()
@@ -196,8 +196,8 @@ func TestStuckOwner(t *testing.T) {
 	log.await(t, "event loop runs again")
 }
 
-// TestWatchdog checks that the watchdog logs one line when a loop is stuck and one when no
-// loop is stuck any more, and none after the whole process was suspended.
+// TestWatchdog checks that the watchdog logs one line when a loop is stuck and one when no loop is
+// stuck any more, and none after the whole process was suspended.
 func TestWatchdog(t *testing.T) {
 	stuck := errors.New("stuck")
 	for name, test := range map[string]struct {

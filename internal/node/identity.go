@@ -9,8 +9,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/config"
 )
 
-// LoadOrMakeKey reads the node key from a file. If the file does not exist, it makes a new
-// random key and writes it durably, with mode 0600. Errors are of type [*config.Error].
+// LoadOrMakeKey reads the node key from a file. If the file does not exist, it makes a new random
+// key and writes it durably, with mode 0600. Errors are of type [*config.Error].
 func LoadOrMakeKey(path string) (*config.NodeKey, error) {
 	key, err := config.LoadNodeKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {

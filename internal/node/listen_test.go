@@ -17,8 +17,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// TestMetricsPortInUse checks that a metrics port in use is an error, and that with
-// AnyMetricsPort the node uses the next free port and logs it.
+// TestMetricsPortInUse checks that a metrics port in use is an error, and that with AnyMetricsPort
+// the node uses the next free port and logs it.
 func TestMetricsPortInUse(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -27,18 +27,18 @@ type publisher struct {
 	ctx        context.Context // of Run
 }
 
-// PublishBlock publishes an own block, and keeps it to serve it to peers.
+// PublishBlock publishes a block of this node, and reports it to the syncer.
 func (p *publisher) PublishBlock(b *lstar.SignedBlock) {
 	p.sync.OnOwnBlock(b)
 	p.report(p.network.PublishBlock(p.ctx, b), "block", b.Block.Slot)
 }
 
-// PublishAttestation publishes an own vote.
+// PublishAttestation publishes a vote of this node.
 func (p *publisher) PublishAttestation(a *lstar.SignedAttestation) {
 	p.report(p.network.PublishAttestation(p.ctx, a), "attestation", a.Data.Slot)
 }
 
-// publishAggregates queues own aggregates. It does not block, and drops those that do not
+// publishAggregates queues aggregates of this node. It does not block, and drops those that do not
 // fit into the queue.
 func (p *publisher) publishAggregates(made []*lstar.SignedAggregatedAttestation) {
 	for _, a := range made {
@@ -77,9 +77,9 @@ func (p *publisher) report(err error, kind string, slot lstar.Slot) {
 	}
 }
 
-// anchor returns the state that the node starts from, and the block that the state is the
-// result of. It is genesis, or the finalized state of another node if a checkpoint sync
-// URL is set. The block of a checkpoint may be nil or without a proof.
+// anchor returns the state that the node starts from, and the block that results in the state:
+// genesis or, if a checkpoint sync URL is set, the finalized state of another node. The block of a
+// checkpoint may be nil or have no proof.
 //
 // leanSpec: node/anchor.py, Anchor
 func anchor(ctx context.Context, cfg *Config, crypto lstar.Crypto, log *slog.Logger) (*lstar.State, *lstar.SignedBlock, error) {

@@ -1,5 +1,4 @@
-// Package node creates the services of the node, connects them and runs them under one
-// context.
+// Package node creates the services of the node, connects them and runs them under one context.
 package node
 
 import (
@@ -54,13 +53,13 @@ type Config struct {
 	AggregateSubnetIDs []uint64
 	// PeerNames are the names of known peers in metrics.
 	PeerNames map[peer.ID]string
-	// CheckpointSyncURL is the URL of the state to start from. If it is empty, the node
-	// starts from genesis.
+	// CheckpointSyncURL is the URL of the state to start from. If it is empty, the node starts from
+	// genesis.
 	CheckpointSyncURL string
 	// DataDir is the data folder. If it is empty, the chain is kept in memory.
 	DataDir string
-	// Advertise is the address in the node record. Port 0 is the port of the listener; an
-	// invalid address is one of this machine's.
+	// Advertise is the address in the node record. Port 0 is the port of the listener; an invalid
+	// address is one of this machine's.
 	Advertise netip.AddrPort
 	// HTTPAddress is the IP address of the three HTTP servers.
 	HTTPAddress netip.Addr
@@ -68,11 +67,10 @@ type Config struct {
 	Admin api.Access
 	// CORSOrigins are the origins whose pages may read the API in a browser.
 	CORSOrigins []string
-	// Ports of the HTTP servers; 0 disables one. The RPC port serves /health, /livez and
-	// /readyz.
+	// Ports of the HTTP servers; 0 disables one. The RPC port serves /health, /livez and /readyz.
 	APIPort, MetricsPort, RPCPort int
-	// AnyMetricsPort lets the node use the next free port if MetricsPort is in use. It is
-	// set if the operator did not choose the port.
+	// AnyMetricsPort lets the node use the next free port if MetricsPort is in use. It is set if
+	// the operator did not choose the port.
 	AnyMetricsPort bool
 
 	Log       *slog.Logger
@@ -80,8 +78,7 @@ type Config struct {
 	Time      clock.Time
 	StartTime time.Time // of the process
 
-	// For tests: the time for the pulses of the event loops, and a wrapper for the storage
-	// of the chain.
+	// For tests: the time for the pulses of the event loops, and a wrapper for the storage of the chain.
 	now     func() time.Time
 	storage func(chain.Storage) chain.Storage
 }
@@ -111,8 +108,8 @@ type server struct {
 	handler http.Handler
 }
 
-// New creates a node and opens its ports. The caller must call Run or Close. Errors name
-// a cause that the operator can fix, for example a port in use.
+// New creates a node and opens its ports. The caller must call Run or Close. Errors name a cause
+// that the operator can fix, for example a port in use.
 func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{
 		cfg:    cfg,
@@ -130,8 +127,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.health.Sync = n.syncState
 	n.bus = events.NewBus(n.metrics.Fold, logging.Events(cfg.Log))
 
-	// Lock the keys before all else, so that a second node with the same keys does not even
-	// connect to the network.
+	// Lock the keys first, so that a second node with the same keys does not even connect to the network.
 	if n.guard, err = guard.Open(guard.Options{
 		Keys: guard.KeyFiles(cfg.Keys), DataDir: cfg.DataDir, Log: logging.Component(cfg.Log, "guard"),
 		Now: func() (uint64, bool) { return uint64(n.clock.Slot()), !n.clock.BeforeGenesis() },
@@ -265,8 +261,8 @@ func (n *Node) listenOn(port int) (net.Listener, error) {
 	return net.Listen("tcp", netip.AddrPortFrom(n.cfg.HTTPAddress, uint16(port)).String())
 }
 
-// listenAfter opens the first free port after taken, and logs it. It returns inUse, the
-// error of taken, if there is no free port.
+// listenAfter opens the first free port after taken, and logs it. If there is none, it returns
+// inUse, the error of taken.
 func (n *Node) listenAfter(taken int, inUse error) (net.Listener, error) {
 	const portsToTry = 1000
 	for port := taken + 1; port < taken+portsToTry; port++ {
@@ -307,8 +303,8 @@ func (n *Node) Close() {
 	n.guard.Close()
 }
 
-// Run runs the node until ctx ends, and then returns nil. If a service fails, it stops the
-// node and returns the error. It closes the node.
+// Run runs the node until ctx ends, and then returns nil. If a service fails, Run stops the others
+// and returns the error. It closes the node.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
 	ctx, stop := context.WithCancelCause(ctx)
@@ -354,7 +350,7 @@ func (n *Node) Run(ctx context.Context) error {
 	return cause
 }
 
-// where returns log fields with the current slot and those of the chain.
+// where returns log fields with the slots of the clock, of the head and of the finalized block.
 func (n *Node) where() []any {
 	snap := n.chain.Snapshot()
 	return []any{logging.Slot(n.clock.Slot()), "head_slot", snap.Head.Slot, "finalized_slot", snap.LatestFinalized.Slot}
@@ -413,8 +409,7 @@ func (n *Node) syncState() health.Sync {
 	return s
 }
 
-// reportSlot adds the state of sync and the number of peers to the summary of a slot, and
-// reports it.
+// reportSlot adds the state of sync and the number of peers to the summary of a slot, and reports it.
 func (n *Node) reportSlot(s events.SlotSummary) {
 	s.Synced = n.syncState().Synced
 	s.Peers = len(n.network.Peers())

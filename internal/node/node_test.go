@@ -150,8 +150,8 @@ func (c *cluster) connect(t testing.TB, peers int) {
 	}
 }
 
-// slot advances the clock through a slot, and waits at each interval until all nodes have
-// performed their duties.
+// slot advances the clock through a slot, and waits at each interval until all nodes have performed
+// their duties.
 func (c *cluster) slot(t testing.TB, slot lstar.Slot) {
 	t.Helper()
 	for i := range lstar.Interval(lstar.IntervalsPerSlot) {
@@ -192,8 +192,8 @@ func metric(t testing.TB, n *Node, name string) int {
 	return int(metricstest.Sum(t, n.metrics, name))
 }
 
-// TestNodes checks that two nodes connect and exchange blocks and votes, that a third one
-// that starts later syncs, and that no goroutine remains when they have stopped.
+// TestNodes checks that two nodes connect and exchange blocks and votes, that a third one that
+// starts later syncs, and that no goroutine remains when they have stopped.
 func TestNodes(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	t.Run("run", func(t *testing.T) {
@@ -216,8 +216,8 @@ func TestNodes(t *testing.T) {
 	})
 }
 
-// TestStalledChain checks that a chain without aggregates logs that finality stalls, once,
-// and logs when it resumes.
+// TestStalledChain checks that a chain without aggregates logs that finality stalls, once, and logs
+// when it resumes.
 func TestStalledChain(t *testing.T) {
 	c := newCluster(t, xmss.Test, 2, 64)
 	c.allVotes = true
@@ -253,8 +253,8 @@ func TestStalledChain(t *testing.T) {
 	})
 }
 
-// BenchmarkGossip measures the time from a proposer's import of its own block to the import
-// at each of three other nodes, with the production scheme.
+// BenchmarkGossip measures the time from a proposer's import of its own block to the import at each
+// of three other nodes, with the production scheme.
 func BenchmarkGossip(b *testing.B) {
 	const nodes = 4
 	slots := max(uint64(b.N), 1000) + 64
@@ -299,8 +299,8 @@ func BenchmarkGossip(b *testing.B) {
 	b.ReportMetric(at(0.99), "p99-ms")
 }
 
-// BenchmarkBackfill measures how fast a new node syncs from another one over loopback, with
-// the production scheme.
+// BenchmarkBackfill measures how fast a new node syncs from another one over loopback, with the
+// production scheme.
 func BenchmarkBackfill(b *testing.B) {
 	const slots = 200
 	c := newCluster(b, xmss.Prod, 4, slots+1)

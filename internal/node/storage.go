@@ -21,8 +21,8 @@ type chainStorage interface {
 	syncer.Blocks
 }
 
-// openChain returns the store of the last run or a new one, and its storage. The database
-// is nil without a data folder. The caller must close it.
+// openChain returns the store of the last run or a new one, and its storage. The database, which
+// the caller must close, is nil without a data folder.
 func openChain(ctx context.Context, cfg *Config, crypto lstar.Crypto, now clock.Clock, log *slog.Logger) (*lstar.Store, chainStorage, *storage.DB, error) {
 	if cfg.DataDir == "" {
 		store, _, block, err := newStore(ctx, cfg, crypto, log)
@@ -48,9 +48,9 @@ func openChain(ctx context.Context, cfg *Config, crypto lstar.Crypto, now clock.
 	return store, db, db, nil
 }
 
-// resume returns the store in the database. It replaces it by one that starts from a new
-// anchor if the database is empty, or if the chain is older than what peers serve and
-// there is a newer checkpoint.
+// resume returns the store in the database. If the database is empty, or if its chain is older than
+// the blocks that peers serve and there is a newer checkpoint, resume replaces it by a store that
+// starts from a new anchor.
 func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypto, now clock.Clock, log *slog.Logger) (*lstar.Store, error) {
 	store, err := db.Restore(crypto, lstar.NetworkRules)
 	if err != nil {
@@ -75,7 +75,7 @@ func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypt
 			logging.Slot(head), "oldest_served_slot", now.Slot()-p2p.MinSlotsForBlockRequests)
 		return store, nil
 	}
-	// The saved chain may still be the newest one, if the whole network was down.
+	// If the whole network was down, the saved chain may still be the newest one.
 	newer, state, block, err := newStore(ctx, cfg, crypto, log)
 	switch {
 	case ctx.Err() != nil:
@@ -93,8 +93,8 @@ func resume(ctx context.Context, cfg *Config, db *storage.DB, crypto lstar.Crypt
 	return newer, db.Init(state, block)
 }
 
-// newStore returns a store that starts from an anchor, with the state and the block of the
-// anchor. The block may be nil or without a proof.
+// newStore returns a store that starts from an anchor, with the state and the block of the anchor.
+// The block may be nil or without a proof.
 func newStore(ctx context.Context, cfg *Config, crypto lstar.Crypto, log *slog.Logger) (*lstar.Store, *lstar.State, *lstar.SignedBlock, error) {
 	state, block, err := anchor(ctx, cfg, crypto, log)
 	if err != nil {

@@ -10,14 +10,13 @@ import (
 )
 
 const (
-	// stuckAfter is the duration of one iteration of the event loops of chain and sync
-	// from which on the node is not live: three slots. Iterations take milliseconds, or
-	// one or two seconds on a slow disk or a busy machine. Duties stop when the head is
-	// more than four slots behind.
+	// stuckAfter is the limit of one iteration of the event loops of chain and sync: three slots. A
+	// node above it is not live. Iterations take milliseconds, or one or two seconds on a slow disk
+	// or a busy machine. Duties stop when the head is more than four slots behind.
 	stuckAfter = 12 * time.Second
-	// dutiesStuckAfter is the same limit for the duties of an interval. They wait for the
-	// chain, the disk and the signatures of all validators. On a slow machine that can
-	// take more than three slots, and a restart would not help.
+	// dutiesStuckAfter is the limit of the duties of an interval. They wait for the chain, the disk
+	// and the signatures of all validators. On a slow machine, this can take more than three slots,
+	// and a restart would not help.
 	dutiesStuckAfter = time.Minute
 	// watchEvery is the interval between checks of the event loops.
 	watchEvery = time.Second
@@ -54,8 +53,8 @@ type watchdog struct {
 	stuck error     // result of the last check
 }
 
-// check checks the event loops. It must be called every watchEvery. After a longer gap,
-// for example because of SIGSTOP, it skips three checks, in which the loops can run.
+// check checks the event loops. Call it every watchEvery. After a gap of more than three intervals,
+// for example because of SIGSTOP, it skips three checks, so that the loops can run first.
 func (w *watchdog) check(at time.Time) {
 	if at.Sub(w.last) > 3*watchEvery {
 		w.skip = 3

@@ -32,7 +32,8 @@ func (a Access) allows(r *http.Request) bool {
 		return true
 	case a.Token != "":
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		// Hashes have the same length, so the time of the comparison depends neither on the token nor on its length.
+		// Hashes have the same length, so the time of the comparison depends neither on the token
+		// nor on its length.
 		got, want := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(a.Token))
 		return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(got[:], want[:]) == 1
 	default:
@@ -43,9 +44,10 @@ func (a Access) allows(r *http.Request) bool {
 // forwarded are the headers that a proxy adds.
 var forwarded = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip"}
 
-// fromThisMachine reports whether a program on this machine sent the request for itself. A request that a proxy forwards
-// does not count, and neither does one that a page of another site makes a browser send: such a page either has another
-// origin, or uses a name of its own that it resolves to a loopback address.
+// fromThisMachine reports whether a program on this machine sent the request for itself. A request
+// that a proxy forwards does not count, and neither does one that a page of another site makes a
+// browser send: such a page either has another origin, or uses a name of its own that it resolves
+// to a loopback address.
 func fromThisMachine(r *http.Request) bool {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil { // without a port
@@ -63,8 +65,8 @@ func isLoopback(host string) bool {
 	return err == nil && address.Unmap().IsLoopback()
 }
 
-// allowOrigin lets pages of the configured origins read the response, and answers the request by which a browser asks for
-// this beforehand. It returns true if it has answered. The origin "*" stands for all.
+// allowOrigin lets pages of the configured origins read the response, and answers the request by which a
+// browser asks for this beforehand. It returns true if it has answered. The origin "*" stands for all.
 func (c Config) allowOrigin(w http.ResponseWriter, r *http.Request) (answered bool) {
 	origin := r.Header.Get("Origin")
 	if len(c.CORSOrigins) == 0 || origin == "" {

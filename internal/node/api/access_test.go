@@ -105,7 +105,8 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// TestAccessOfPages checks that a page of another site cannot use the admin routes by way of a browser on this machine.
+// TestAccessOfPages checks that a page of another site cannot use the admin routes by way of a
+// browser on this machine.
 func TestAccessOfPages(t *testing.T) {
 	for site, want := range map[string]int{"cross-site": 403, "same-site": 403, "same-origin": 200} {
 		r := httptest.NewRequest("POST", "/lean/v0/admin/aggregator", strings.NewReader(`{"enabled":true}`))
@@ -119,7 +120,8 @@ func TestAccessOfPages(t *testing.T) {
 	}
 }
 
-// TestCORS checks that browsers show responses to pages of the listed origins only, and never those of the admin routes.
+// TestCORS checks that browsers show responses to pages of the listed origins only, and never those
+// of the admin routes.
 func TestCORS(t *testing.T) {
 	const page = "http://localhost:3000"
 	for name, test := range map[string]struct {

@@ -1,10 +1,10 @@
-// Package api serves the node's HTTP ports: the API, with the routes, status codes, content types and bodies of
-// leanSpec's server, the metrics and the health checks.
+// Package api serves the node's HTTP ports: the API of leanSpec's server, with the same status
+// codes, content types and bodies, the metrics and the health checks.
 //
 // Handlers read immutable snapshots of the chain, so they never wait for it.
 //
-// The admin routes, /lean/v0/admin/ and /debug/pprof/, are closed to other machines unless [Access] opens them. In leanSpec
-// they have no authentication.
+// The admin routes, /lean/v0/admin/ and /debug/pprof/, are closed to other machines unless [Access]
+// opens them. In leanSpec they have no authentication.
 //
 // leanSpec: node/api
 package api
@@ -92,7 +92,7 @@ func (h handlers) health(w http.ResponseWriter, _ *http.Request) {
 
 func (h handlers) identity(w http.ResponseWriter, _ *http.Request) { writeJSON(w, h.Identity()) }
 
-// withSnapshot answers 503 until the backend has a snapshot.
+// withSnapshot responds with 503 until the backend has a snapshot.
 func (h handlers) withSnapshot(handle func(http.ResponseWriter, *lstar.Snapshot)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		if s := h.Backend.Snapshot(); s != nil {
@@ -132,8 +132,8 @@ func (h handlers) finalizedState(w http.ResponseWriter, s *lstar.Snapshot) {
 	writeSSZ(w, h.state.of(s.LatestFinalized.Root, state.Encode))
 }
 
-// finalizedBlock serves the block with its proof. If the node does not have the proof, it is empty, as in leanSpec: a
-// node that syncs from this one trusts the finalized state and does not need it.
+// finalizedBlock serves the finalized block with its proof. If the node does not have the proof, it is
+// empty, as in leanSpec: a node that syncs from this one trusts the finalized state and does not need it.
 func (h handlers) finalizedBlock(w http.ResponseWriter, s *lstar.Snapshot) {
 	root := s.LatestFinalized.Root
 	signed := h.block.of(root, func() []byte {
@@ -174,7 +174,7 @@ func (h handlers) aggregatorToggle(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, aggregatorToggleBody{IsAggregator: want, Previous: h.Backend.SetAggregator(want)})
 }
 
-// readField reads a field of the JSON object in the body of a request. The problem is empty if there is one.
+// readField reads a field of the JSON object in the body of a request. If it cannot, problem says why.
 func readField(w http.ResponseWriter, r *http.Request, field string) (value json.RawMessage, problem string) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	if err != nil || !json.Valid(body) {

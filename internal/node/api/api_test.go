@@ -169,7 +169,8 @@ func TestFinalizedProof(t *testing.T) {
 	}
 }
 
-// TestBlockWithoutBody checks that a node that started from a state does not serve a block without its body.
+// TestBlockWithoutBody checks that a node that started from a state does not serve a block without
+// its body.
 func TestBlockWithoutBody(t *testing.T) {
 	b := largeBackend(t)
 	finalized := b.store.LatestFinalized().Root

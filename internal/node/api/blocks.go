@@ -11,7 +11,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/core/ssz"
 )
 
-// Response bodies of blocks, in the shape of ethlambda's API. Root and Weight are additions, for block explorers.
+// Response bodies of blocks, in the shape of ethlambda's API. Root and Weight are additions, for
+// block explorers.
 type (
 	headerBody struct {
 		Root          string               `json:"root"`
@@ -46,8 +47,8 @@ func toDataBody(d *lstar.AttestationData) attestationDataBody {
 	return attestationDataBody{d.Slot, toBody(d.Head), toBody(d.Target), toBody(d.Source)}
 }
 
-// findRoot returns the root that a block_id stands for: "head", "finalized", a slot of the canonical chain, or a root. An
-// id of another form is an error; the zero root means that the slot has no block.
+// findRoot returns the root that a block_id stands for: "head", "finalized", a slot of the canonical
+// chain, or a root. An id of another form is an error; the zero root means that the slot has no block.
 func findRoot(s *lstar.Snapshot, id string) (lstar.Root, error) {
 	switch digits, isRoot := strings.CutPrefix(id, "0x"); {
 	case id == "head":
@@ -72,8 +73,8 @@ func badParameter(name, value, want string) error {
 	return fmt.Errorf("%s: got %.*q, want %s", name, longest, value, want)
 }
 
-// findBlock returns a block and its header, both nil if the block is unknown. A node that started from a checkpoint state
-// may have only the header of that block.
+// findBlock returns a block and its header, both nil if the block is unknown. A node that started
+// from a checkpoint state may have only the header of that block.
 func (h handlers) findBlock(s *lstar.Snapshot, root lstar.Root) (*lstar.Block, *headerBody) {
 	block, state := s.Block(root), s.State(root)
 	if block == nil || state.LatestBlockHeader.BodyRoot != ssz.HashTreeRoot(&block.Body) {
@@ -138,8 +139,8 @@ func (h handlers) blockJSON(w http.ResponseWriter, s *lstar.Snapshot, block *lst
 	writeJSON(w, body)
 }
 
-// slotBlocks serves all known blocks of a slot: those of all forks from the finalized slot on, before it the canonical
-// one.
+// slotBlocks serves all known blocks of a slot: those of all forks from the finalized slot on,
+// before it the canonical one.
 func (h handlers) slotBlocks(w http.ResponseWriter, r *http.Request, s *lstar.Snapshot) {
 	value := r.PathValue("slot")
 	slot, err := strconv.ParseUint(value, 10, 64)

@@ -22,8 +22,9 @@ type Peer struct {
 	Finalized *lstar.Checkpoint `json:"-"`
 }
 
-// Response bodies of the additions to leanSpec's routes. genesisBody, specBody and syncingBody have the shape of
-// ethlambda's API, configBody and summaryBody that of the Nemo explorer, peersBody that of the Beacon API.
+// Response bodies of the additions to leanSpec's routes. genesisBody, specBody and syncingBody have
+// the shape of ethlambda's API, configBody and summaryBody that of the Nemo explorer, peersBody
+// that of the Beacon API.
 type (
 	errorBody struct {
 		Error string `json:"error"`
@@ -91,7 +92,8 @@ func (h handlers) withStore(handle func(http.ResponseWriter, *http.Request, *lst
 	}
 }
 
-// failJSON sends an error in the format of ethlambda's API, which all routes have that leanSpec does not define.
+// failJSON sends an error in the format of ethlambda's API, which all routes have that leanSpec
+// does not define.
 func failJSON(w http.ResponseWriter, status int, reason string) {
 	b, _ := json.Marshal(errorBody{reason}) // cannot fail: a string
 	w.Header().Set("Content-Type", "application/json")

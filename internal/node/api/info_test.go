@@ -15,8 +15,9 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// chainBackend returns a backend with a canonical chain of genesis and blocks at slots 1 and 3, and a block of another
-// fork at slot 2. The blocks are named genesis, one, three and fork in roots. The block at slot 3 has a vote of validator 0.
+// chainBackend returns a backend with a canonical chain of genesis and blocks at slots 1 and 3, and
+// a block of another fork at slot 2. The blocks are named genesis, one, three and fork in roots.
+// The block at slot 3 has a vote of validator 0.
 func chainBackend(t *testing.T) (b *backend, roots map[string]lstar.Root) {
 	t.Helper()
 	state := lstar.GenesisState(7, lstar.NewValidators(make([]lstar.Validator, 3)))
@@ -177,8 +178,8 @@ func TestInfoWithoutStore(t *testing.T) {
 	}
 }
 
-// TestStoredBlock checks blocks that only the storage has in full: one of another branch of the history, and the one that
-// a node started from.
+// TestStoredBlock checks blocks that only the storage has in full: one of another branch of the
+// history, and the one that a node started from.
 func TestStoredBlock(t *testing.T) {
 	b, roots := chainBackend(t)
 	three := b.store.Block(roots["three"])

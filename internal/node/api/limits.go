@@ -13,13 +13,13 @@ import (
 
 // Bounds on large responses.
 const (
-	// maxLarge is the number of responses that one route writes at a time. Further requests wait for largeWait, and are
-	// then refused with 503.
+	// maxLarge is the number of responses that one route writes at a time. Further requests wait
+	// for at most largeWait, and are then refused with 503.
 	maxLarge  = 16
 	largeWait = 5 * time.Second
 
-	// A client has readTime to read a response, and another second for each slowestRead bytes, but at most longestRead.
-	// This bounds the time for which slow clients block others.
+	// A client has readTime to read a response, and another second for each slowestRead bytes, but
+	// at most longestRead. This bounds the time for which slow clients block others.
 	readTime    = 10 * time.Second
 	slowestRead = 256 << 10
 	longestRead = 2 * time.Minute
@@ -28,9 +28,9 @@ const (
 // maxConns is the number of open connections of a port.
 const maxConns = 512
 
-// connections bounds the open connections of a server. If there are too many, it closes the one that has waited for a
-// request for the longest time, so connections without requests do not keep new clients out. If none waits, it closes the
-// new one.
+// connections bounds the open connections of a server. If there are too many, it closes the one
+// that has waited for a request for the longest time, so connections without requests do not keep
+// new clients out. If none waits, it closes the new one.
 type connections struct {
 	mu      sync.Mutex
 	open    map[net.Conn]*list.Element // the element in waiting, or nil while there is a request
@@ -68,7 +68,7 @@ func (c *connections) forget(conn net.Conn) {
 	delete(c.open, conn)
 }
 
-// limited returns a handler of large responses that serves a bounded number of requests at a time.
+// limited returns a handler that serves at most maxLarge requests at a time.
 func limited(handle http.HandlerFunc) http.HandlerFunc {
 	places := make(chan struct{}, maxLarge)
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -92,16 +92,16 @@ func limitTime(w http.ResponseWriter, size int) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit)) // a test's recorder does not support deadlines
 }
 
-// encoding caches the bytes of one block or state, so that all clients share them. States are small while finality
-// advances. Large ones change rarely, so few exist at a time.
+// encoding caches the bytes of one block or state, which all clients share. States are small while
+// finality advances. Large ones change rarely, so few exist at a time.
 type encoding struct {
 	mu    sync.Mutex
 	root  lstar.Root
 	bytes []byte
 }
 
-// of returns the bytes of the block or state with a root. If they are not cached, it calls encode, for one caller at a
-// time. A nil result is not cached.
+// of returns the bytes of the block or state with a root. If they are not cached, it calls encode,
+// once at a time. It does not cache nil.
 func (e *encoding) of(root lstar.Root, encode func() []byte) []byte {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -48,7 +48,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestSlowClients bounds the memory of 200 clients of each port that request a large response and do not read it.
+// TestSlowClients bounds the memory of 200 clients of each port that request a large response and
+// do not read it.
 func TestSlowClients(t *testing.T) {
 	b := largeBackend(t)
 	page := make([]byte, 6<<20)
@@ -84,7 +85,7 @@ func testSlowClients(t *testing.T, b *backend, routes http.Handler, path string)
 	served := make(chan error, 1)
 	go func() {
 		served <- api.Serve(ctx, ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			// The first bytes of an answer are on their way, or the request waits.
+			// The first bytes of the response have been sent, or the request waits.
 			time.AfterFunc(100*time.Millisecond, arrived.Done)
 			routes.ServeHTTP(w, r)
 		}), slog.Default())
@@ -118,8 +119,8 @@ func testSlowClients(t *testing.T, b *backend, routes http.Handler, path string)
 	}
 }
 
-// TestTooManyLargeResponses checks that requests beyond the limit wait and are then refused, and that other routes are
-// not affected.
+// TestTooManyLargeResponses checks that requests beyond the limit wait and are then refused, and
+// that other routes are not affected.
 func TestTooManyLargeResponses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := api.New(api.Config{Backend: newBackend(t), Metrics: http.NotFoundHandler()}).API

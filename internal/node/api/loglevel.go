@@ -8,7 +8,7 @@ import (
 // LogLevels are the levels of the node's log, in the syntax of the log level option.
 type LogLevels interface {
 	LogLevel() string
-	// SetLogLevel changes the levels, and returns them from before and after.
+	// SetLogLevel changes the levels, and returns the old and the new ones.
 	SetLogLevel(text string) (previous, now string, err error)
 }
 
@@ -42,7 +42,7 @@ func (h handlers) changeLogLevel(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "'level': "+err.Error())
 		return
 	}
-	// A warning, so that a log without informational lines shows why.
+	// The level is warn, so that a log without lines at info shows why.
 	h.Log.Warn("log level changed", "from", previous, "to", now)
 	writeJSON(w, logLevelChangeBody{Level: now, Previous: previous})
 }

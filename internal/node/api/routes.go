@@ -12,7 +12,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/health"
 )
 
-// Config is the part of the node that its HTTP ports show and change.
+// Config has the parts of the node that its HTTP ports show and change.
 type Config struct {
 	Backend  Backend
 	Metrics  http.Handler
@@ -24,8 +24,8 @@ type Config struct {
 	NetworkName string
 	// Admin decides which requests may use the admin routes.
 	Admin Access
-	// CORSOrigins are the origins whose pages may read the routes other than the admin routes in a browser; "*" stands for
-	// all.
+	// CORSOrigins are the origins whose pages may read the routes other than the admin routes in a
+	// browser; "*" stands for all.
 	CORSOrigins []string
 	// LogLevels may be nil. The API then has no route to change them.
 	LogLevels LogLevels
@@ -38,7 +38,7 @@ type Handlers struct{ API, Metrics, RPC http.Handler }
 
 type routes map[string]http.Handler // by method and path
 
-// New returns the handlers of all ports. Requests without a route are answered as by leanSpec's server.
+// New returns the handlers of all ports. Requests without a route get the responses of leanSpec's server.
 func New(c Config) Handlers {
 	h := handlers{Config: c, state: new(encoding), block: new(encoding)}
 	api := routes{
@@ -123,7 +123,7 @@ func (c Config) newMux(all ...routes) http.Handler {
 	})
 }
 
-// plainError replaces the text of an error of the router with the text that leanSpec's server writes.
+// plainError replaces the text of the router's errors with that of leanSpec's server.
 type plainError struct{ http.ResponseWriter }
 
 func (w plainError) WriteHeader(status int) { fail(w.ResponseWriter, status, http.StatusText(status)) }

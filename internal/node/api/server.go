@@ -16,8 +16,8 @@ const shutdownGrace = 2 * time.Second
 // maxBodyBytes bounds the body of a request. The largest is a list of log levels.
 const maxBodyBytes = 64 << 10
 
-// Serve serves HTTP on ln until ctx is done, then lets open requests finish for shutdownGrace, and closes ln. It
-// returns nil after a shutdown. Every port of the node is served by it, so the same limits hold for all.
+// Serve serves HTTP on ln until ctx is done, lets open requests finish for at most shutdownGrace,
+// closes ln and returns nil. It serves every port of the node, so all have the same limits.
 func Serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog.Logger) error {
 	server := newServer(handler, log)
 	served := make(chan error, 1)
@@ -44,7 +44,8 @@ func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 		Handler:           http.MaxBytesHandler(handler, maxBodyBytes),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
-		// A finalized state can be large and the connection slow. limitTime sets a shorter timeout for small responses.
+		// A finalized state can be large and the connection slow. limitTime sets a shorter timeout
+		// for small responses.
 		WriteTimeout:   2 * time.Minute,
 		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 16 << 10,

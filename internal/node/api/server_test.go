@@ -72,7 +72,7 @@ func listen(t *testing.T) net.Listener {
 	return ln
 }
 
-// TestServeFinishesOpenRequests checks that a request that is open at the shutdown is answered.
+// TestServeFinishesOpenRequests checks that a request that is open at the shutdown gets its response.
 func TestServeFinishesOpenRequests(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ln := listen(t)
@@ -166,8 +166,8 @@ func TestServeLimits(t *testing.T) {
 	}
 }
 
-// TestServeManyConnections checks that connections without a request give way to new ones, and that new ones are closed
-// while all others have a request.
+// TestServeManyConnections checks that connections without a request give way to new ones, and that
+// new ones are closed while all others have a request.
 func TestServeManyConnections(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ln := listen(t)

@@ -53,7 +53,7 @@ func TestTransferErrors(t *testing.T) {
 	} {
 		text := string(testTransfer().Encode())
 		changed := strings.Replace(text, tt.old, tt.new, 1)
-		// Replace the whole value if old is one, because a message may begin like a key.
+		// Prefer a whole value to a part of one, because a message may begin like a key.
 		if i := strings.Index(text, `"`+tt.old+`"`); i >= 0 {
 			changed = text[:i+1] + tt.new + text[i+1+len(tt.old):]
 		}

@@ -442,8 +442,8 @@ func TestPeerWithoutIdentify(t *testing.T) {
 	receive(t, "a gossip stream", opened)
 }
 
-// TestGossipStreamsThatEnd: a peer whose streams end more often than pubsub puts up with, as they
-// do when it is killed and comes back, gets new ones.
+// TestGossipStreamsThatEnd checks that a peer whose streams end more often than pubsub accepts, as
+// when it is killed and restarts, gets new ones.
 func TestGossipStreamsThatEnd(t *testing.T) {
 	node := startNode(t)
 	h := rawPeer(t, nil)
@@ -475,8 +475,8 @@ func TestAfterClose(t *testing.T) {
 	node.Disconnect(other.PeerID(), "test")
 }
 
-// The warning that there are no peers is about the time since the last one, also if peers came and
-// went before.
+// seconds_without counts from the end of the last connection, also if peers connected and
+// disconnected before.
 func TestNoPeersLeftAfterFlapping(t *testing.T) {
 	const alone = 500 * time.Millisecond
 	listener := startNode(t, func(_ *Config, n *testNode) { n.prepare = func(n *Network) { n.aloneAfter = alone } })
@@ -519,7 +519,7 @@ func TestNoPeersBeforeRun(t *testing.T) {
 	}
 	defer idle.Close()
 	dialer := startNode(t)
-	// The handshake may end well for the dialer before it is turned away.
+	// The handshake may succeed for the dialer before the node refuses the connection.
 	if _, err := dialer.dial(t.Context(), Bootnode{idle.PeerID(), idle.host.Network().ListenAddresses()[0]}); err == nil {
 		receive(t, "the connection to be refused", dialer.handler.disconnected)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// peerConn is a connection to a peer, as far as peers looks at it.
+// peerConn is a connection with the methods that peers uses.
 type peerConn struct {
 	network.Conn
 	id peer.ID
@@ -25,7 +25,7 @@ func (c peerConn) Stat() network.ConnStats {
 	return network.ConnStats{Stats: network.Stats{Direction: network.DirOutbound}}
 }
 
-// callLog is a Handler that notes the calls about connections.
+// callLog is a Handler that records the calls about connections.
 type callLog struct {
 	*fakeHandler
 	calls []string
@@ -36,8 +36,8 @@ func (h *callLog) OnConnect(_ peer.ID, dialed bool) {
 }
 func (h *callLog) OnDisconnect(peer.ID) { h.calls = append(h.calls, "gone") }
 
-// TestHandlerOrder checks that a peer that connects again before the handler has taken note of its
-// disconnection is not forgotten.
+// TestHandlerOrder checks that a peer is kept that connects again before OnDisconnect has returned
+// for its earlier connection.
 func TestHandlerOrder(t *testing.T) {
 	p := &peers{now: time.Now, byID: make(map[peer.ID]*connectedPeer), leaving: make(map[peer.ID]chan struct{})}
 	h := &callLog{fakeHandler: newFakeHandler()}

@@ -449,7 +449,7 @@ func TestBadResponses(t *testing.T) {
 	for name, test := range map[string]struct {
 		protocol protocol.ID
 		answer   []byte
-		want     []lstar.Slot // the blocks that are good
+		want     []lstar.Slot // the valid blocks
 		err      error        // nil, ErrBadResponse, or a ResponseError with the right code
 	}{
 		"root, any order":           {root, parts(c, a), []lstar.Slot{5, 3}, nil},

@@ -163,8 +163,8 @@ func TestBadPeers(t *testing.T) {
 				t.Error("none of the bad peers was penalized")
 			}
 			for id, p := range f.fakes {
-				// Chance decides whether the honest chain is requested by range, or by root while ranges pause after
-				// a failure. By root, each block is requested about once.
+				// Chance decides whether the honest chain is requested by range, or by root while
+				// ranges pause after a failure. By root, each block is requested about once.
 				if ranges, roots := p.requests[byRange], p.requests[byRoot]; ranges > 60 || roots > int(clockSlot)+20 {
 					t.Errorf("%d requests by range and %d by root to %s, want at most 60 and %d", ranges, roots, id, clockSlot+20)
 				}
@@ -228,8 +228,8 @@ func TestDepth(t *testing.T) {
 	f.wantNoPenalty("a")
 }
 
-// TestFinalityLag syncs from a peer whose head is not higher than the node's, on a fork
-// with a higher finalized slot.
+// TestFinalityLag syncs from a peer whose head is not higher than the node's, on a fork with a
+// higher finalized slot.
 func TestFinalityLag(t *testing.T) {
 	validators := registry(4)
 	for _, length := range []lstar.Slot{12, 120} {
@@ -439,8 +439,8 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// TestYoungPeers syncs in a network with honest peers that started from a checkpoint and
-// have no older blocks.
+// TestYoungPeers syncs in a network with honest peers that started from a checkpoint and have no
+// older blocks.
 func TestYoungPeers(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 300, true)
@@ -468,8 +468,8 @@ func TestYoungPeers(t *testing.T) {
 	f.wantNoPenalty("young", "younger", "old")
 }
 
-// TestLateParent checks that a node imports a chain whose first block no peer has for a long
-// time, as soon as a peer has it. The other blocks arrive by gossip.
+// TestLateParent checks that a node imports a chain whose first block no peer has for a long time,
+// as soon as a peer has it. The other blocks arrive by gossip.
 func TestLateParent(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 60, true)
@@ -523,8 +523,8 @@ func TestFarBehind(t *testing.T) {
 	f.within(400, "the head", hasHead(c))
 }
 
-// TestNoServer checks that a node whose peers have a longer chain and serve no blocks,
-// as leanSpec's node does, warns once with the reason, and syncs when a peer serves them.
+// TestNoServer checks that a node whose peers have a longer chain and serve no blocks, as
+// leanSpec's node does, warns once with the reason, and syncs when a peer serves them.
 func TestNoServer(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 20, true)
@@ -562,8 +562,7 @@ func TestShortRanges(t *testing.T) {
 	}
 }
 
-// TestShortRootResponses fetches parents from a peer that ends each of its
-// responses after one block.
+// TestShortRootResponses fetches parents from a peer that ends each of its responses after one block.
 func TestShortRootResponses(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, true)

@@ -11,9 +11,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// BenchmarkGossipVotes sends the votes of 4,096 validators for one slot through the
-// handler, as many at a time as gossip judges: the time from the arrival of the first
-// until the verdict on the last.
+// BenchmarkGossipVotes sends the votes of 4,096 validators for one slot through the handler, as many
+// at a time as gossip judges: the time from the arrival of the first until the verdict on the last.
 func BenchmarkGossipVotes(b *testing.B) {
 	const slot, senders = 1, 64
 	keys := make([]*xmss.SecretKey, lstar.ValidatorRegistryLimit)

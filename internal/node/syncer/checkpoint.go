@@ -18,41 +18,37 @@ import (
 
 // leanSpec: node/sync/checkpoint_sync.py
 const (
-	checkpointTimeout   = 60 * time.Second // of one request, its whole answer included
+	checkpointTimeout   = 60 * time.Second // of one request, including the whole response
 	finalizedStatePath  = "/lean/v0/states/finalized"
 	finalizedBlockPath  = "/lean/v0/blocks/finalized"
 	maxCheckpointBlock  = 10 << 20
 	maxCheckpointState  = 160 << 20 // the largest state: its votes are 128 MiB, its history 8 MiB
 	maxCheckpointReason = 200       // characters of a server's error
 
-	// A server that does not answer is asked checkpointAttempts times, with pauses of 2,
-	// 4, 8 and 16 seconds.
+	// The state is requested up to checkpointAttempts times, with pauses of 2, 4, 8 and 16 seconds.
 	checkpointAttempts = 5
 	checkpointPause    = 2 * time.Second
-	// checkpointPairs is the number of times that both are requested, because the server
+	// checkpointPairs is the number of times that state and block are requested, because the server
 	// may finalize another block between the two requests.
 	checkpointPairs = 3
 )
 
-// ErrUnavailable is wrapped by the error for a checkpoint server that answered none of
-// several requests.
+// ErrUnavailable is wrapped by the error for a checkpoint server that served none of several requests.
 var ErrUnavailable = errors.New("the server is not available")
 
 // CheckpointSource is the node whose finalized state this node starts from.
 type CheckpointSource struct {
-	// URL is accepted by ParseCheckpointURL. It may contain secrets.
+	// URL is a URL that ParseCheckpointURL accepts. It may contain secrets.
 	URL string
-	// GenesisTime and Validators are those of the local genesis. Validators may be
-	// nil.
+	// GenesisTime and Validators are those of the local genesis. Validators may be nil.
 	GenesisTime uint64
 	Validators  *lstar.Validators
 	Time        clock.Time
 	Log         *slog.Logger
 }
 
-// ParseCheckpointURL returns the base URL of a node's API. It accepts the base URL and the
-// URL of the finalized state, which other clients require. The error does not contain the
-// URL.
+// ParseCheckpointURL returns the base URL of a node's API. It accepts the base URL and the URL of
+// the finalized state, which other clients require. The error does not contain the URL.
 func ParseCheckpointURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
@@ -63,13 +59,11 @@ func ParseCheckpointURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// FetchCheckpoint downloads the finalized state of a node and the block of that state. It
-// trusts the node, but checks that the genesis time and the registry are those of the
-// local genesis.
+// FetchCheckpoint downloads the finalized state of a node and the block of that state. It trusts
+// the node, but checks that the genesis time and the registry are those of the local genesis.
 //
-// The block is nil if the node does not serve it, and its proof may be missing or wrong.
-// The error is one line, contains the URL without its secrets, and wraps ErrUnavailable if
-// a later attempt may succeed.
+// The block is nil if the node does not serve it, and its proof may be missing or wrong. The error is one
+// line, contains the URL without its secrets, and wraps ErrUnavailable if a later attempt may succeed.
 //
 // leanSpec: node/anchor.py, Anchor.from_checkpoint
 func FetchCheckpoint(ctx context.Context, source CheckpointSource) (*lstar.State, *lstar.SignedBlock, error) {
@@ -111,13 +105,13 @@ type checkpointClient struct {
 	base *url.URL
 }
 
-// temporary marks an error after which another attempt may succeed.
+// temporary is an error after which another attempt may succeed.
 type temporary struct{ error }
 
 func (e temporary) Unwrap() error { return e.error }
 
-// errMismatch is the error for a block that is not the block of the state.
-var errMismatch = errors.New("its finalized block and state do not belong together, also not when asked again")
+// errMismatch is the error for a finalized block that is not the block of the finalized state.
+var errMismatch = errors.New("the finalized block is not that of the finalized state, even after repeated requests")
 
 // stateWithRetries downloads and checks the state, and tries again after a temporary error.
 func (c *checkpointClient) stateWithRetries(ctx context.Context) (*lstar.State, error) {
@@ -220,7 +214,7 @@ func (c *checkpointClient) get(ctx context.Context, path string, limit int64) ([
 
 func (c *checkpointClient) badStatus(path string, resp *http.Response) error {
 	err := fmt.Errorf("%s: status %d %s", path, resp.StatusCode, http.StatusText(resp.StatusCode))
-	if c.base.User == nil && c.base.RawQuery == "" { // otherwise the server may repeat secrets
+	if c.base.User == nil && c.base.RawQuery == "" { // otherwise the response may repeat secrets
 		words, _ := io.ReadAll(io.LimitReader(resp.Body, maxCheckpointReason))
 		err = fmt.Errorf("%w: %q", err, words)
 	}
@@ -233,8 +227,8 @@ func (c *checkpointClient) badStatus(path string, resp *http.Response) error {
 	return err
 }
 
-// proxy returns the proxy of the environment. The library's error would contain the value of
-// the variable.
+// proxy returns the proxy that the environment sets. Its error does not contain the value of the
+// variable, unlike that of net/http.
 func proxy(req *http.Request) (*url.URL, error) {
 	u, err := http.ProxyFromEnvironment(req)
 	if err != nil {

@@ -65,8 +65,8 @@ func bytesOf(t *testing.T, bytes []byte) http.HandlerFunc {
 	}
 }
 
-// passTime advances the clock to each timer of the client, until the end of the test. It
-// returns the pauses.
+// passTime advances the clock to each timer of the client, until the end of the test. It returns
+// the pauses.
 func (c *checkpoint) passTime(t *testing.T) func() []time.Duration {
 	fake := c.Time.(*clocktest.Fake)
 	var pauses []time.Duration
@@ -192,8 +192,8 @@ func TestFetchCheckpoint(t *testing.T) {
 	})
 }
 
-// TestCheckpointRetries checks which errors cause another attempt, after which pauses, and
-// that the log has each failed attempt.
+// TestCheckpointRetries checks which errors cause another attempt, after which pauses, and that the
+// log has each failed attempt.
 func TestCheckpointRetries(t *testing.T) {
 	status := func(code int) func(w http.ResponseWriter) {
 		return func(w http.ResponseWriter) { w.WriteHeader(code) }
@@ -287,8 +287,8 @@ func TestCheckpointURL(t *testing.T) {
 	}
 }
 
-// TestCheckpointSecrets checks that neither errors nor the log show a password or a
-// query, also not where the server repeats them, and that the server gets them.
+// TestCheckpointSecrets checks that neither errors nor the log show a password or a query, also not
+// where the server repeats them, and that the server gets them.
 func TestCheckpointSecrets(t *testing.T) {
 	for name, answer := range map[string]func(c *checkpoint) http.HandlerFunc{
 		"a server that works": func(c *checkpoint) http.HandlerFunc { return bytesOf(t, c.stateBytes) },
@@ -333,8 +333,8 @@ func TestCheckpointSecrets(t *testing.T) {
 	}
 }
 
-// TestFetchAnchor starts from a state without its block, continues with the chain, and
-// fetches the block from peers.
+// TestFetchAnchor starts from a state without its block, continues with the chain, and fetches the
+// block from peers.
 func TestFetchAnchor(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 9, true)

@@ -9,8 +9,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
-// TestFetchedBody fetches a block with an invalid body. It is not parked, and counts as one
-// fault of the peer.
+// TestFetchedBody fetches a block with an invalid body. It is not parked, and counts as one fault
+// of the peer.
 func TestFetchedBody(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, false)
@@ -43,8 +43,7 @@ func TestFetchedBody(t *testing.T) {
 	}
 }
 
-// TestReconnect checks that the node requests a missing block again when a peer that has it
-// reconnects.
+// TestReconnect checks that the node requests a missing block again when a peer that has it reconnects.
 func TestReconnect(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, false)
@@ -66,8 +65,8 @@ func TestReconnect(t *testing.T) {
 	f.within(5, "the head, at once", hasHead(c))
 }
 
-// TestRotatingLiar connects a peer that reports another head every two intervals while the
-// network is silent.
+// TestRotatingLiar connects a peer that reports another head every two intervals while the network
+// is silent.
 func TestRotatingLiar(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 10, false)
@@ -96,8 +95,8 @@ func TestRotatingLiar(t *testing.T) {
 	}
 }
 
-// TestMissingAncestorStays checks that the reason stays the same while blocks arrive and
-// the missing block is requested again.
+// TestMissingAncestorStays checks that the reason stays the same while blocks arrive and the
+// missing block is requested again.
 func TestMissingAncestorStays(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 60, false)
@@ -132,8 +131,8 @@ func TestMissingAncestorStays(t *testing.T) {
 	}
 }
 
-// TestInvalidAncestor checks that signed blocks whose ancestor is invalid are dropped and
-// do not count as a gap.
+// TestInvalidAncestor checks that signed blocks whose ancestor is invalid are dropped and do not
+// count as a gap.
 func TestInvalidAncestor(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, false)

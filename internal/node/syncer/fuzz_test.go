@@ -16,8 +16,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
-// universe is the small world of FuzzPlanner: a chain that finalizes, forks of it that do
-// not, and blocks that are invalid.
+// universe is the small world of FuzzPlanner: a chain that finalizes, forks of it that do not, and
+// blocks that are invalid.
 type universe struct {
 	main   *source
 	forks  []*source
@@ -93,8 +93,8 @@ func (p *player) next() int {
 	return int(b)
 }
 
-// play plays the events that the bytes encode, and then checks that the node reaches the
-// head of the network if one peer is honest. It returns the effects.
+// play plays the events that the bytes encode, and then checks that the node reaches the head of
+// the network if one peer is honest. It returns the effects.
 func play(t *testing.T, in []byte) string {
 	u := theUniverse()
 	w := newWorld(t, registry(4), 20)
@@ -318,8 +318,8 @@ func (b *batch) describe() string {
 	return fmt.Sprint(b.first, b.last)
 }
 
-// FuzzPlanner plays events in any order with peers that lie, fail, hang and leave. World
-// checks the invariants after every event.
+// FuzzPlanner plays events in any order with peers that lie, fail, hang and leave. World checks the
+// invariants after every event.
 func FuzzPlanner(f *testing.F) {
 	for seed := range uint64(40) {
 		random := rand.New(rand.NewPCG(seed, 7))

@@ -31,8 +31,7 @@ func withHoles(c *source, holes ...lstar.Slot) *fakePeer {
 	return p
 }
 
-// wantBehind fails unless the view shows a node that is not synced, with the distance to a
-// slot.
+// wantBehind fails unless the view shows a node that is not synced, with the distance to a slot.
 func (f *world) wantBehind(when string, highest lstar.Slot) {
 	f.t.Helper()
 	synced, reason := f.synced()
@@ -43,8 +42,8 @@ func (f *world) wantBehind(when string, highest lstar.Slot) {
 	}
 }
 
-// TestMissingAncestor syncs from a single peer that does not have one of the blocks. The
-// node is not synced while later blocks wait for it, even if it pauses its requests.
+// TestMissingAncestor syncs from a single peer that does not have one of the blocks. The node is
+// not synced while later blocks wait for it, even if it pauses its requests.
 func TestMissingAncestor(t *testing.T) {
 	validators := registry(4)
 	for _, end := range []string{"another peer", "a block by gossip", "the peer gets it"} {
@@ -125,8 +124,8 @@ func TestLiar(t *testing.T) {
 	}
 }
 
-// TestBadCopy syncs from a single peer that responds with an invalid copy of one block. The
-// copy counts as one fault, and the node fetches the block from the next peer.
+// TestBadCopy syncs from a single peer that responds with an invalid copy of one block. The copy
+// counts as one fault, and the node fetches the block from the next peer.
 func TestBadCopy(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 16, false)
@@ -185,8 +184,8 @@ func TestBadCopy(t *testing.T) {
 	}
 }
 
-// TestAncestryInConflict receives signed blocks of a fork that begins before the finalized
-// block. They can never be imported, and do not count as a gap.
+// TestAncestryInConflict receives signed blocks of a fork that begins before the finalized block.
+// They can never be imported, and do not count as a gap.
 func TestAncestryInConflict(t *testing.T) {
 	validators := registry(4)
 	base := newSource(t, validators).grow(1, 2, false)
@@ -215,8 +214,8 @@ func TestAncestryInConflict(t *testing.T) {
 	f.wantNoPenalty("ours", "theirs")
 }
 
-// TestStoppedImports has the chain stop in the middle of everything: no peer is at
-// fault, and nothing is asked for again and again.
+// TestStoppedImports has the chain stop in the middle of everything: no peer is at fault, and
+// nothing is asked for again and again.
 func TestStoppedImports(t *testing.T) {
 	validators := registry(4)
 	for _, distance := range []lstar.Slot{4, 100} {
@@ -248,8 +247,8 @@ func TestStoppedImports(t *testing.T) {
 	}
 }
 
-// TestDecision plays random events and compares the view with them: waiting signed blocks
-// always count as a gap, and nothing else does for a long time.
+// TestDecision plays random events and compares the view with them: waiting signed blocks always
+// count as a gap, and nothing else does for a long time.
 func TestDecision(t *testing.T) {
 	runs := 25
 	if testing.Short() {
@@ -305,8 +304,8 @@ func playRandom(t *testing.T, c *source, random *rand.Rand) {
 	}
 }
 
-// waiting returns the number of blocks that have waited for a missing block for at least a
-// number of intervals.
+// waiting returns the number of blocks that have waited for a missing block for at least a number
+// of intervals.
 func (f *world) waiting(intervals lstar.Interval) (n int) {
 	now := f.time
 	for parent, children := range f.parked.byParent {

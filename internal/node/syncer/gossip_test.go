@@ -99,8 +99,7 @@ func TestGossipOrder(t *testing.T) {
 	f.wantNoPenalty("a")
 }
 
-// TestRejectedUnseen checks that a block that is rejected before it reaches the chain is
-// counted.
+// TestRejectedUnseen checks that a block that is rejected before it reaches the chain is counted.
 func TestRejectedUnseen(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 3, true)
@@ -131,8 +130,8 @@ func TestGossipGap(t *testing.T) {
 	}
 }
 
-// TestFarFuture floods the node with blocks far ahead of the clock. They must not move the
-// clock, and must not be kept.
+// TestFarFuture floods the node with blocks far ahead of the clock. They must not move the clock,
+// and must not be kept.
 func TestFarFuture(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 10, true)
@@ -154,8 +153,8 @@ func TestFarFuture(t *testing.T) {
 	f.wantVerdict("an honest block", f.OnBlock("b", c.at(1)), p2p.Accept)
 }
 
-// TestUnsignedFlood checks that unsigned blocks without parents are not kept, cause no
-// requests, and leave the node healthy.
+// TestUnsignedFlood checks that unsigned blocks without parents are not kept, cause no requests,
+// and leave the node healthy.
 func TestUnsignedFlood(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 40, true)
@@ -180,8 +179,8 @@ func TestUnsignedFlood(t *testing.T) {
 	}
 }
 
-// TestOrphanFlood receives thousands of signed blocks without parents from one peer. Only
-// proposers that sign several blocks for a slot can make them.
+// TestOrphanFlood receives thousands of signed blocks without parents from one peer. Only proposers
+// that sign several blocks for a slot can make them.
 func TestOrphanFlood(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 40, true)

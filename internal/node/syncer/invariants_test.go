@@ -5,8 +5,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 )
 
-// checkInvariants fails the test if a property does not hold that must hold after every
-// event, whatever the peers do.
+// checkInvariants fails the test if a property does not hold that must hold after every event,
+// whatever the peers do.
 func (w *world) checkInvariants() {
 	w.t.Helper()
 	p := w.planner
@@ -16,8 +16,8 @@ func (w *world) checkInvariants() {
 		}
 	}
 
-	// Requests go to connected peers, a bounded number at a time, and no block is
-	// requested twice at once.
+	// Requests go to connected peers, a bounded number at a time, and no block is requested twice
+	// at once.
 	inFlight, byRoots := make(map[*syncPeer]int), make(map[*syncPeer]int)
 	requested := make(map[lstar.Root]bool)
 	for _, r := range p.requests {

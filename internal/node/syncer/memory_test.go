@@ -34,9 +34,9 @@ func memorySlots(t *testing.T) lstar.Slot {
 	return lstar.Slot(n)
 }
 
-// TestMemory runs thousands of slots of 4096 validators without finality, because a third
-// of them does not vote, with a fork in every 200 slots, and with peers that flood the node
-// with orphans and votes for unknown blocks.
+// TestMemory runs thousands of slots of 4096 validators without finality, because a third of them
+// does not vote, with a fork in every 200 slots, and with peers that flood the node with orphans
+// and votes for unknown blocks.
 func TestMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: takes half a minute; run without -short")

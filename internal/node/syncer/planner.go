@@ -21,17 +21,16 @@ import (
 const (
 	slotTime     = lstar.SecondsPerSlot * time.Second
 	intervalTime = lstar.MillisecondsPerInterval * time.Millisecond
-	// requestTimeout is the time in which a peer must have sent its whole answer.
+	// requestTimeout is the time in which a peer must have sent its whole response.
 	requestTimeout = 10 * time.Second
-	// jumpIntervals is a step of the clock that no busy machine explains: the process
-	// was stopped, or the clock was set.
+	// jumpIntervals is the smallest step of the clock that counts as a jump: the process was
+	// stopped, or the clock was set. A busy machine causes smaller ones.
 	jumpIntervals = 2 * lstar.IntervalsPerSlot
-	// maxBadBlocks is the number of blocks in each of the sets that planner remembers.
+	// maxBadBlocks is the number of blocks that each of planner's sets of blocks keeps at least.
 	maxBadBlocks = 1024
 )
 
-// planner decides what the node does to follow the chain. The package comment
-// explains how it is driven.
+// planner decides what the node does to follow the chain. The package comment explains how it is driven.
 type planner struct {
 	clock   clock.SlotClock
 	random  *rand.Rand
@@ -45,13 +44,13 @@ type planner struct {
 	started  lstar.Slot     // the slot of newPlanner
 	isolated bool
 	view     View
-	// The latest that were reported.
+	// The latest reported ones.
 	syncState events.SyncState
 	agreement events.Agreement
 
 	peers     []*syncPeer           // connected peers, ordered by id
 	conflicts map[peer.ID]time.Time // peers of another chain, and when they connected
-	requests  []*request            // that wait for an answer, or whose answer is being checked
+	requests  []*request            // that wait for a response, or whose response is being checked
 
 	parked      *parked
 	importing   map[lstar.Root]bool
@@ -75,8 +74,8 @@ type planner struct {
 	seenVotes                              *bounded.Set[voteKey]
 }
 
-// newPlanner returns a planner for a node that has a chain and no peers. The same seed
-// and the same events give the same effects.
+// newPlanner returns a planner for a node that has a chain and no peers. The same seed and the same
+// events give the same effects.
 func newPlanner(c clock.SlotClock, now time.Time, snap *lstar.Snapshot, seed uint64) *planner {
 	p := &planner{
 		clock: c, random: rand.New(rand.NewPCG(seed, seed)), now: now, snap: snap,
@@ -93,20 +92,20 @@ func newPlanner(c clock.SlotClock, now time.Time, snap *lstar.Snapshot, seed uin
 		pendingAggregates:   newPendingVotes(events.QueuePendingAggregates),
 		seenVotes:           bounded.NewSet[voteKey](maxSeenVotes),
 	}
-	p.view = p.look(gap{})
+	p.view = p.currentView(gap{})
 	return p
 }
 
-// event is something that has happened. apply lets the planner take it into account.
+// event is something that has happened. apply updates the planner.
 type event interface{ apply(p *planner) }
 
-// Step takes an event. It costs little; the work of planning is left to Effects.
+// Step takes an event. It costs little, because Effects does the planning.
 func (p *planner) Step(now time.Time, e event) {
 	p.now = now
 	e.apply(p)
 }
 
-// Effects returns what is to be done since the last call, in order.
+// Effects plans and returns the effects since the last call, in order.
 func (p *planner) Effects() []effect {
 	for p.changed {
 		p.changed = false
@@ -117,35 +116,34 @@ func (p *planner) Effects() []effect {
 	return effects
 }
 
-// The events that are not about one room of the planner.
+// The events that concern the whole planner.
 type (
 	// chainChanged comes with a new snapshot, before any event that follows from it.
 	chainChanged struct{ snap *lstar.Snapshot }
-	// ticked comes at the start of every interval. isolated is true if all peers use the
-	// gossip topics of other networks.
+	// ticked comes at the start of every interval. isolated is true if all peers use the gossip
+	// topics of other networks.
 	ticked struct{ isolated bool }
-	// answered comes when a request has ended. Blocks that arrived before an error are
-	// valid answers.
+	// answered comes when a request has ended. Blocks that arrived before an error are valid responses.
 	answered struct {
 		request *request
 		blocks  []*candidate
 		err     error
 	}
-	// proposersChecked comes after a checkProposers. errs has an error for each block,
-	// nil where the proposer has signed it.
+	// proposersChecked comes after a checkProposers. errs has an error for each block, nil if the
+	// proposer signed it.
 	proposersChecked struct {
 		checkProposers
 		errs []error
 	}
 )
 
-// effect is one of the following types, which are plain data. Those that take time are
-// followed by the event that is named.
+// effect is one of the following types, which are plain data. After an effect that takes time, the
+// named event follows.
 type effect any
 
 type (
 	send           struct{ *request }   // answered follows
-	cancel         struct{ *request }   // the answer is not needed any more
+	cancel         struct{ *request }   // the response is not needed any more
 	importBlock    struct{ *candidate } // blockImported follows
 	judgeVote      struct{ *vote }      // voteJudged follows
 	checkProposers struct {             // proposersChecked follows
@@ -156,7 +154,7 @@ type (
 		request *request
 		block   *lstar.SignedBlock
 	}
-	verdict struct { // of which every gossip message gets exactly one
+	verdict struct { // every gossip message gets exactly one
 		message any // *candidate or *vote
 		verdict p2p.Verdict
 	}
@@ -214,8 +212,8 @@ func (e ticked) apply(p *planner) {
 	}
 }
 
-// jumped forgets all times after a jump of the clock. The requests in flight end, and no
-// peer is at fault for that. All statuses are old, so peers are asked again.
+// jumped resets all times after a jump of the clock. It cancels the requests in flight, which is
+// not a fault of the peers. All statuses are old, so the planner requests them again.
 func (p *planner) jumped() {
 	p.log(slog.LevelInfo, "the clock jumped, asking peers for their status", logging.Slot(p.slot()))
 	for _, r := range slices.Clone(p.requests) {
@@ -238,7 +236,7 @@ func (p *planner) jumped() {
 	}
 }
 
-// plan looks at all that is known and starts what is due.
+// plan updates the view, and starts the imports, checks and requests that are due.
 func (p *planner) plan() {
 	if finalized := p.snap.LatestFinalized.Slot; finalized != p.finalized {
 		if finalized < p.finalized { // by a reorganization
@@ -257,7 +255,7 @@ func (p *planner) plan() {
 	p.planAnchor()
 }
 
-// method is a kind of request. A peer that fails at one may well serve the other, so
+// method is a kind of request. A peer that fails at byRoot may serve byRange and vice versa, so
 // each has its own backoff.
 type method int
 
@@ -275,12 +273,12 @@ type request struct {
 	to       *syncPeer // peer, which may have disconnected since
 	kind     method
 	deadline time.Time
-	answered bool // the answer is being checked, for which the peer has no deadline
+	answered bool // the response is being checked, for which the peer has no deadline
 
 	roots   []lstar.Root    // of byRoot and anchorRequest
 	missing []*missingBlock // of byRoot, in the order of roots
 	batch   *batch          // of byRange
-	blocks  []*candidate    // of the answer to byRoot
+	blocks  []*candidate    // of the response to byRoot
 }
 
 // request sends a request to a peer.
@@ -297,8 +295,8 @@ func (p *planner) request(to *syncPeer, r *request) {
 	p.emit(send{r})
 }
 
-// release ends a request and frees the place that it takes at the peer. It returns
-// false if the request has ended before, because it was late or the peer is gone.
+// release removes a request, so that the peer may get another one. It returns false if the request
+// was removed before, because it was late or the peer is gone.
 func (p *planner) release(r *request) bool {
 	i := slices.Index(p.requests, r)
 	if i < 0 {
@@ -324,7 +322,7 @@ func (p *planner) release(r *request) bool {
 	return true
 }
 
-// end gives up a request.
+// end cancels a request.
 func (p *planner) end(r *request) {
 	p.emit(cancel{r})
 	p.release(r)
@@ -368,8 +366,8 @@ func (e proposersChecked) apply(p *planner) {
 // penalize counts a fault against a peer.
 func (p *planner) penalize(id peer.ID, reason string) { p.emit(penalize{id, reason}) }
 
-// penalizeCopy counts an invalid copy of a block against its peer, once: the peer may
-// send the same copy again because this node asks for it again.
+// penalizeCopy counts an invalid copy of a block against its peer, but only once: this node may
+// request the same copy again.
 func (p *planner) penalizeCopy(c *candidate, reason string) {
 	if key := c.key(); !p.faulted.Has(key) {
 		p.faulted.Add(key)
@@ -377,14 +375,14 @@ func (p *planner) penalizeCopy(c *candidate, reason string) {
 	}
 }
 
-// dropped reports that n values left a full queue.
+// dropped reports that a full queue dropped n values.
 func (p *planner) dropped(queue string, n int) {
 	for range n {
 		p.emit(report{events.QueueDropped{Queue: queue}})
 	}
 }
 
-// sortedRoots returns the keys of a map in an order that does not depend on chance.
+// sortedRoots returns the keys of a map in ascending order, so that the planner is deterministic.
 func sortedRoots[V any](m map[lstar.Root]V) []lstar.Root {
 	return slices.SortedFunc(maps.Keys(m), compareRoots)
 }

@@ -10,15 +10,14 @@ import (
 )
 
 const (
-	// anchorInterval is the time between two requests for the block that the chain
-	// starts from, each to another peer.
+	// anchorInterval is the time between two requests for the anchor block, each to another peer.
 	anchorInterval = slotTime
-	// anchorReminder is the time between two warnings that no peer has it.
+	// anchorReminder is the time between two warnings that no peer has the block.
 	anchorReminder = 5 * time.Minute
 )
 
-// anchorSearch looks for the block that the chain starts from. It is needed for the
-// peers and the checkpoints that this node serves. The chain does not wait for it.
+// anchorSearch is the search for the anchor block, from which the chain starts. This node needs the
+// block to serve it to peers and as a checkpoint. The chain does not wait for it.
 type anchorSearch struct {
 	at            lstar.Checkpoint
 	asked, turn   int
@@ -27,8 +26,7 @@ type anchorSearch struct {
 }
 
 type (
-	// anchorMissing comes at start if the block that the chain starts from is not there,
-	// or has no proof.
+	// anchorMissing comes at the start if the anchor block or its proof is missing.
 	anchorMissing struct{ at lstar.Checkpoint }
 	// anchorChecked comes after a checkAnchor. The block is kept if there is no error.
 	anchorChecked struct {
@@ -44,14 +42,14 @@ func (e anchorMissing) apply(p *planner) {
 	p.changed = true
 }
 
-// planAnchor asks each of the peers in turn.
+// planAnchor requests the anchor block from one peer after another.
 func (p *planner) planAnchor() {
 	a := p.anchor
 	if a == nil || a.busy || p.now.Before(a.after) {
 		return
 	}
 	if a.at.Slot+p2p.MinSlotsForBlockRequests < p.slot() {
-		p.anchor = nil // it is not served any more
+		p.anchor = nil // blocks of this age are not served
 		return
 	}
 	if !p.now.Before(a.warnAt) {
@@ -84,7 +82,7 @@ func (p *planner) anchorAnswered(r *request, blocks []*candidate) {
 func (e anchorChecked) apply(p *planner) {
 	p.release(e.request)
 	if e.err != nil {
-		// The peer may have started from there as well, and not know the proof either.
+		// A peer that started from the same block may not have the proof either.
 		p.log(slog.LevelDebug, "a peer has the block that the chain starts from without a good proof", logging.Peer(e.request.peer), logging.Err(e.err))
 		return
 	}

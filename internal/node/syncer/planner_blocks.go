@@ -13,8 +13,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
-// candidate is one peer's copy of a block that is not part of the chain. The root does
-// not cover the proof, so a forged copy must not take the place of a valid one.
+// candidate is one peer's copy of a block that is not part of the chain. The root does not cover
+// the proof, so a forged copy must not replace a valid one.
 type candidate struct {
 	block   *lstar.SignedBlock
 	root    lstar.Root
@@ -22,8 +22,8 @@ type candidate struct {
 	came    time.Time // by gossip, or zero
 	waiting bool      // its gossip message waits for a verdict
 
-	depth    int            // one more than that of the child for which it was fetched, or 0
-	batch    *batch         // it came in, or nil
+	depth    int            // one more than that of the child for which it was requested, or 0
+	batch    *batch         // the batch that brought it, or nil
 	failedIn lstar.Interval // one more than the interval in which this node failed to import it, or 0
 }
 
@@ -36,17 +36,17 @@ func (c *candidate) key() copyKey           { return copyKey{c.root, c.from} }
 func (c *candidate) slot() lstar.Slot       { return c.block.Block.Slot }
 func (c *candidate) parentRoot() lstar.Root { return c.block.Block.ParentRoot }
 
-// due reports whether the block may be imported in an interval. A failure of this node
-// delays the import until the next one, also if the clock is set back.
+// due reports whether the block may be imported in an interval. A failure of this node delays the
+// import until the next interval, even if the clock is set back.
 func (c *candidate) due(i lstar.Interval) bool { return c.failedIn != i+1 }
 
-// unproven reports whether the block has an empty proof. leanSpec's node serves the
-// block that it started from that way; a peer that sends it does not have the block.
+// unproven reports whether the block has an empty proof. leanSpec's node serves its anchor block
+// that way. A peer that sends an unproven block does not have the whole block.
 func (c *candidate) unproven() bool { return len(c.block.Proof.Proof) == 0 }
 
 type (
-	// blockGossiped comes with a block by gossip that is not ahead of the clock and
-	// whose body is within the limits. A verdict follows.
+	// blockGossiped comes with a block by gossip that is not ahead of the clock and whose body is
+	// within the limits. A verdict follows.
 	blockGossiped struct{ *candidate }
 	// blockImported comes after an importBlock.
 	blockImported struct {
@@ -57,9 +57,8 @@ type (
 	blockProduced struct{ root lstar.Root }
 )
 
-// received returns the candidate for a block that came by gossip. A block that is ahead
-// of the clock or too large is refused, with an event to report, before its root is
-// computed, which is much work.
+// received returns the candidate for a block that came by gossip. It refuses a block that is ahead
+// of the clock or too large, with an event to report, before it computes the root, which is slow.
 func received(c clock.SlotClock, now time.Time, from peer.ID, b *lstar.SignedBlock) (_ *candidate, refused p2p.Verdict, why events.Event) {
 	if b.Block.Slot > c.CurrentSlot(now.UnixMilli())+1 {
 		return nil, p2p.Ignore, events.MessageEarly(seen(c, events.GossipBlock, from, b.Block.Slot, 0, now))
@@ -83,14 +82,14 @@ func (e blockGossiped) apply(p *planner) {
 	p.admit(c, false)
 }
 
-// admit decides about a block that came by gossip. A block whose parent is missing is
-// parked once its proposer's signature is known to be valid.
+// admit decides about a block that came by gossip. A block whose parent is missing is parked once
+// its proposer's signature is known to be valid.
 func (p *planner) admit(c *candidate, signed bool) {
 	parent := c.parentRoot()
 	switch {
 	case c.slot() <= p.snap.LatestFinalized.Slot || p.known(c.root):
 		p.verdict(c, p2p.Ignore)
-	case p.importing[c.root]: // in case that copy is a forged one
+	case p.importing[c.root]: // that copy may be forged
 		p.park(c)
 		p.verdict(c, p2p.Ignore)
 	case p.bad.Has(c.root) || p.bad.Has(parent):
@@ -114,14 +113,14 @@ func (p *planner) admit(c *candidate, signed bool) {
 	}
 }
 
-// proposedBy reports whether a block names the proposer of its slot. The registry never
-// changes, so the proposer is known before the parent is.
+// proposedBy reports whether a block names the proposer of its slot. The registry never changes, so
+// the proposer is known before the parent is.
 func (p *planner) proposedBy(c *candidate) bool {
 	proposer, err := lstar.ProposerForSlot(c.slot(), p.snap.HeadState.Validators.Len())
 	return err == nil && c.block.Block.ProposerIndex == proposer
 }
 
-// proposerChecked takes the result of the check of a block that came by gossip.
+// proposerChecked handles the result of checking the proposer of a block that came by gossip.
 func (p *planner) proposerChecked(c *candidate, err error) {
 	switch k := causeOf(err); {
 	case k == causeBadMessage:
@@ -144,7 +143,7 @@ func (p *planner) verdict(c *candidate, v p2p.Verdict) {
 	}
 }
 
-// rejected reports a block that came by gossip and that the chain did not get.
+// rejected reports and rejects a block that came by gossip, without passing it to the chain.
 func (p *planner) rejected(c *candidate, err error) {
 	var rejection *lstar.Rejection
 	errors.As(err, &rejection)
@@ -205,15 +204,14 @@ func (e blockProduced) apply(p *planner) {
 	p.changed = true
 }
 
-// arrived does what a new block of the chain makes possible. Its children are imported
-// by the next plan.
+// arrived removes the parked copies of a new block of the chain, and unlocks the votes that wait
+// for it. The next plan imports its children.
 func (p *planner) arrived(root lstar.Root) {
 	p.parked.removeCopies(root)
 	p.unlock(append(p.pendingAttestations.take(root), p.pendingAggregates.take(root)...))
 }
 
-// planImport imports what was parked and what a range has brought, one block after the
-// other.
+// planImport imports parked blocks and the blocks of a range, one at a time.
 func (p *planner) planImport() {
 	if p.serial != nil {
 		return
@@ -226,17 +224,17 @@ func (p *planner) planImport() {
 	}
 }
 
-// park keeps a block until its parent is there.
+// park keeps a block until its parent is part of the chain.
 func (p *planner) park(c *candidate) {
 	p.dropped(events.QueueOrphanBlocks, p.parked.add(c))
 	p.changed = true
 }
 
-// invalid drops a block of which no copy can be valid, and all that wait for it.
+// invalid drops a block of which no copy can be valid, and all blocks that wait for it.
 func (p *planner) invalid(root lstar.Root) { p.condemn(p.bad, root) }
 
-// conflict drops a block of a fork that branches off before the finalized block, and
-// all that wait for it.
+// conflict drops a block of a fork that branches off before the finalized block, and all blocks
+// that wait for it.
 func (p *planner) conflict(root lstar.Root) { p.condemn(p.conflicting, root) }
 
 func (p *planner) condemn(to *bounded.Set[lstar.Root], root lstar.Root) {
@@ -248,7 +246,7 @@ func (p *planner) condemn(to *bounded.Set[lstar.Root], root lstar.Root) {
 	p.changed = true
 }
 
-// seen describes the arrival of a message that is sent at an interval of its slot.
+// seen returns the event for the arrival of a message that nodes send at an interval of its slot.
 func seen(c clock.SlotClock, kind string, from peer.ID, slot lstar.Slot, interval lstar.Interval, came time.Time) events.MessageSeen {
 	start := came
 	if slot < maxSlot {
@@ -261,5 +259,5 @@ func seen(c clock.SlotClock, kind string, from peer.ID, slot lstar.Slot, interva
 	}
 }
 
-// maxSlot is larger than any slot that the clock can turn into a time.
+// maxSlot is a limit of the slots that seen converts to a time.
 const maxSlot = 1 << 40

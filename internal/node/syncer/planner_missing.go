@@ -12,28 +12,28 @@ import (
 )
 
 const (
-	// maxRoots bounds a request by root.
+	// maxRoots is the number of blocks in one request by root.
 	maxRoots = 32
-	// maxRefusals is the number of requests without success after which requests for a
-	// missing block are suspended for suspendTime, which doubles up to maxSuspendTime.
+	// maxRefusals is the number of requests without success after which requests for a missing
+	// block are suspended for suspendTime, which doubles up to maxSuspendTime.
 	maxRefusals    = 3
 	suspendTime    = 8 * slotTime
 	maxSuspendTime = 128 * slotTime
-	// maxMissing bounds the missing blocks that are remembered while no block and no
-	// peer refers to them, and maxAsked the peers that are remembered for each.
+	// maxMissing bounds the missing blocks that are kept while no block and no peer refers to them,
+	// and maxAsked the peers that are recorded for each.
 	maxMissing = 4096
 	maxAsked   = 256
-	// maxUnserved is the number of blocks that a peer may refer to and that no peer has.
+	// maxUnserved is the number of blocks that a peer may refer to although no peer has them.
 	maxUnserved = 16
-	// gapSlots and gapTime are the distance and the time by which the head must be
-	// behind before it counts as a gap: blocks need time to arrive.
+	// gapSlots and gapTime are the distance and the time that the head may be behind before the
+	// planner reports a gap, because blocks need time to arrive.
 	gapSlots = 2
 	gapTime  = slotTime
 )
 
-// missingBlock is a block that this node does not have and that exists, because the
-// proposer of a descendant signed that, or that a peer claims to exist. It is requested
-// from one peer at a time, however many peers and blocks refer to it.
+// missingBlock is a block that this node does not have. It exists because the proposer of a
+// descendant has signed for that, or a peer claims that it exists. It is requested from one peer at
+// a time, however many peers and blocks refer to it.
 type missingBlock struct {
 	root    lstar.Root
 	slot    lstar.Slot // of the block or, if it is not known, the last one possible
@@ -41,16 +41,16 @@ type missingBlock struct {
 	since   time.Time
 	sources []peer.ID // that refer to it
 
-	request     *request         // for it, or nil
-	refusals    int              // since it was suspended last
-	asked       map[peer.ID]bool // peers that did not have it since then; true for one that sent an invalid copy
+	request     *request         // in flight, or nil
+	refusals    int              // since the latest suspension
+	asked       map[peer.ID]bool // peers that did not have it since then; true for a peer that sent an invalid copy
 	suspended   bool             // until after, unless another peer or block refers to it
 	suspensions int
 	after       time.Time // it may be requested again
 
 	referenced bool // by a block or a peer, according to the latest plan
 	waitedFor  bool // by a block with a valid proposer signature
-	trusted    bool // a peer claims it whose claims were true so far
+	trusted    bool // claimed by a peer whose claims were true so far
 }
 
 // resume allows one more request for a suspended block.
@@ -67,12 +67,11 @@ type gap struct {
 	highest lstar.Slot // of the blocks that are known to exist
 }
 
-// collectMissing brings the missing blocks up to date.
+// collectMissing updates the missing blocks, and returns the gap that they make.
 //
-// A block whose proposer signed it proves that its ancestors exist, so it counts for as
-// long as it waits for one of them, also while requests are suspended. It no longer
-// counts once finality has passed it. A checkpoint that a peer merely claims counts
-// until that peer has failed to serve it.
+// A block whose proposer signed it proves that its ancestors exist, so it counts for as long as it
+// waits for one of them, also while requests are suspended. It no longer counts once finality has
+// passed it. A checkpoint that a peer merely claims counts until that peer has failed to serve it.
 func (p *planner) collectMissing() (g gap) {
 	for _, m := range p.missing {
 		m.referenced, m.waitedFor, m.trusted, m.sources = false, false, false, m.sources[:0]
@@ -102,8 +101,8 @@ func (p *planner) collectMissing() (g gap) {
 			g.waiting = g.waiting || m.waitedFor && m.suspensions > 0
 		}
 	}
-	// The state of a block to which nothing refers any more is kept for a while: if it is
-	// claimed again, its backoff counts.
+	// The state of a block to which nothing refers any more is kept for a while: if it is claimed
+	// again, its backoff counts.
 	maps.DeleteFunc(p.missing, func(_ lstar.Root, m *missingBlock) bool { return p.unneeded(m) && !p.now.Before(m.after) })
 	if len(p.missing) > maxMissing {
 		for _, root := range sortedRoots(p.missing) {
@@ -120,11 +119,10 @@ func (p *planner) unneeded(m *missingBlock) bool {
 	return !m.referenced && m.request == nil && !p.importing[m.root]
 }
 
-// collectParked finds the missing parents of the parked blocks and the parked block
-// that is to be imported next: of those whose parent is there, the oldest. It drops
-// blocks that can never be imported, because they wait for a block that would be at or
-// before the finalized slot and is not part of the chain. It returns the highest slot of
-// the blocks that wait.
+// collectParked finds the missing parents of the parked blocks, and the oldest parked block whose
+// parent is part of the chain, which is imported next. It drops blocks that can never be imported,
+// because they wait for a block that would be at or before the finalized slot and is not part of
+// the chain. It returns the highest slot of the blocks that wait.
 func (p *planner) collectParked() (highest lstar.Slot) {
 	parents := sortedRoots(p.parked.byParent)
 	for _, parent := range parents {
@@ -154,7 +152,7 @@ func (p *planner) collectParked() (highest lstar.Slot) {
 	return highest
 }
 
-// refer notes that a peer refers to a missing block.
+// refer records that a peer refers to a missing block.
 func (p *planner) refer(root lstar.Root, slot lstar.Slot, depth int, source peer.ID) *missingBlock {
 	m := p.missing[root]
 	switch {
@@ -177,7 +175,7 @@ func (p *planner) refer(root lstar.Root, slot lstar.Slot, depth int, source peer
 func (p *planner) planRoots() {
 	var due []*missingBlock
 	for _, m := range p.missing {
-		// The run brings what is in its range, and a block that is parked has been fetched.
+		// The run fetches the blocks in its range, and parked blocks have been fetched.
 		if m.request == nil && m.referenced && !p.now.Before(m.after) && !p.parked.has(m.root) &&
 			(p.run == nil || m.slot <= p.snap.Head.Slot+rangeThreshold) {
 			due = append(due, m)
@@ -201,7 +199,7 @@ func (p *planner) planRoots() {
 		}
 		fresh := func(s *syncPeer) bool { _, asked := m.asked[s.id]; return !asked && open(s) }
 		var s *syncPeer
-		if m.refusals == 0 { // a peer that refers to the block is asked first, and waited for
+		if m.refusals == 0 { // the first request goes to a peer that refers to the block
 			s = p.pick(func(s *syncPeer) bool { return open(s) && source(s) })
 		}
 		if s == nil && (m.refusals > 0 || !p.any(source)) {
@@ -216,7 +214,7 @@ func (p *planner) planRoots() {
 		case s != nil:
 			r := requests[s]
 			r.missing, r.roots = append(r.missing, m), append(r.roots, m.root)
-		case m.refusals > 0 && !p.any(able): // no peer is left
+		case m.refusals > 0 && !p.any(able): // every peer has been tried
 			p.suspend(m)
 		}
 	}
@@ -227,9 +225,8 @@ func (p *planner) planRoots() {
 	}
 }
 
-// rootsAnswered takes the answer to a request by root. The blocks whose parents are
-// unknown are first checked like those that come by gossip; the import checks the
-// others.
+// rootsAnswered handles the response to a request by root. Blocks whose parents are unknown are
+// first checked like those that come by gossip; the import checks the others.
 func (p *planner) rootsAnswered(r *request, blocks []*candidate, err error) {
 	if err != nil {
 		p.release(r) // the peer's backoff delays the next request, and the blocks stay missing
@@ -258,7 +255,7 @@ func (p *planner) rootsChecked(e proposersChecked) {
 	p.takeBlocks(e.request, errs)
 }
 
-// takeBlocks takes the blocks of an answer, with the errors of their checks.
+// takeBlocks handles the blocks of a response, with the errors of their checks.
 func (p *planner) takeBlocks(r *request, errs map[*candidate]error) {
 	p.release(r)
 	got := make(map[lstar.Root]*candidate, len(r.blocks))
@@ -294,14 +291,14 @@ func (p *planner) takeBlocks(r *request, errs map[*candidate]error) {
 			p.refused(m, r.peer, true)
 		case err == nil:
 			p.takeBlock(m, c)
-		default: // this node could not check it
+		default: // this node could not check the block
 			m.after = p.now.Add(backoff(1))
 		}
 	}
 }
 
-// takeBlock parks a block that was fetched. It is imported if its parent is there,
-// otherwise the chain is followed further back.
+// takeBlock parks a block that was fetched. If its parent is part of the chain, the next plan
+// imports it; otherwise it requests the parent.
 func (p *planner) takeBlock(m *missingBlock, c *candidate) {
 	switch {
 	case p.known(m.root):
@@ -329,8 +326,8 @@ func (p *planner) takeBlock(m *missingBlock, c *candidate) {
 	}
 }
 
-// refused notes that a peer does not have a block, or sent an invalid copy. The block is
-// requested from another peer, if there is one, after a while.
+// refused records that a peer does not have a block, or sent an invalid copy. After a pause, the
+// block is requested from another peer, if there is one.
 func (p *planner) refused(m *missingBlock, from peer.ID, invalid bool) {
 	if m.asked == nil || len(m.asked) >= maxAsked {
 		m.asked = make(map[peer.ID]bool)
@@ -343,10 +340,9 @@ func (p *planner) refused(m *missingBlock, from peer.ID, invalid bool) {
 	}
 }
 
-// suspend stops requests for a block for a while. The blocks that wait for it stay
-// parked. The first time counts against the peers that refer to the block: a peer that
-// sends a block has its parent, and a peer that claims a head has it, unless the peer
-// has just started again.
+// suspend pauses the requests for a block. The blocks that wait for it stay parked. The first pause
+// counts against the peers that refer to the block: a peer that sends a block has its parent, and a
+// peer that claims a head has the head, unless the peer has just restarted.
 func (p *planner) suspend(m *missingBlock) {
 	m.suspended = true
 	m.after = p.now.Add(min(suspendTime<<min(m.suspensions, 16), maxSuspendTime))
@@ -363,7 +359,7 @@ func (p *planner) suspend(m *missingBlock) {
 	}
 }
 
-// resume allows requests for the block that a new block waits for, directly or not.
+// resume allows requests for the missing ancestor of a new block.
 func (p *planner) resume(root lstar.Root) {
 	if m := p.missing[p.parked.missingAncestor(root)]; m != nil && m.suspended {
 		m.resume(p.now)

@@ -15,13 +15,13 @@ const (
 	// leanSpec: node/sync/config.py, MAX_CACHED_BLOCKS
 	maxParked      = 1024
 	maxParkedBytes = 64 << 20
-	// maxDepth is how far back a missing chain is followed, block by block.
+	// maxDepth is the number of missing ancestors of a block that are requested one by one.
 	// leanSpec: node/sync/config.py, MAX_BACKFILL_DEPTH
 	maxDepth = 512
 )
 
-// parked are blocks that wait for their parents, or for their turn to be imported. All
-// peers get the same room.
+// parked holds the blocks that wait for their parents or for their import. All peers have the same
+// share of the space.
 //
 // leanSpec: node/sync/block_cache.py, BlockCache
 type parked struct {
@@ -38,10 +38,10 @@ func newParked() *parked {
 	}
 }
 
-// has reports whether there is a copy of a block.
+// has reports whether a copy of a block is parked.
 func (k *parked) has(root lstar.Root) bool { return len(k.copies[root]) > 0 }
 
-// add adds a block and returns the number of blocks that were evicted for it.
+// add adds a block and returns the number of blocks that it evicted.
 func (k *parked) add(c *candidate) (evicted int) {
 	if k.queue.Has(c.key()) {
 		return 0
@@ -55,7 +55,7 @@ func (k *parked) add(c *candidate) (evicted int) {
 	return len(out)
 }
 
-// remove removes a block, if it is there.
+// remove removes a block if it is parked.
 func (k *parked) remove(c *candidate) {
 	if slices.Contains(k.copies[c.root], c) { // not another block with the same key
 		k.queue.Remove(c.key())
@@ -83,8 +83,7 @@ func (k *parked) removeCopies(root lstar.Root) {
 	}
 }
 
-// removeDescendants removes and returns all blocks that wait for a block, directly or
-// not.
+// removeDescendants removes and returns all parked descendants of a block.
 func (k *parked) removeDescendants(root lstar.Root) (removed []*candidate) {
 	for queue := []lstar.Root{root}; len(queue) > 0; queue = queue[1:] {
 		for _, c := range slices.Clone(k.byParent[queue[0]]) {

@@ -14,7 +14,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/node/p2p"
 )
 
-// The score of a peer decides how often it is asked. leanSpec: node/sync/peer_manager.py
+// The score of a peer determines its share of the requests. leanSpec: node/sync/peer_manager.py
 const (
 	initialScore   = 100
 	maxScore       = 200
@@ -26,15 +26,15 @@ const (
 )
 
 const (
-	// Peers are asked for their status after quietTime. If the head is older than staleSlots
-	// or the peer's head is on another branch, which may be over, they are asked after
-	// staleTime. A status is fresh for freshTime.
+	// A status is requested again after quietTime, or after staleTime if this node's head is older
+	// than staleSlots or the peer's head is on another branch, which may be over. A status is fresh
+	// for freshTime.
 	quietTime  = 16 * slotTime
 	staleTime  = 2 * slotTime
 	staleSlots = 2
 	freshTime  = 6 * slotTime
-	// A peer of another chain, which is disconnected at once, counts for conflictTime.
-	// At most maxConflicts of them count.
+	// A peer on another chain, which is disconnected at once, counts as a conflict for
+	// conflictTime. At most maxConflicts peers count.
 	conflictTime = 5 * time.Minute
 	maxConflicts = 64
 )
@@ -44,18 +44,18 @@ const (
 // leanSpec: node/sync/peer_manager.py, SyncPeer
 type syncPeer struct {
 	id       peer.ID
-	known    bool // its status is
+	known    bool // its status has been received
 	status   p2p.Status
 	statusAt time.Time
 	headSlot lstar.Slot // of its status or of the newest block that it sent
-	asking   bool       // for its status
+	asking   bool       // its status is being requested
 	askAfter time.Time
 
 	score    int
 	inFlight int // requests of all kinds
-	roots    int // of them, requests by root
+	roots    int // requests by root
 	failures [methods]int
-	after    [methods]time.Time // the peer may be asked again
+	after    [methods]time.Time // when the peer may get the next request
 	unserved int                // blocks that it sent and whose parents no peer has
 	denied   int                // requests for its own head or finalized block that it could not serve
 
@@ -79,14 +79,14 @@ func (s *syncPeer) claims(root lstar.Root) bool {
 	return s.status.Head.Root == root || s.status.Finalized.Root == root
 }
 
-// trusted reports whether the claims of the peer count: it has served what it claimed,
-// or was not asked for it yet.
+// trusted reports whether the claims of the peer count: it has served the blocks that it claimed,
+// or has not been asked for them yet.
 func (s *syncPeer) trusted() bool {
 	return s.unserved == 0 && s.denied < maxRefusals && (s.failures[byRoot] < maxRefusals || s.failures[byRange] < maxRefusals)
 }
 
-// fail delays the next request after one that failed. It costs the peer score, unless
-// the cause is this node.
+// fail delays the next request after one that failed. It lowers the score of the peer, unless the
+// cause is this node.
 func (s *syncPeer) fail(m method, now time.Time, c cause) {
 	if c != causeOurs {
 		s.score = max(s.score-failurePenalty, 0)
@@ -95,7 +95,7 @@ func (s *syncPeer) fail(m method, now time.Time, c cause) {
 	s.after[m] = now.Add(backoff(s.failures[m]))
 }
 
-// backoff returns the time to wait after a number of failures in a row.
+// backoff returns the pause after a number of failures in a row.
 func backoff(failures int) time.Duration {
 	const limit = time.Minute
 	if failures > 6 {
@@ -104,7 +104,7 @@ func backoff(failures int) time.Duration {
 	return min(time.Second<<(failures-1), limit)
 }
 
-// find returns the index of a peer, or where it would be.
+// find returns the index of a peer, or the index at which to insert it and false.
 func (p *planner) find(id peer.ID) (int, bool) {
 	return slices.BinarySearchFunc(p.peers, id, func(s *syncPeer, id peer.ID) int { return cmp.Compare(s.id, id) })
 }
@@ -117,13 +117,13 @@ func (p *planner) peer(id peer.ID) *syncPeer {
 	return nil
 }
 
-// any reports whether the condition holds for a peer with a known status.
+// any reports whether ok returns true for a peer with a known status.
 func (p *planner) any(ok func(*syncPeer) bool) bool {
 	return slices.ContainsFunc(p.peers, func(s *syncPeer) bool { return s.known && ok(s) })
 }
 
-// pick draws one of the peers with a known status for which the condition holds, more
-// likely one with a better score. It returns nil if there is no such peer.
+// pick returns one of the peers with a known status for which ok returns true, at random and
+// weighted by their scores, or nil if there is no such peer.
 //
 // leanSpec: node/sync/peer_manager.py, PeerManager.select_peer_for_request
 func (p *planner) pick(ok func(*syncPeer) bool) (chosen *syncPeer) {
@@ -141,16 +141,15 @@ func (p *planner) pick(ok func(*syncPeer) bool) (chosen *syncPeer) {
 }
 
 type (
-	// peerConnected comes with the first connection to a peer. dialed is true if this
-	// node opened it.
+	// peerConnected comes with the first connection to a peer. dialed is true if this node opened it.
 	peerConnected struct {
 		id     peer.ID
 		dialed bool
 	}
 	// peerGone comes with the end of the last connection to a peer.
 	peerGone struct{ id peer.ID }
-	// statusReceived comes when a peer reports its status, on request or by itself. A
-	// statusJudged follows.
+	// statusReceived comes when a peer reports its status, on request or by itself. A statusJudged
+	// follows.
 	statusReceived struct{ *statusMessage }
 )
 
@@ -160,8 +159,7 @@ type statusMessage struct {
 	status p2p.Status
 }
 
-// The side that dialed asks for the status first. The other side asks if no status
-// comes.
+// The side that dialed requests the status first. The other side requests it if it has not received one.
 //
 // leanSpec: node/networking/client/event_source/live.py, dial
 func (e peerConnected) apply(p *planner) {
@@ -222,7 +220,7 @@ func (e statusReceived) apply(p *planner) {
 	delete(p.conflicts, e.from)
 }
 
-// planStatuses asks peers for their status if this node may have missed something.
+// planStatuses requests the statuses that are too old.
 func (p *planner) planStatuses() {
 	stale := p.snap.Head.Slot+staleSlots < p.slot()
 	for _, s := range p.peers {
@@ -237,8 +235,7 @@ func (p *planner) planStatuses() {
 	}
 }
 
-// compatible returns an error if a finalized checkpoint cannot be part of the chain of
-// this node.
+// compatible returns an error if a peer's finalized checkpoint cannot be part of this node's chain.
 func compatible(snap *lstar.Snapshot, finalized lstar.Checkpoint) error {
 	if finalized == (lstar.Checkpoint{}) {
 		return nil // leanSpec's node reports this before it has a store
@@ -273,8 +270,8 @@ func headRelation(snap *lstar.Snapshot, theirs lstar.Checkpoint) string {
 	return events.RelationFork
 }
 
-// finalizedRelation returns the relation of a peer's finalized checkpoint, which is
-// compatible, to that of this node.
+// finalizedRelation returns the relation of a peer's compatible finalized checkpoint to that of
+// this node.
 func finalizedRelation(snap *lstar.Snapshot, theirs lstar.Checkpoint) string {
 	switch cmp.Compare(theirs.Slot, snap.LatestFinalized.Slot) {
 	case -1:

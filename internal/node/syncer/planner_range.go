@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// rangeThreshold is the distance in slots from which on blocks are requested by their
-	// slots, and deepFork the depth of a fork from which on.
+	// rangeThreshold is the distance in slots above which blocks are requested by range, and
+	// deepFork the depth of a fork above which they are.
 	rangeThreshold = 8
 	deepFork       = 32
-	// batchSlots is the size of a range request, and window the number of batches that
-	// are downloaded ahead of the import.
+	// batchSlots is the number of slots of a range request, and window the number of batches that
+	// are requested ahead of the import.
 	batchSlots = 64
 	window     = 4
-	// maxBatchFailures, maxBatchWait for a peer that failed, and maxRestarts bound what a
-	// run tolerates. Then requests by root take its place.
+	// maxBatchFailures, maxBatchWait (for a peer that failed) and maxRestarts limit the failures of
+	// a run, after which requests by root replace it.
 	maxBatchFailures = 3
 	maxBatchWait     = slotTime
 	maxRestarts      = 8
@@ -31,17 +31,16 @@ const (
 
 // rangeRun fetches the blocks of a range of slots.
 //
-// Peers may be on different forks, and may leave blocks out. Of two batches that do not
-// fit together, it is not visible which one is wrong. So the run continues with one peer
-// alone: from the head of this node and, if that is on another fork, from the finalized
-// block.
+// Peers may be on different forks, and may leave blocks out. If two batches do not connect, the run
+// cannot determine which one is wrong. So it continues with a single peer: from the head of this
+// node and, if that is on another fork, from the finalized block.
 type rangeRun struct {
 	start, next, target lstar.Slot
 	deep                bool    // it started from the finalized block
-	only                peer.ID // the one peer that is asked, or empty
+	only                peer.ID // the only peer that gets requests, or empty
 	excluded            map[peer.ID]bool
 	batches             []*batch  // in order; the first is imported next
-	givers              []peer.ID // of the batches without a new block that were imported last
+	givers              []peer.ID // peers that sent the latest batches, which had no new block
 	imported, restarts  int
 	err                 error // of the latest request that failed, or nil
 }
@@ -50,14 +49,14 @@ type rangeRun struct {
 type batch struct {
 	run         *rangeRun
 	first, last lstar.Slot
-	busy, done  bool // it is being requested, its blocks are there
+	busy, done  bool // it is being requested; its blocks have arrived
 	from        peer.ID
 	blocks      []*candidate // that are not imported yet
 	imported    int
 	failures    int
 }
 
-// planRange starts a run if this node is far behind, and the requests of the run.
+// planRange starts a run if this node is far behind, and sends the requests of the run.
 func (p *planner) planRange() {
 	if p.run == nil {
 		p.startRange()
@@ -71,8 +70,8 @@ func (p *planner) planRange() {
 		run.batches = append(run.batches, &batch{run: run, first: run.next, last: last})
 		run.next = last + 1
 	}
-	// Responses that end early add batches. No more than a window of them is ahead of the
-	// import, or a peer that sends one invalid block at a time is asked for hundreds.
+	// Responses that end early add batches. Only a window of batches is requested ahead of the
+	// import; otherwise a peer that sends one invalid block at a time would get hundreds of requests.
 	for i, b := range run.batches[:min(len(run.batches), window)] {
 		if b.busy || b.done {
 			continue
@@ -92,7 +91,7 @@ func (p *planner) planRange() {
 		}
 		soon := func(s *syncPeer) bool { return able(s) && s.after[byRange].Sub(p.now) <= maxBatchWait }
 		if i == 0 && (b.failures >= maxBatchFailures || !p.any(soon)) {
-			// No peer can serve what is claimed to exist, or not for a while.
+			// No peer can serve the batch soon.
 			p.endRun(run)
 			return
 		}
@@ -102,7 +101,7 @@ func (p *planner) planRange() {
 	}
 }
 
-// startRange starts a run if blocks are better requested by their slots.
+// startRange starts a run if the missing blocks should be requested by range.
 func (p *planner) startRange() {
 	if p.now.Before(p.rangeAfter) {
 		return
@@ -137,7 +136,7 @@ func (p *planner) startRange() {
 	p.log(slog.LevelInfo, "fetching blocks", logging.Slot(head), "from_slot", uint64(first), "to_slot", uint64(target))
 }
 
-// rangeAnswered takes the answer to a request by range.
+// rangeAnswered handles the response to a request by range.
 func (p *planner) rangeAnswered(r *request, blocks []*candidate, err error) {
 	p.release(r)
 	b := r.batch
@@ -146,7 +145,7 @@ func (p *planner) rangeAnswered(r *request, blocks []*candidate, err error) {
 		b.run.err = err
 		return
 	}
-	// A peer that sends a block with an empty proof does not have the block.
+	// A peer that sends an unproven block does not have the whole block.
 	b.done, b.blocks = true, slices.DeleteFunc(blocks, (*candidate).unproven)
 	for _, c := range b.blocks {
 		c.batch = b
@@ -154,8 +153,8 @@ func (p *planner) rangeAnswered(r *request, blocks []*candidate, err error) {
 	b.run.split(b)
 }
 
-// split ends a batch at its last block, and makes a batch of the slots after it: a
-// response may end early, because a peer limits the bytes that it sends.
+// split ends a batch at its last block, and makes a batch of the slots after it: a response may end
+// early, because a peer limits the bytes that it sends.
 func (r *rangeRun) split(b *batch) {
 	i := slices.Index(r.batches, b)
 	if i < 0 || len(b.blocks) == 0 {
@@ -167,8 +166,8 @@ func (r *rangeRun) split(b *batch) {
 	}
 }
 
-// endRun ends the run. A run that brought no block is not repeated at once, so that
-// blocks can be requested by their roots meanwhile.
+// endRun ends the run. After a run that brought no block, the next one is delayed, so that blocks
+// can be requested by root.
 func (p *planner) endRun(run *rangeRun) {
 	p.abandon(run)
 	p.run, p.changed = nil, true
@@ -189,7 +188,7 @@ func (p *planner) endRun(run *rangeRun) {
 	}
 }
 
-// restart begins the run again, at the present head or finalized block.
+// restart starts the run again from the present head or finalized block.
 func (p *planner) restart(run *rangeRun) {
 	run.start = p.snap.Head.Slot + 1
 	if run.deep {
@@ -202,7 +201,7 @@ func (p *planner) restart(run *rangeRun) {
 	}
 }
 
-// abandon ends the requests of the run.
+// abandon cancels the requests of the run.
 func (p *planner) abandon(run *rangeRun) {
 	for _, r := range slices.Clone(p.requests) {
 		if r.batch != nil && r.batch.run == run {
@@ -211,8 +210,8 @@ func (p *planner) abandon(run *rangeRun) {
 	}
 }
 
-// nextOfRange returns the next block of the run that is to be imported. It returns nil
-// if there is no such block now, and when the run changes course.
+// nextOfRange returns the next block of the run that is to be imported. It returns nil if there is
+// no such block now, and when the run changes course.
 func (p *planner) nextOfRange() *candidate {
 	for p.run != nil && len(p.run.batches) > 0 && p.run.batches[0].done {
 		b := p.run.batches[0]
@@ -236,7 +235,7 @@ func (p *planner) nextOfRange() *candidate {
 	return nil
 }
 
-// batchImported takes the result of the import of a block of a run.
+// batchImported handles the result of importing a block of a run.
 func (p *planner) batchImported(c *candidate, err error) {
 	b := c.batch
 	run := b.run
@@ -251,7 +250,7 @@ func (p *planner) batchImported(c *candidate, err error) {
 		return
 	}
 	switch k := causeOf(err); {
-	case k == causeNone: // also if the block came by another way meanwhile
+	case k == causeNone: // even if the block was imported from elsewhere meanwhile
 		b.blocks = b.blocks[1:]
 	case k == causeEarly:
 		p.unconnected(b)
@@ -275,20 +274,20 @@ func (p *planner) batchDone(b *batch) {
 		s.succeed(byRange)
 	}
 	run.givers = nil
-	run.only = "" // the obstacle, if there was one, is passed
+	run.only = "" // the batches connect again
 	p.log(slog.LevelDebug, "batch imported", logging.Slot(b.last), "blocks", b.imported, logging.Peer(b.from))
 }
 
 // badBatch continues without the peer that sent an invalid block.
 func (p *planner) badBatch(c *candidate, err error) {
 	p.penalizeCopy(c, "invalid block in a range: "+err.Error())
-	if s := p.peer(c.from); s != nil { // the next run does not ask it at once, either
+	if s := p.peer(c.from); s != nil { // delays its requests in the next run, too
 		s.fail(byRange, p.now, causeOf(err))
 	}
 	p.exclude(c.batch.run, c.from)
 }
 
-// unconnected decides how to continue after a batch that does not connect.
+// unconnected decides how to continue after a batch that does not connect to the chain.
 func (p *planner) unconnected(b *batch) {
 	run := b.run
 	alone := run.only == b.from || b.first == run.start // no other peer can have left a block out
@@ -305,7 +304,7 @@ func (p *planner) unconnected(b *batch) {
 		run.deep, run.only = true, b.from
 		p.restart(run)
 	default:
-		// A peer that itself started later may have nothing older: once is not a fault.
+		// A peer that started later may not have older blocks, so the first time is not a fault.
 		if s := p.peer(b.from); s != nil {
 			if s.fail(byRange, p.now, causeUnanswered); s.failures[byRange] >= maxBatchFailures {
 				p.penalize(b.from, "ranges of blocks that do not connect to the finalized block")
@@ -315,7 +314,7 @@ func (p *planner) unconnected(b *batch) {
 	}
 }
 
-// exclude continues without a peer.
+// exclude restarts the run without a peer.
 func (p *planner) exclude(run *rangeRun, id peer.ID) {
 	run.excluded[id] = true
 	run.only, run.deep = "", false

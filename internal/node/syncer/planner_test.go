@@ -27,8 +27,8 @@ func newStepper(t *testing.T, c *source, slot lstar.Slot) *stepper {
 	return s
 }
 
-// do passes events to the planner and returns the effects, described, without what is
-// reported, logged and shown.
+// do passes events to the planner and returns the effects, described, without what is reported,
+// logged and shown.
 func (s *stepper) do(events ...event) (effects []effect) {
 	for _, e := range events {
 		s.Step(s.at, e)
@@ -130,8 +130,8 @@ func TestStatusAge(t *testing.T) {
 	}
 }
 
-// TestRequestedOnce checks that a block is requested once, however many peers and children
-// refer to it, and from another peer if the first one does not have it.
+// TestRequestedOnce checks that a block is requested once, however many peers and children refer to
+// it, and from another peer if the first one does not have it.
 func TestRequestedOnce(t *testing.T) {
 	c := newSource(t, registry(4)).grow(1, 3, false)
 	s := newStepper(t, c, 3)
@@ -164,8 +164,8 @@ func TestRequestedOnce(t *testing.T) {
 	}
 }
 
-// TestTwoCopies checks that a forged copy of a block does not displace the valid one that
-// the same peer sends after it.
+// TestTwoCopies checks that a forged copy of a block does not displace the valid one that the same
+// peer sends after it.
 func TestTwoCopies(t *testing.T) {
 	c := newSource(t, registry(4)).grow(1, 1, false)
 	s := newStepper(t, c, 1)
@@ -181,8 +181,8 @@ func TestTwoCopies(t *testing.T) {
 	}
 }
 
-// TestFailedImport checks that a block is imported again after a failure of this node, in a
-// later interval, also if the clock has been set back.
+// TestFailedImport checks that a block is imported again after a failure of this node, in a later
+// interval, also if the clock has been set back.
 func TestFailedImport(t *testing.T) {
 	for name, step := range map[string]time.Duration{"later": intervalTime, "earlier": -2 * intervalTime, "long before": -8 * slotTime} {
 		c := newSource(t, registry(4)).grow(1, 2, false)
@@ -201,8 +201,7 @@ func TestFailedImport(t *testing.T) {
 	}
 }
 
-// TestUnsignedBlock checks that a block that its proposer did not sign is rejected and not
-// parked.
+// TestUnsignedBlock checks that a block that its proposer did not sign is rejected and not parked.
 func TestUnsignedBlock(t *testing.T) {
 	c := newSource(t, registry(4)).grow(1, 3, false)
 	s := newStepper(t, c, 3)
@@ -216,8 +215,8 @@ func TestUnsignedBlock(t *testing.T) {
 	}
 }
 
-// TestForgedInRange checks that a peer that sent an invalid copy of a block in a range is not
-// asked for the same block by its root.
+// TestForgedInRange checks that a peer that sent an invalid copy of a block in a range is not asked
+// for the same block by its root.
 func TestForgedInRange(t *testing.T) {
 	c := newSource(t, registry(4)).grow(1, 1, false)
 	s := newStepper(t, c, 12)

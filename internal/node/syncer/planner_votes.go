@@ -18,16 +18,16 @@ const (
 	// leanSpec: node/sync/config.py, MAX_PENDING_ATTESTATIONS
 	maxPendingVotes     = 1024
 	maxPendingVoteBytes = 32 << 20
-	// maxUnlocked bounds the votes whose block has arrived, maxReplaying those of them
+	// maxUnlocked bounds the votes whose block has arrived, and maxReplaying the number of those
 	// that are checked at a time.
 	maxUnlocked  = 2 * maxPendingVotes
 	maxReplaying = 4
-	// maxSeenVotes is the number of accepted votes in each of the sets that planner
-	// remembers: four slots of the largest registry.
+	// maxSeenVotes is the number of accepted votes that the planner remembers at least: those of
+	// four slots with the largest registry.
 	maxSeenVotes = 4 * lstar.ValidatorRegistryLimit
 )
 
-// vote is an attestation or an aggregate.
+// vote is an attestation of one validator or an aggregate.
 type vote struct {
 	from        peer.ID
 	came        time.Time
@@ -38,8 +38,8 @@ type vote struct {
 	missing     lstar.Root // the block that it waits for
 }
 
-// voteKey identifies the vote of a validator. It does not cover the signature, so only
-// votes with a valid signature are remembered.
+// voteKey identifies the vote of a validator. It does not cover the signature, so only votes with a
+// valid signature are remembered.
 type voteKey struct {
 	validator lstar.ValidatorIndex
 	slot      lstar.Slot
@@ -57,7 +57,7 @@ func (v *vote) data() *lstar.AttestationData {
 	return &v.aggregate.Data
 }
 
-// pendingVotes are votes that wait for blocks. All peers get the same room.
+// pendingVotes holds the votes that wait for blocks. All peers have the same share of the space.
 //
 // leanSpec: node/sync/service.py, SyncService._pending_attestations
 type pendingVotes struct {
@@ -70,7 +70,7 @@ func newPendingVotes(name string) *pendingVotes {
 	return &pendingVotes{name, bounded.NewQueue[*vote, peer.ID, *vote](maxPendingVotes, maxPendingVoteBytes), make(map[lstar.Root][]*vote)}
 }
 
-// add adds a vote and returns the number of votes that were evicted for it.
+// add adds a vote and returns the number of votes that it evicted.
 func (k *pendingVotes) add(v *vote) (evicted int) {
 	size := 0 // of an attestation: less than its share
 	if v.aggregate != nil {
@@ -151,7 +151,7 @@ func (e voteJudged) apply(p *planner) {
 	}
 }
 
-// settle gives the verdict for the gossip message of a vote, if it waits for one.
+// settle emits the verdict for the gossip message of a vote, if it waits for one.
 func (p *planner) settle(v *vote, to p2p.Verdict) {
 	if v.waiting {
 		v.waiting = false
@@ -159,8 +159,8 @@ func (p *planner) settle(v *vote, to p2p.Verdict) {
 	}
 }
 
-// postpone keeps a vote until the block that is missing arrives. If the block has
-// arrived since, the vote is judged again, which postpone reports.
+// postpone keeps a vote until its missing block arrives. If the block has arrived since, postpone
+// has the vote judged again and returns true.
 func (p *planner) postpone(v *vote, err error) (again bool) {
 	missing := missingBlockOf(v.data(), err)
 	switch {
@@ -182,8 +182,8 @@ func (p *planner) postpone(v *vote, err error) (again bool) {
 	return false
 }
 
-// missingBlockOf returns the block of a vote that an error names as unknown, or nil if
-// it names none.
+// missingBlockOf returns the block of a vote that an error names as unknown, or nil if it does not
+// name one.
 func missingBlockOf(data *lstar.AttestationData, err error) *lstar.Checkpoint {
 	var rejection *lstar.Rejection
 	errors.As(err, &rejection)
@@ -219,7 +219,7 @@ func (p *planner) planVotes() {
 	}
 }
 
-// seenVote describes the arrival of a vote.
+// seenVote returns the event for the arrival of a vote.
 func (p *planner) seenVote(v *vote) events.MessageSeen {
 	kind, interval := events.GossipAttestation, lstar.Interval(1)
 	if v.aggregate != nil {

@@ -5,8 +5,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 )
 
-// BlockByRoot returns a block with its proof, or the genesis block without one. It returns
-// nil for an unknown block, and for a block that is not part of the published snapshot yet.
+// BlockByRoot returns a block with its proof, or the genesis block without one. It returns nil for
+// an unknown block, and for a block that is not part of the published snapshot yet.
 func (s *Service) BlockByRoot(root lstar.Root) *lstar.SignedBlock {
 	b, err := s.cfg.Blocks.Block(root)
 	if err != nil {
@@ -19,8 +19,7 @@ func (s *Service) BlockByRoot(root lstar.Root) *lstar.SignedBlock {
 	return b
 }
 
-// CanonicalRoot returns the root of the block at a slot of the head's chain, and whether
-// there is one.
+// CanonicalRoot returns the root of the block at a slot of the head's chain, and whether there is one.
 func (s *Service) CanonicalRoot(slot lstar.Slot) (root lstar.Root, ok bool) {
 	root = s.cfg.Chain.Snapshot().CanonicalRoot(slot)
 	return root, !root.IsZero()

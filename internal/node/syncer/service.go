@@ -1,27 +1,25 @@
-// Package syncer brings the chain to the head of the network and keeps it there: it
-// judges gossip, parks blocks and votes that come too early, fetches missing blocks, and
-// serves blocks to peers.
+// Package syncer brings the chain to the head of the network and keeps it there: it judges gossip,
+// parks blocks and votes that arrive too early, fetches missing blocks, and serves blocks to peers.
 //
-// All decisions are made by planner, a deterministic state machine. It has no clock,
-// lock, goroutine, channel, socket or logger, and its randomness comes from a seed. Step
-// takes an event: a block or a vote came by gossip, a request was answered, a block was
-// imported, a peer connected, an interval began. Effects returns what is to be done as a
-// result: send a request, import a block, check a signature, answer a gossip message,
-// count a fault of a peer. An effect that takes time ends with another event, which brings
-// its result. The same events give the same effects, so every behavior is tested by
-// calling two functions, and FuzzPlanner checks the invariants after every event. The
-// pattern is that of Ready in go.etcd.io/raft.
+// All decisions are made by planner, a deterministic state machine. It has no clock, lock,
+// goroutine, channel, socket or logger, and its randomness comes from a seed. Step takes an event:
+// a block or a vote came by gossip, a request was answered, a block was imported, a peer connected,
+// an interval began. Effects returns the resulting actions: send a request, import a block, check a
+// signature, give the verdict on a gossip message, count a fault of a peer. An effect that takes
+// time ends with another event, which brings its result. The same events give the same effects, so
+// every behavior is tested by calling two functions, and FuzzPlanner checks the invariants after
+// every event. The pattern is that of Ready in go.etcd.io/raft.
 //
-// Service is the shell around the planner. One goroutine, in Run, owns the planner: it
-// passes events on, in the order in which they come, and starts the effects. It never
-// waits for an effect. Goroutines of the network wait in the methods of p2p.Handler for
-// the verdict on their message, so a full queue of events slows gossip down and takes no
-// memory. The planner bounds all that is in progress, and so the number of goroutines.
+// Service is the shell around the planner. One goroutine, in Run, owns the planner: it passes
+// events on, in the order in which they come, and starts the effects. It never waits for an effect.
+// Goroutines of the network wait in the methods of p2p.Handler for the verdict on their message, so
+// a full queue of events slows gossip down and takes no memory. The planner bounds all that is in
+// progress, and so the number of goroutines.
 //
-// Missing blocks are found in two places: in the statuses of peers, and in blocks whose
-// parents this node does not have. A long gap is closed by ranges of slots, many batches
-// at a time from several peers; a short one, or one that leads to another fork, from block
-// to parent. Each is the fallback of the other, and every failure ends in a bounded wait.
+// Missing blocks are found in two places: in the statuses of peers, and in blocks whose parents
+// this node does not have. A long gap is closed by ranges of slots, many batches at a time from
+// several peers; a short one, or one that leads to another fork, from block to parent. Each is the
+// fallback of the other, and every failure ends in a bounded wait.
 //
 //	planner.go          events, effects, requests, the plan
 //	planner_peers.go    connected peers, statuses, scores
@@ -58,8 +56,8 @@ import (
 const (
 	// inputQueue bounds the events that wait for the planner's owner.
 	inputQueue = 1024
-	// maxTickWait bounds the time between two ticks, so that the planner soon notices a clock
-	// that is set back.
+	// maxTickWait bounds the time between two ticks, so that the planner soon notices a clock that
+	// is set back.
 	maxTickWait = 2 * intervalTime
 )
 
@@ -73,12 +71,12 @@ type Chain interface {
 	Watch() (*lstar.Snapshot, <-chan struct{})
 }
 
-// Blocks are the blocks of the chain that peers are served.
+// Blocks is the storage of the blocks that this node serves to peers.
 type Blocks interface {
 	// Block returns a block with its proof, or nil if it is not kept.
 	Block(root lstar.Root) (*lstar.SignedBlock, error)
-	// MissingAnchor returns the block that the chain starts from, if it is not kept
-	// or has no proof. AddAnchor adds it, with a proof that was verified.
+	// MissingAnchor returns the block that the chain starts from, and whether it or its proof is
+	// missing. AddAnchor adds it with a verified proof.
 	MissingAnchor() (at lstar.Checkpoint, missing bool)
 	AddAnchor(b *lstar.SignedBlock) error
 }
@@ -90,17 +88,16 @@ type Config struct {
 	Bus    *events.Bus
 	Log    *slog.Logger
 	Blocks Blocks // to serve
-	// VerifyProof checks the proof of a block. It is required if the anchor of Blocks is
-	// missing.
+	// VerifyProof checks the proof of a block. It is required if the anchor of Blocks is missing.
 	VerifyProof func(b *lstar.SignedBlock) error
 	// Network may be set later, by SetNetwork.
 	Network p2p.Requester
-	// Pulse beats with every turn of the planner's owner. It may be nil.
+	// Pulse gets a beat at each turn of the planner's owner. It may be nil.
 	Pulse *health.Pulse
 }
 
-// Service is a p2p.Handler. It judges messages and fetches blocks while Run runs, and
-// serves blocks at any time.
+// Service is a p2p.Handler. It judges messages and fetches blocks while Run runs, and serves blocks
+// at any time.
 type Service struct {
 	cfg      Config
 	planner  *planner // of Run
@@ -125,7 +122,7 @@ type input struct {
 	reply   chan<- reply
 }
 
-// reply is the answer to a message. A goroutine that gets judge checks its vote itself.
+// reply is the answer to a message. If judge is set, the goroutine that waits must check its vote.
 type reply struct {
 	verdict p2p.Verdict
 	judge   bool
@@ -144,7 +141,7 @@ func New(cfg Config) *Service {
 	return s
 }
 
-// Queues returns the queues of blocks and votes that wait.
+// Queues returns the queues of waiting blocks and votes, for metrics.
 func (s *Service) Queues() []events.Queue {
 	p := s.planner
 	return []events.Queue{
@@ -196,8 +193,8 @@ func (s *Service) OnAggregate(ctx context.Context, from peer.ID, a *lstar.Signed
 	return s.judge(ctx, &vote{from: from, came: s.cfg.Clock.Now(), aggregate: a})
 }
 
-// judge asks the planner about a vote. The goroutine that waits checks the vote, so no
-// other one is needed.
+// judge returns the planner's verdict on a vote. The waiting goroutine checks the vote, so no other
+// one is needed.
 func (s *Service) judge(ctx context.Context, v *vote) p2p.Verdict {
 	replies := make(chan reply, 1)
 	r := s.ask(ctx, voteGossiped{v}, v, replies)
@@ -207,7 +204,7 @@ func (s *Service) judge(ctx context.Context, v *vote) p2p.Verdict {
 	return r.verdict
 }
 
-// submit gives a vote to the chain.
+// submit passes a vote to the chain.
 func (s *Service) submit(ctx context.Context, v *vote) error {
 	origin := chain.Origin{Gossip: true, Peer: v.from}
 	if v.attestation != nil {
@@ -216,28 +213,28 @@ func (s *Service) submit(ctx context.Context, v *vote) error {
 	return s.cfg.Chain.AddAggregate(ctx, v.aggregate, origin)
 }
 
-// Status returns the status that peers get.
+// Status returns the status of this node for peers.
 func (s *Service) Status() p2p.Status {
 	snap := s.cfg.Chain.Snapshot()
 	return p2p.Status{Finalized: snap.LatestFinalized, Head: snap.Head}
 }
 
-// OnConnect takes note of a peer. dialed is true if this node opened the connection.
+// OnConnect adds a peer. dialed is true if this node opened the connection.
 func (s *Service) OnConnect(id peer.ID, dialed bool) { s.post(peerConnected{id, dialed}) }
 
-// OnDisconnect forgets a peer and ends the requests to it.
+// OnDisconnect removes a peer and ends the requests to it.
 func (s *Service) OnDisconnect(id peer.ID) { s.post(peerGone{id}) }
 
-// OnStatus takes the status of a peer. The error says that it is on another chain.
+// OnStatus handles the status of a peer. It returns an error if the peer is on another chain.
 func (s *Service) OnStatus(from peer.ID, status p2p.Status) error {
 	m := &statusMessage{from, status}
 	return s.ask(context.Background(), statusReceived{m}, m, make(chan reply, 1)).err
 }
 
-// OnOwnBlock takes note of a block that this node made and imported.
+// OnOwnBlock handles a block that this node made and imported.
 func (s *Service) OnOwnBlock(b *lstar.SignedBlock) { s.post(blockProduced{b.Block.Root()}) }
 
-// post passes an event on, unless Run has ended.
+// post passes an event to the planner's owner, unless Run has ended.
 func (s *Service) post(e event) {
 	select {
 	case s.inputs <- input{event: e}:
@@ -245,8 +242,8 @@ func (s *Service) post(e event) {
 	}
 }
 
-// ask passes an event on and returns the reply to its message. If ctx or Run ends first,
-// the message is ignored.
+// ask passes an event to the planner's owner and returns the reply to its message. If ctx or Run
+// ends first, the verdict is Ignore.
 func (s *Service) ask(ctx context.Context, e event, message any, replies chan reply) reply {
 	select {
 	case s.inputs <- input{e, message, replies}:
@@ -316,7 +313,7 @@ func (o *owner) tick() {
 	}
 }
 
-// turn takes the events that have come, and then starts all effects.
+// turn takes the queued events, and then starts all effects.
 func (o *owner) turn() {
 	for range len(o.inputs) {
 		o.take(<-o.inputs)
@@ -347,7 +344,7 @@ func (o *owner) refresh() {
 	}
 }
 
-// start starts an effect. It does not wait.
+// start starts an effect without waiting for it.
 func (o *owner) start(e effect) {
 	switch e := e.(type) {
 	case verdict:
@@ -401,7 +398,7 @@ func (o *owner) start(e effect) {
 	}
 }
 
-// answer answers a message, and returns false if no goroutine waits for it.
+// answer replies to a message, and returns false if no goroutine waits for the reply.
 func (o *owner) answer(message any, r reply) bool {
 	c, ok := o.waiting[message]
 	if ok {
@@ -411,7 +408,7 @@ func (o *owner) answer(message any, r reply) bool {
 	return ok
 }
 
-// send sends a request and waits for the answer.
+// send sends a request and waits for the response.
 func (o *owner) send(ctx context.Context, r *request) ([]*candidate, error) {
 	var blocks []*lstar.SignedBlock
 	var err error
@@ -430,8 +427,8 @@ func (o *owner) send(ctx context.Context, r *request) ([]*candidate, error) {
 	return candidates, err
 }
 
-// importBlock gives a block to the chain. If the store's clock is behind the wall clock,
-// as after a pause, it first waits until the store admits the block.
+// importBlock passes a block to the chain. If the time of the store is behind the wall clock, as
+// after a pause, it first waits until the store admits the block.
 func (o *owner) importBlock(c *candidate) error {
 	for c.slot() <= o.cfg.Clock.Slot()+1 {
 		snap, newer := o.cfg.Chain.Watch()

@@ -26,8 +26,8 @@ import (
 	"github.com/leanEthereum/leanspec-node/xmss"
 )
 
-// fixture is a service that runs, with a real chain and peers that are fakes. The
-// decisions are tested with world; fixture tests the shell.
+// fixture is a service that runs, with a real chain and peers that are fakes. The decisions are
+// tested with world; fixture tests the shell.
 type fixture struct {
 	t     testing.TB
 	fake  *clocktest.Fake
@@ -104,8 +104,7 @@ func (f *fixture) await(what string, ok func(*lstar.Snapshot) bool) {
 	}
 }
 
-// eventually waits until a condition holds about which neither the chain nor the view
-// notifies.
+// eventually waits until a condition holds about which neither the chain nor the view notifies.
 func (f *fixture) eventually(what string, ok func() bool) {
 	f.t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
@@ -271,8 +270,8 @@ func TestServiceGossip(t *testing.T) {
 	}
 }
 
-// TestServiceVotes sends the votes of many validators at once, some twice, and one
-// whose block comes later.
+// TestServiceVotes sends the votes of many validators at once, some twice, and one whose block
+// comes later.
 func TestServiceVotes(t *testing.T) {
 	keys, validators := signers(t, 8)
 	c := newSource(t, validators).grow(1, 2, false)
@@ -312,8 +311,8 @@ func TestServiceVotes(t *testing.T) {
 	f.eventually("the early vote", func() bool { return metricstest.Sum(t, f.metrics, "leanspec_attestation_seen_delay_seconds") == seen })
 }
 
-// TestStoreBehind checks that a block waits until the store's clock has reached that of
-// the wall, and is not rejected.
+// TestStoreBehind checks that a block waits until the store's clock has reached that of the wall,
+// and is not rejected.
 func TestStoreBehind(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 1, true).grow(8, 8, true)
@@ -361,8 +360,8 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-// TestClockSetBack checks that the planner notices a clock that is set back by an hour long
-// before the hour is over.
+// TestClockSetBack checks that the planner notices a clock that is set back by an hour long before
+// the hour is over.
 func TestClockSetBack(t *testing.T) {
 	f := newFixture(t, registry(4), 1000)
 	before := f.View().interval
@@ -404,8 +403,8 @@ func TestOwnBlock(t *testing.T) {
 	}
 }
 
-// TestDutiesAtStart checks that the duty gate has the head of a chain that was loaded
-// before the first turn of Run, so that a node that restarts does not pause its duties.
+// TestDutiesAtStart checks that the duty gate has the head of a chain that was loaded before the
+// first turn of Run, so that a node that restarts does not pause its duties.
 func TestDutiesAtStart(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 8, true)
@@ -420,8 +419,8 @@ func TestDutiesAtStart(t *testing.T) {
 	}
 }
 
-// TestBeforeGenesis checks that a node asks peers for their status and is ready before
-// there are intervals.
+// TestBeforeGenesis checks that a node asks peers for their status and is ready before there are
+// intervals.
 func TestBeforeGenesis(t *testing.T) {
 	validators := registry(4)
 	f := newFixture(t, validators, 0)

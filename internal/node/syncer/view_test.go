@@ -36,8 +36,8 @@ func TestSynced(t *testing.T) {
 	}
 }
 
-// TestSyncedReasons checks for every combination that a node is synced exactly if the
-// reason is empty, and never while it lacks a block that is known to exist.
+// TestSyncedReasons checks for every combination that a node is synced exactly if the reason is
+// empty, and never while it lacks a block that is known to exist.
 func TestSyncedReasons(t *testing.T) {
 	for bits := range 1 << 7 {
 		on := func(i int) bool { return bits>>i&1 == 1 }

@@ -65,8 +65,7 @@ func (c *source) fork() *source {
 	return f
 }
 
-// grow lets the chain run from one slot to another, with every validator voting
-// or none.
+// grow lets the chain run from one slot to another, with every validator voting or none.
 func (c *source) grow(from, to lstar.Slot, votes bool) *source {
 	c.t.Helper()
 	validators := c.store.HeadState().Validators.Len()
@@ -170,8 +169,8 @@ func noRoots([]lstar.Root) ([]*lstar.SignedBlock, error)         { return nil, e
 func hangRange(lstar.Slot, uint64) ([]*lstar.SignedBlock, error) { return nil, errHang }
 func hangRoots([]lstar.Root) ([]*lstar.SignedBlock, error)       { return nil, errHang }
 
-// world is a planner with its environment: a chain, a fake clock and peers. It carries out
-// effects immediately and in order, on the goroutine of the test.
+// world is a planner with its environment: a chain, a fake clock and peers. It carries out effects
+// immediately and in order, on the goroutine of the test.
 type world struct {
 	t testing.TB
 	*planner
@@ -193,8 +192,8 @@ type world struct {
 	running bool
 	manual  bool // effects wait in pending until the test carries them out
 
-	// For checkInvariants: the blocks that were parked, those that were found invalid,
-	// and the number of reports that it has looked at.
+	// For checkInvariants: the blocks that were parked, those that were found invalid, and the
+	// number of reports that it has looked at.
 	were        map[copyKey]*candidate
 	refuted     map[*candidate]bool
 	seenReports int

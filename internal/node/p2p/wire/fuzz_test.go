@@ -157,7 +157,7 @@ func FuzzTopic(f *testing.F) {
 	})
 }
 
-// TestStreamErrorsAreNotInvalid checks that the bytes are not blamed if the connection fails.
+// TestStreamErrorsAreNotInvalid checks that errors of the connection do not wrap ErrInvalid.
 func TestStreamErrorsAreNotInvalid(t *testing.T) {
 	whole := AppendResponse(nil, Success, bytes.Repeat([]byte("payload"), 20000))
 	broken := errors.New("connection reset")
@@ -178,7 +178,7 @@ type failingReader struct{ err error }
 
 func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 
-// TestBombsCostNoMemory checks that a declared size is not allocated.
+// TestBombsCostNoMemory checks that decoders do not allocate the declared size.
 func TestBombsCostNoMemory(t *testing.T) {
 	for name, bomb := range map[string]func() error{
 		"block": func() error {

@@ -33,7 +33,7 @@ func TestFrames(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		stream []byte
-		want   []byte // what the stream is said to hold
+		want   []byte // declared size of the data
 		ok     bool
 	}{
 		"one frame":                  {whole, text, true},
