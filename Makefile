@@ -16,7 +16,7 @@ VERSION  ?= $(shell git describe --tags --exact-match --dirty 2>/dev/null || git
 REVISION ?= $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null || echo unknown)
 IMAGE    ?= leanspec-node
 
-.PHONY: build devnet image images image-binary reproduce test crashtest recoverytest memtest race check bench docs fuzz clean
+.PHONY: build devnet image images image-binary reproduce packages test crashtest recoverytest memtest race check bench docs fuzz clean
 
 build:
 	$(GO) build -tags $(TAGS) -trimpath -buildvcs=auto -ldflags '-s -w' -o $(BIN) ./cmd/leanspec-node
@@ -54,6 +54,12 @@ reproduce:
 	done; \
 	sha256sum "$$tmp"/*/leanspec-node; \
 	cmp "$$tmp/one/leanspec-node" "$$tmp/another/leanspec-node"
+
+# Builds a Debian package and an archive for each architecture into build/packages, with SBOMs and checksums. It needs GNU tar.
+ARCHS ?= amd64 arm64
+
+packages:
+	GO="$(GO)" VERSION="$(VERSION)" REVISION="$(REVISION)" ARCHS="$(ARCHS)" deploy/packages/build.sh
 
 # Runs all tests without cached results, because the cache does not notice changes of the program that e2e builds and runs.
 test:
