@@ -27,9 +27,8 @@ const (
 
 const (
 	// A status is requested again after quietTime, or after staleTime if this node's head is older
-	// than staleSlots or the peer's head is on another branch, which may be over. A status is fresh
-	// for freshTime.
-	quietTime  = 16 * slotTime
+	// than staleSlots. A status is fresh for freshTime.
+	quietTime  = 3 * slotTime
 	staleTime  = 2 * slotTime
 	staleSlots = 2
 	freshTime  = 6 * slotTime
@@ -222,12 +221,11 @@ func (e statusReceived) apply(p *planner) {
 
 // planStatuses requests the statuses that are too old.
 func (p *planner) planStatuses() {
-	stale := p.snap.Head.Slot+staleSlots < p.slot()
+	maxAge := quietTime
+	if p.snap.Head.Slot+staleSlots < p.slot() {
+		maxAge = staleTime
+	}
 	for _, s := range p.peers {
-		maxAge := quietTime
-		if stale || s.head == events.RelationFork {
-			maxAge = staleTime
-		}
 		if !s.asking && s.inFlight < maxRequestsPerPeer && p.now.Sub(s.statusAt) >= maxAge && !p.now.Before(s.askAfter) {
 			s.asking = true
 			p.request(s, &request{kind: statusRequest})
