@@ -382,6 +382,39 @@ func TestDutiesBeforeRun(t *testing.T) {
 	}
 }
 
+// TestStopWhileBusy stops a service whose methods are being called, and checks that all calls
+// return.
+func TestStopWhileBusy(t *testing.T) {
+	validators := registry(4)
+	c := newSource(t, validators).grow(1, 20, true)
+	f := newFixture(t, validators, 20)
+	genesis := lstar.Checkpoint{Root: c.at(1).Block.ParentRoot}
+	vote := &lstar.SignedAggregatedAttestation{Data: lstar.AttestationData{Slot: 20, Head: c.store.Head(), Target: genesis, Source: genesis}}
+	var callers sync.WaitGroup
+	done := make(chan struct{})
+	for i := range 16 {
+		id := peer.ID([]byte{byte('a' + i)})
+		callers.Go(func() {
+			for n := lstar.Slot(0); ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				f.connect(id, &fakePeer{chain: c, byRange: hangRange})
+				_ = f.OnStatus(id, c.status())
+				f.OnBlock(context.Background(), id, c.at(n%20+1))
+				f.OnAggregate(context.Background(), id, vote)
+				f.OnDisconnect(id)
+			}
+		})
+	}
+	f.await("a block", func(s *lstar.Snapshot) bool { return s.Head.Slot > 5 })
+	f.stop()
+	close(done)
+	callers.Wait() // which hangs if a call does
+}
+
 func TestOwnBlock(t *testing.T) {
 	validators := registry(4)
 	c := newSource(t, validators).grow(1, 3, true)
