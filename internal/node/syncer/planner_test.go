@@ -78,7 +78,8 @@ func answer(r *request, blocks ...*lstar.SignedBlock) answered {
 	return a
 }
 
-// TestStatusDirection checks that the side that dialed asks first.
+// TestStatusDirection checks that the side that dialed asks first, and that a jump of the clock,
+// in either direction, ends requests without a penalty and lets them be sent again.
 func TestStatusDirection(t *testing.T) {
 	c := newSource(t, registry(4))
 	s := newStepper(t, c, 1)
@@ -92,7 +93,10 @@ func TestStatusDirection(t *testing.T) {
 	s.want("a peer that leaves", s.do(peerGone{"a"}), "cancel ")
 	s.want("an answer that comes too late", s.do(answered{request: requestOf(asked)}))
 	s.at = s.at.Add(time.Hour)
-	s.want("a jump of the clock", s.do(ticked{}), "cancel "+peer.ID("b").String(), "send "+peer.ID("b").String()+" 2")
+	for range 2 { // the second one goes back
+		s.want("a jump of the clock", s.do(ticked{}), "cancel "+peer.ID("b").String(), "send "+peer.ID("b").String()+" 2")
+		s.at = s.at.Add(-time.Hour)
+	}
 }
 
 // TestStatusAge checks when a peer is asked for its status again.
@@ -155,6 +159,13 @@ func TestRequestedOnce(t *testing.T) {
 	// The parent of the block is unknown, so its proposer's signature is checked first.
 	got := s.do(answer(second, c.at(3)))
 	s.want("the block", got, "check ")
+	for range 2 { // not at once, which would be a jump of the clock
+		s.at = s.at.Add(requestTimeout / 2)
+		s.do(ticked{})
+	}
+	if !slices.Contains(s.requests, second) {
+		t.Error("the request ended while its answer was being checked, want no deadline for this node's work")
+	}
 	s.want("a signed block", s.do(proposersChecked{got[0].(checkProposers), []error{nil}}), "send ")
 	if !s.parked.has(c.at(3).Block.Root()) {
 		t.Error("the block is not parked")
@@ -224,4 +235,62 @@ func TestForgedInRange(t *testing.T) {
 	s.want("the range", got, "import ", "send ") // and the rest of the range
 	failed := blockImported{got[0].(importBlock).candidate, &lstar.Rejection{Reason: lstar.InvalidBlockProof}}
 	s.want("a forged block", s.do(failed), "syncer.penalize", "cancel ")
+}
+
+// TestPostponedVotes checks which votes wait for a block: not those that name a block that is
+// never imported.
+func TestPostponedVotes(t *testing.T) {
+	s := newStepper(t, newSource(t, registry(4)), 10)
+	for _, tt := range []struct {
+		reason lstar.RejectionReason
+		head   lstar.Slot
+		want   int
+	}{
+		{lstar.UnknownHeadBlock, 4, 1},
+		{lstar.UnknownHeadBlock, 5, 1},
+		{lstar.UnknownHeadBlock, 6, 0}, // after the vote
+		{lstar.UnknownHeadBlock, 0, 0}, // at the finalized slot, on another chain
+		{lstar.HeadNotDescendantOfFinalized, 4, 0},
+	} {
+		data := lstar.AttestationData{Slot: 5, Head: lstar.Checkpoint{Root: lstar.Root{1}, Slot: tt.head}}
+		v := &vote{from: "a", aggregate: &lstar.SignedAggregatedAttestation{Data: data}}
+		s.want("a vote", s.do(voteGossiped{v}), "judge ")
+		s.want("its check", s.do(voteJudged{v, &lstar.Rejection{Reason: tt.reason}}), "verdict ")
+		if got := len(s.pendingAggregates.take(lstar.Root{1})); got != tt.want {
+			t.Errorf("%s, head slot %d: %d votes wait, want %d", tt.reason, tt.head, got, tt.want)
+		}
+	}
+}
+
+// TestUnlockedVotes checks that votes whose block has arrived are bounded, and judged a few at a
+// time.
+func TestUnlockedVotes(t *testing.T) {
+	s := newStepper(t, newSource(t, registry(4)), 10)
+	votes := make([]*vote, maxUnlocked+5)
+	for i := range votes {
+		votes[i] = &vote{from: "a", aggregate: new(lstar.SignedAggregatedAttestation)}
+	}
+	s.unlock(votes[:maxUnlocked-1])
+	s.unlock(votes[maxUnlocked-1:])
+	if len(s.unlocked) != maxUnlocked || len(s.effects) != 5 {
+		t.Errorf("%d votes and %d reports of dropped votes, want %d and 5", len(s.unlocked), len(s.effects), maxUnlocked)
+	}
+	got := s.do()
+	s.want("all votes", got, "judge ", "judge ", "judge ", "judge ")
+	s.want("the check of one", s.do(voteJudged{got[0].(judgeVote).vote, lstar.ErrNothingNew}), "judge ")
+}
+
+// TestSuspend checks that a missing block counts against a peer that refers to it once, and not
+// again each time that requests for it are suspended, for longer and longer.
+func TestSuspend(t *testing.T) {
+	s := newStepper(t, newSource(t, registry(4)), 10)
+	root := lstar.Root{1}
+	s.do(peerConnected{"a", false}, statusReceived{&statusMessage{"a", p2p.Status{Head: lstar.Checkpoint{Root: root, Slot: 5}}}})
+	m := s.missing[root]
+	for n := range 10 {
+		s.suspend(m)
+		if want := min(suspendTime<<n, maxSuspendTime); m.after.Sub(s.at) != want || s.peer("a").unserved != 1 {
+			t.Errorf("suspension %d: %s, unserved = %d, want %s and 1", n+1, m.after.Sub(s.at), s.peer("a").unserved, want)
+		}
+	}
 }
