@@ -1,6 +1,8 @@
 package syncer
 
 import (
+	"maps"
+
 	"github.com/leanEthereum/leanspec-node/internal/core/lstar"
 	"github.com/leanEthereum/leanspec-node/internal/events"
 )
@@ -67,6 +69,14 @@ func (w *world) checkInvariants() {
 	atMost("peers of another chain", len(p.conflicts), maxConflicts)
 	atMost("unlocked votes", len(p.unlocked), maxUnlocked)
 	atMost("votes that are being replayed", p.replaying, maxReplaying)
+
+	// What the planner takes to be in progress is in progress.
+	if p.replaying != w.replays {
+		w.t.Fatalf("%d votes are being replayed, want %d", p.replaying, w.replays)
+	}
+	if !maps.Equal(p.importing, w.imports) || p.serial != nil && !w.imports[p.serial.root] {
+		w.t.Fatalf("%d imports in progress, want %d", len(p.importing), len(w.imports))
+	}
 	for _, k := range []*pendingVotes{p.pendingAttestations, p.pendingAggregates} {
 		atMost(k.name, k.queue.Len(), maxPendingVotes)
 		n := 0

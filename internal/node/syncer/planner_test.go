@@ -294,3 +294,47 @@ func TestSuspend(t *testing.T) {
 		}
 	}
 }
+
+// TestSourceFirst checks that a missing block is requested from the peer that refers to it, also
+// if that peer is busy and another one is not.
+func TestSourceFirst(t *testing.T) {
+	s := newStepper(t, newSource(t, registry(4)), 10)
+	s.do(peerConnected{"source", false}, peerConnected{"other", false}, statusReceived{&statusMessage{"other", p2p.Status{}}})
+	claim := func(n byte) statusReceived {
+		return statusReceived{&statusMessage{"source", p2p.Status{Head: lstar.Checkpoint{Root: lstar.Root{n}, Slot: 5}}}}
+	}
+	first := s.do(claim(1))
+	s.want("a claim", first, "status ", "send "+peer.ID("source").String()+" 0")
+	s.want("another claim", s.do(claim(2)), "status ")
+	s.want("the first answer", s.do(answer(requestOf(first))), "send "+peer.ID("source").String()+" 0")
+}
+
+// TestExcluded checks that a run does not ask a peer again that sent an invalid block, not even
+// after its backoff.
+func TestExcluded(t *testing.T) {
+	c := newSource(t, registry(4)).grow(1, 1, false)
+	s := newStepper(t, c, 1000)
+	head := p2p.Status{Head: lstar.Checkpoint{Root: lstar.Root{1}, Slot: 1000}}
+	s.do(peerConnected{"a", false}, peerConnected{"b", false})
+	var first *request
+	for _, e := range s.do(statusReceived{&statusMessage{"a", head}}, statusReceived{&statusMessage{"b", head}}) {
+		if e, ok := e.(send); ok && e.kind == byRange && e.batch.first == 1 {
+			first = e.request
+		}
+	}
+	s.do(answer(first, forgedCopy(c.at(1))))
+	failed := s.serial
+	effects := s.do(blockImported{failed, &lstar.Rejection{Reason: lstar.InvalidBlockProof}})
+	for range 8 {
+		s.at = s.at.Add(intervalTime)
+		effects = append(effects, s.do(ticked{})...)
+	}
+	for _, e := range effects {
+		if e, ok := e.(send); ok && e.kind == byRange && e.peer == first.peer {
+			t.Errorf("slots %d to %d are requested from %s, want no more requests", e.batch.first, e.batch.last, e.peer)
+		}
+	}
+	if s.run == nil || requestOf(effects) == nil {
+		t.Error("the run does not continue with the other peer")
+	}
+}

@@ -192,8 +192,10 @@ type world struct {
 	running bool
 	manual  bool // effects wait in pending until the test carries them out
 
-	// For checkInvariants: the blocks that were parked, those that were found invalid, and the
-	// number of reports that it has looked at.
+	// For checkInvariants: the imports and replays in progress, the blocks that were parked,
+	// those that were found invalid, and the number of reports that it has looked at.
+	imports     map[lstar.Root]bool
+	replays     int
 	were        map[copyKey]*candidate
 	refuted     map[*candidate]bool
 	seenReports int
@@ -217,6 +219,7 @@ func newWorldOn(t testing.TB, store *lstar.Store, blocks kept, slot lstar.Slot) 
 		t: t, store: store, blocks: blocks, time: time.Unix(genesisTime+int64(slot)*lstar.SecondsPerSlot, 0),
 		fakes: make(map[peer.ID]*fakePeer), penalties: make(map[peer.ID][]string), hanging: make(map[*request]bool),
 		verdicts: make(map[any]p2p.Verdict), statuses: make(map[*statusMessage]error), refuted: make(map[*candidate]bool),
+		imports: make(map[lstar.Root]bool),
 	}
 	w.tickStore(slot.Interval())
 	w.planner = newPlanner(clock.SlotClock{GenesisTime: genesisTime}, w.time, store.Snapshot(), 1)
@@ -293,9 +296,25 @@ func (w *world) start(e effect) {
 	case statusJudged:
 		w.statuses[e.message] = e.err
 	case judgeVote:
-		later(func() event { return voteJudged{e.vote, w.judge(e.vote)} })
+		replay := !e.waiting
+		if replay {
+			w.replays++
+		}
+		later(func() event {
+			if replay {
+				w.replays--
+			}
+			return voteJudged{e.vote, w.judge(e.vote)}
+		})
 	case importBlock:
-		later(func() event { return blockImported{e.candidate, w.importBlock(e.candidate)} })
+		if w.imports[e.root] {
+			w.t.Fatalf("block %s is imported twice at once", e.root)
+		}
+		w.imports[e.root] = true
+		later(func() event {
+			delete(w.imports, e.root)
+			return blockImported{e.candidate, w.importBlock(e.candidate)}
+		})
 	case checkProposers:
 		later(func() event {
 			errs := make([]error, len(e.blocks))
