@@ -338,3 +338,56 @@ func TestExcluded(t *testing.T) {
 		t.Error("the run does not continue with the other peer")
 	}
 }
+
+// TestAgree checks which peers confirm that nothing is newer than the head.
+func TestAgree(t *testing.T) {
+	s := newStepper(t, newSource(t, registry(4)), 10)
+	genesis := s.snap.Head
+	s.do(peerConnected{"a", false}, statusReceived{&statusMessage{"a", p2p.Status{Head: genesis}}})
+	for _, tt := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 1}, {freshTime, 1}, {freshTime + 1, 0}} {
+		s.peers[0].statusAt = s.at.Add(-tt.after)
+		if s.do(ticked{}); s.view.Agree != tt.want {
+			t.Errorf("status of %s ago: %d peers agree, want %d", tt.after, s.view.Agree, tt.want)
+		}
+	}
+}
+
+// TestFailedStatus checks that a peer whose status request failed is asked again after a while.
+func TestFailedStatus(t *testing.T) {
+	s := newStepper(t, newSource(t, registry(4)), 1)
+	r := requestOf(s.do(peerConnected{"a", true}))
+	s.want("an error", s.do(answered{request: r, err: p2p.ErrNoResponse}))
+	s.at = s.at.Add(staleTime - 1)
+	s.want("before the end of the wait", s.do(ticked{}))
+	s.at = s.at.Add(1)
+	s.want("after it", s.do(ticked{}), "send "+peer.ID("a").String()+" 2")
+}
+
+// TestConflictLimit checks that the peers of other chains that are remembered are bounded.
+func TestConflictLimit(t *testing.T) {
+	s := newStepper(t, newSource(t, registry(4)), 1)
+	for i := range maxConflicts + 5 {
+		id := peer.ID([]byte{byte(i)})
+		s.do(statusReceived{&statusMessage{id, p2p.Status{Finalized: lstar.Checkpoint{Root: lstar.Root{1}}}}})
+	}
+	if len(s.conflicts) != maxConflicts {
+		t.Errorf("%d peers of other chains, want %d", len(s.conflicts), maxConflicts)
+	}
+}
+
+// TestSerialImport checks that parked blocks are imported one after the other.
+func TestSerialImport(t *testing.T) {
+	c := newSource(t, registry(4)).grow(1, 1, false)
+	other := newSource(t, registry(4)).grow(2, 2, false)
+	s := newStepper(t, c, 10)
+	for _, b := range []*lstar.SignedBlock{other.at(2), c.at(1)} {
+		s.park(&candidate{block: b, root: b.Block.Root(), from: "a"})
+	}
+	got := s.do(ticked{})
+	s.want("two blocks", got, "import "+c.at(1).Block.Root().String())
+	failed := blockImported{got[0].(importBlock).candidate, p2p.ErrNotConnected}
+	s.want("the first fails", s.do(failed), "import "+other.at(2).Block.Root().String())
+}
