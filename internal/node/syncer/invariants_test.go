@@ -70,7 +70,7 @@ func (w *world) checkInvariants() {
 	atMost("unlocked votes", len(p.unlocked), maxUnlocked)
 	atMost("votes that are being replayed", p.replaying, maxReplaying)
 
-	// What the planner takes to be in progress is in progress.
+	// The planner has an exact account of the work in progress.
 	if p.replaying != w.replays {
 		w.t.Fatalf("%d votes are being replayed, want %d", p.replaying, w.replays)
 	}

@@ -388,6 +388,7 @@ func TestSerialImport(t *testing.T) {
 	}
 	got := s.do(ticked{})
 	s.want("two blocks", got, "import "+c.at(1).Block.Root().String())
+	s.want("during the import", s.do(ticked{}))
 	failed := blockImported{got[0].(importBlock).candidate, p2p.ErrNotConnected}
 	s.want("the first fails", s.do(failed), "import "+other.at(2).Block.Root().String())
 }
