@@ -69,6 +69,7 @@ type ConsumerPanicked struct {
 }
 
 func (BlockImported) event()         {}
+func (BlockGossiped) event()         {}
 func (MessageSeen) event()           {}
 func (MessageEarly) event()          {}
 func (BlockRejected) event()         {}

@@ -44,6 +44,13 @@ type BlockImported struct {
 	Delay time.Duration
 }
 
+// BlockGossiped reports a block that a peer sent by gossip, before it is checked.
+type BlockGossiped struct {
+	Slot lstar.Slot
+	Root lstar.Root
+	Peer peer.ID
+}
+
 // MessageSeen reports a valid gossip message from a peer.
 type MessageSeen struct {
 	Kind string // one of the Gossip constants
@@ -79,6 +86,7 @@ type BlockPending struct {
 type AttestationAccepted struct {
 	Slot      lstar.Slot
 	Validator lstar.ValidatorIndex
+	Data      lstar.AttestationData
 	Own       bool
 	Peer      peer.ID
 	// Duration is the whole validation, SignatureVerification the part of it that checks the signature.
@@ -101,6 +109,8 @@ type AttestationRejected struct {
 type AggregateAccepted struct {
 	Slot         lstar.Slot
 	Participants int
+	Data         lstar.AttestationData
+	Bits         lstar.AggregationBits // of the participants
 	Own          bool
 	Peer         peer.ID
 	Duration     time.Duration // of the check of the proof
@@ -120,21 +130,30 @@ type AggregateRejected struct {
 type AggregateProduced struct {
 	Slot         lstar.Slot
 	Participants int
+	Data         lstar.AttestationData
+	Bits         lstar.AggregationBits // of the participants
 	Duration     time.Duration
 }
 
 // HeadChanged reports a new head of fork choice. ReorgDepth counts the blocks that left the
 // canonical chain; it is 0 if the new head extends the old one.
 type HeadChanged struct {
-	Old, New   lstar.Checkpoint
-	ReorgDepth int
+	Old, New                   lstar.Checkpoint
+	OldStateRoot, NewStateRoot lstar.Root
+	ReorgDepth                 int
 }
 
-// Justified reports a new justified checkpoint of the store.
-type Justified struct{ lstar.Checkpoint }
+// Justified reports a new justified checkpoint of the store. StateRoot is zero if its block is not in the store.
+type Justified struct {
+	lstar.Checkpoint
+	StateRoot lstar.Root
+}
 
-// Finalized reports a higher finalized checkpoint of the store.
-type Finalized struct{ lstar.Checkpoint }
+// Finalized reports a higher finalized checkpoint of the store. StateRoot is zero if its block is not in the store.
+type Finalized struct {
+	lstar.Checkpoint
+	StateRoot lstar.Root
+}
 
 // SafeTarget reports a new safe target.
 type SafeTarget struct{ lstar.Checkpoint }

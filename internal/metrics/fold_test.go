@@ -217,6 +217,10 @@ var eventCases = []eventCase{
 		level: "warn",
 	},
 	{
+		name:  "block gossiped",
+		event: events.BlockGossiped{Slot: 3, Peer: "peer"},
+	},
+	{
 		name:  "block pending",
 		event: events.BlockPending{Slot: 3},
 		level: "debug",

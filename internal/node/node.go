@@ -97,6 +97,7 @@ type Node struct {
 	signers   []*xmss.Signer
 	metrics   *metrics.Metrics
 	bus       *events.Bus
+	stream    *api.Stream
 	health    *health.Monitor
 	servers   []server
 }
@@ -125,7 +126,8 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.metrics = metrics.New(info)
 	n.health.Sync = n.syncState
-	n.bus = events.NewBus(n.metrics.Fold, logging.Events(cfg.Log))
+	n.stream = api.NewStream()
+	n.bus = events.NewBus(n.metrics.Fold, logging.Events(cfg.Log), n.stream.Consume)
 
 	// Lock the keys first, so that a second node with the same keys does not even connect to the network.
 	if n.guard, err = guard.Open(guard.Options{
@@ -221,7 +223,7 @@ func registry(g *config.Genesis) *lstar.Validators {
 func (n *Node) listen() error {
 	cfg := api.Config{
 		Backend: backend{n.chain, n.sync}, Metrics: n.metrics.Handler(), Health: n.health, Identity: n.identity,
-		Peers: n.peers, NetworkName: n.cfg.NetworkName,
+		Peers: n.peers, NetworkName: n.cfg.NetworkName, Stream: n.stream,
 		Admin: n.cfg.Admin, CORSOrigins: n.cfg.CORSOrigins, Log: logging.Component(n.cfg.Log, "api"),
 	}
 	if n.cfg.LogLevels != nil {
@@ -330,6 +332,7 @@ func (n *Node) Run(ctx context.Context) error {
 	run("p2p", n.network.Run)
 	run("publisher", n.publisher.run)
 	run("watchdog", n.watchLoops)
+	run("stream", n.stream.Run)
 	for _, s := range n.servers {
 		run(s.name, func(ctx context.Context) error {
 			return api.Serve(ctx, s.ln, s.handler, logging.Component(n.cfg.Log, "http"))

@@ -103,8 +103,9 @@ func TestAnswers(t *testing.T) {
 			if tt.noStore {
 				b.store = nil
 			}
-			w := httptest.NewRecorder()
-			api.New(api.Config{Admin: api.Access{Open: true}, Backend: b, Metrics: metrics}).API.ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body)))
+			w, r := httptest.NewRecorder(), httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body))
+			api.New(api.Config{Admin: api.Access{Open: true}, Backend: b, Metrics: metrics}).API.ServeHTTP(w, r)
+			api.CheckResponse(t, r, w)
 			if w.Code != tt.status {
 				t.Errorf("status %d, want %d", w.Code, tt.status)
 			}

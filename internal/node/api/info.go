@@ -1,6 +1,7 @@
 package api
 
 import (
+	_ "embed" // openapi.json
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
@@ -99,6 +100,16 @@ func failJSON(w http.ResponseWriter, status int, reason string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(b)
+}
+
+// openAPIDocument describes the routes of the API port.
+//
+//go:embed openapi.json
+var openAPIDocument []byte
+
+func openAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(openAPIDocument)
 }
 
 func (h handlers) genesis(w http.ResponseWriter, _ *http.Request, s *lstar.Snapshot) {

@@ -153,8 +153,9 @@ func TestInfo(t *testing.T) {
 		"/lean/v0/slots/9": {200, `[]`},
 		"/lean/v0/slots/x": {400, `{"error":"slot: got \"x\", want a slot"}`},
 	} {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil)
+		h.ServeHTTP(w, r)
+		api.CheckResponse(t, r, w)
 		if w.Code != want.status || w.Body.String() != want.body {
 			t.Errorf("GET %s:\n got %d %s\nwant %d %s", path, w.Code, w.Body, want.status, want.body)
 		}

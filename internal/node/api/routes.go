@@ -22,6 +22,8 @@ type Config struct {
 	Peers func() []Peer
 	// NetworkName is the name of the network in gossip topics.
 	NetworkName string
+	// Stream serves the events of the node. It may be nil. The API then has no route for them.
+	Stream *Stream
 	// Admin decides which requests may use the admin routes.
 	Admin Access
 	// CORSOrigins are the origins whose pages may read the routes other than the admin routes in a
@@ -40,6 +42,24 @@ type routes map[string]http.Handler // by method and path
 
 // New returns the handlers of all ports. Requests without a route get the responses of leanSpec's server.
 func New(c Config) Handlers {
+	// Each port has its own limit, so that clients of one do not delay those of the other.
+	metrics := func() routes {
+		return routes{"GET /metrics": limited(func(w http.ResponseWriter, r *http.Request) {
+			limitTime(w, 0)
+			c.Metrics.ServeHTTP(w, r)
+		})}
+	}
+	probes := routes{"GET /health": c.Health, "GET /livez": c.Health.Livez(), "GET /readyz": c.Health.Readyz()}
+	debug := routes{"GET /debug/pprof/": http.DefaultServeMux} // net/http/pprof registers its routes there
+	return Handlers{
+		API:     c.newMux(apiRoutes(c), metrics()),
+		Metrics: c.newMux(probes, metrics(), debug, index(probes, metrics(), debug)),
+		RPC:     c.newMux(probes, index(probes)),
+	}
+}
+
+// apiRoutes returns the routes of the API port, except /metrics. openapi.json describes them.
+func apiRoutes(c Config) routes {
 	h := handlers{Config: c, state: new(encoding), block: new(encoding)}
 	api := routes{
 		"GET /lean/v0/health":                http.HandlerFunc(h.health),
@@ -50,6 +70,7 @@ func New(c Config) Handlers {
 		"GET /lean/v0/admin/aggregator":      http.HandlerFunc(h.aggregatorStatus),
 		"POST /lean/v0/admin/aggregator":     http.HandlerFunc(h.aggregatorToggle),
 		// Additions to leanSpec's routes.
+		"GET /lean/v0/openapi.json":             http.HandlerFunc(openAPI),
 		"GET /v0/health":                        http.HandlerFunc(h.health), // asked for by lean-quickstart
 		"GET /lean/v0/genesis":                  h.withStore(h.genesis),
 		"GET /lean/v0/config":                   h.withStore(h.config),
@@ -68,20 +89,10 @@ func New(c Config) Handlers {
 		api["GET /lean/v0/admin/log_level"] = http.HandlerFunc(h.logLevel)
 		api["POST /lean/v0/admin/log_level"] = http.HandlerFunc(h.changeLogLevel)
 	}
-	// Each port has its own limit, so that clients of one do not delay those of the other.
-	metrics := func() routes {
-		return routes{"GET /metrics": limited(func(w http.ResponseWriter, r *http.Request) {
-			limitTime(w, 0)
-			c.Metrics.ServeHTTP(w, r)
-		})}
+	if c.Stream != nil {
+		api["GET /lean/v0/events"] = c.Stream
 	}
-	probes := routes{"GET /health": c.Health, "GET /livez": c.Health.Livez(), "GET /readyz": c.Health.Readyz()}
-	debug := routes{"GET /debug/pprof/": http.DefaultServeMux} // net/http/pprof registers its routes there
-	return Handlers{
-		API:     c.newMux(api, metrics()),
-		Metrics: c.newMux(probes, metrics(), debug, index(probes, metrics(), debug)),
-		RPC:     c.newMux(probes, index(probes)),
-	}
+	return api
 }
 
 // index returns a route for / that lists the paths of all routes.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"sync"
@@ -15,6 +17,7 @@ import (
 	"github.com/leanEthereum/leanspec-node/internal/events"
 	"github.com/leanEthereum/leanspec-node/internal/logging"
 	"github.com/leanEthereum/leanspec-node/internal/metrics"
+	"github.com/leanEthereum/leanspec-node/internal/node/api"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock"
 	"github.com/leanEthereum/leanspec-node/internal/node/clock/clocktest"
 	"github.com/leanEthereum/leanspec-node/internal/node/storage"
@@ -22,7 +25,8 @@ import (
 )
 
 // BenchmarkImportBlock imports blocks without votes, the cheapest blocks, of the production scheme into
-// a chain in memory, with and without consumers of events. The cost of the events must be at most 1%.
+// a chain in memory, without consumers of events, with them, and with 100 subscribers to the API's event
+// stream as well. The cost of the events must be at most 1%.
 func BenchmarkImportBlock(b *testing.B) {
 	const blocks = 64
 	keys := make([]*xmss.SecretKey, 2)
@@ -110,17 +114,57 @@ func BenchmarkImportBlock(b *testing.B) {
 	}
 	live, _ := logging.New(logging.Options{Format: logging.FormatJSON, Writer: io.Discard})
 	bus := events.NewBus(metrics.New(metrics.Info{}).Fold, logging.Events(live))
-	// In turns, so that other load on the machine affects both.
-	var with, without []time.Duration
+	stream := api.NewStream()
+	streaming := events.NewBus(metrics.New(metrics.Info{}).Fold, logging.Events(live), stream.Consume)
+	subscribed := func() time.Duration {
+		ctx, cancel := context.WithCancel(b.Context())
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer cancel()
+		running.Go(func() { _ = stream.Run(ctx) })
+		request := httptest.NewRequestWithContext(ctx, http.MethodGet, "/lean/v0/events?topics=head,block,justified_checkpoint", nil)
+		var arrived sync.WaitGroup
+		arrived.Add(100)
+		for range 100 {
+			running.Go(func() { stream.ServeHTTP(&discard{arrived: arrived.Done}, request) })
+		}
+		arrived.Wait()
+		return run(streaming)
+	}
+	// In turns, so that other load on the machine affects all.
+	var with, without, shown []time.Duration
 	for b.Loop() {
 		with = append(with, run(bus))
 		without = append(without, run(nil))
+		shown = append(shown, subscribed())
 	}
 	reported, bare := slices.Min(with), slices.Min(without) // the fastest runs, which other load affects least
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(reported.Nanoseconds())/blocks, "ns/block")
 	b.ReportMetric(float64(bare.Nanoseconds())/blocks, "ns/block-unobserved")
 	b.ReportMetric(float64(reported)/float64(bare), "ratio")
+	b.ReportMetric(float64(slices.Min(shown))/float64(bare), "ratio-100-subscribers")
+}
+
+// discard is the connection of a subscriber that reads everything at once.
+type discard struct {
+	header  http.Header
+	arrived func() // called by the first flush
+}
+
+func (d *discard) Header() http.Header {
+	if d.header == nil {
+		d.header = make(http.Header)
+	}
+	return d.header
+}
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(int)             {}
+func (d *discard) Flush() {
+	if d.arrived != nil {
+		d.arrived()
+		d.arrived = nil
+	}
 }
 
 // xmssVerify is a proof.VerifyFunc that remembers nothing.

@@ -151,7 +151,7 @@ func (c *Chain) AddAttestation(ctx context.Context, a *lstar.SignedAttestation, 
 		})
 	case err == nil:
 		c.cfg.Bus.Report(events.AttestationAccepted{
-			Slot: a.Data.Slot, Validator: a.ValidatorIndex, Peer: from.Peer, Own: from.Own,
+			Slot: a.Data.Slot, Validator: a.ValidatorIndex, Data: a.Data, Peer: from.Peer, Own: from.Own,
 			Duration: time.Since(started), SignatureVerification: verification,
 		})
 	}
@@ -183,7 +183,7 @@ func (c *Chain) AddAggregate(ctx context.Context, a *lstar.SignedAggregatedAttes
 		})
 	case err == nil:
 		c.cfg.Bus.Report(events.AggregateAccepted{
-			Slot: a.Data.Slot, Participants: a.Proof.Participants.Count(),
+			Slot: a.Data.Slot, Participants: a.Proof.Participants.Count(), Data: a.Data, Bits: a.Proof.Participants,
 			Own: from.Own, Peer: from.Peer, Duration: verification,
 		})
 	}

@@ -99,7 +99,8 @@ func (c *Chain) proveAggregates(ctx context.Context, slot lstar.Slot, tasks []*l
 	}
 	for _, a := range made {
 		c.cfg.Bus.Report(events.AggregateProduced{
-			Slot: a.Data.Slot, Participants: a.Proof.Participants.Count(), Duration: took / time.Duration(len(made)),
+			Slot: a.Data.Slot, Participants: a.Proof.Participants.Count(), Data: a.Data, Bits: a.Proof.Participants,
+			Duration: took / time.Duration(len(made)),
 		})
 	}
 	switch {

@@ -8,10 +8,20 @@ import (
 // view is the part of the store whose changes are reported.
 type view struct {
 	head, safeTarget, justified, finalized lstar.Checkpoint
+	headStateRoot                          lstar.Root
 }
 
 func viewOf(s *lstar.Store) view {
-	return view{s.Head(), s.SafeTarget(), s.LatestJustified(), s.LatestFinalized()}
+	head := s.Head()
+	return view{head, s.SafeTarget(), s.LatestJustified(), s.LatestFinalized(), stateRoot(s, head)}
+}
+
+// stateRoot returns the state root of a block, or the zero hash if the block is not in the store.
+func stateRoot(s *lstar.Store, of lstar.Checkpoint) lstar.Root {
+	if block := s.Block(of.Root); block != nil {
+		return block.StateRoot
+	}
+	return lstar.Root{}
 }
 
 // report reports the differences between two views.
@@ -19,17 +29,18 @@ func (c *Chain) report(before, now view) {
 	bus := c.cfg.Bus
 	if now.head != before.head {
 		bus.Report(events.HeadChanged{
-			Old: before.head, New: now.head, ReorgDepth: c.cfg.Store.ReorgDepth(before.head.Root, now.head.Root),
+			Old: before.head, New: now.head, OldStateRoot: before.headStateRoot, NewStateRoot: now.headStateRoot,
+			ReorgDepth: c.cfg.Store.ReorgDepth(before.head.Root, now.head.Root),
 		})
 	}
 	if now.safeTarget != before.safeTarget {
 		bus.Report(events.SafeTarget{Checkpoint: now.safeTarget})
 	}
 	if now.justified != before.justified {
-		bus.Report(events.Justified{Checkpoint: now.justified})
+		bus.Report(events.Justified{Checkpoint: now.justified, StateRoot: stateRoot(c.cfg.Store, now.justified)})
 	}
 	if now.finalized.Slot > before.finalized.Slot { // a reorganization can lower it, which is not a finalization
-		bus.Report(events.Finalized{Checkpoint: now.finalized})
+		bus.Report(events.Finalized{Checkpoint: now.finalized, StateRoot: stateRoot(c.cfg.Store, now.finalized)})
 	}
 }
 

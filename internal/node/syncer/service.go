@@ -180,6 +180,7 @@ func (s *Service) OnBlock(ctx context.Context, from peer.ID, b *lstar.SignedBloc
 		s.cfg.Bus.Report(why)
 		return refused
 	}
+	s.cfg.Bus.Report(events.BlockGossiped{Slot: b.Block.Slot, Root: c.root, Peer: from})
 	return s.ask(ctx, blockGossiped{c}, c, make(chan reply, 1)).verdict
 }
 
