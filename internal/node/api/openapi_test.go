@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -115,7 +116,8 @@ func documentedRoutes() routes {
 	return all
 }
 
-// TestDocument checks that openapi.json is valid, and that it has exactly the routes of the API and a schema for each event.
+// TestDocument checks that openapi.json is valid, that it has exactly the routes of the API and a schema for each event,
+// and that docs/api.md names all routes and topics.
 func TestDocument(t *testing.T) {
 	doc := loadDocument(t)
 	if err := doc.Validate(t.Context()); err != nil {
@@ -125,6 +127,20 @@ func TestDocument(t *testing.T) {
 	for path, item := range doc.Paths.Map() {
 		for method := range item.Operations() {
 			documented[method+" "+path] = true
+		}
+	}
+	page, err := os.ReadFile("../../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range doc.Paths.Map() {
+		if !strings.Contains(string(page), path+"`") {
+			t.Errorf("docs/api.md has no %s", path)
+		}
+	}
+	for _, topic := range topicNames {
+		if !strings.Contains(string(page), "\n| `"+topic+"` |") {
+			t.Errorf("docs/api.md has no topic %s", topic)
 		}
 	}
 	served := documentedRoutes()
