@@ -25,7 +25,6 @@ import (
 const programEnv = "DEVNET_TEST_PROGRAM"
 
 // TestMain runs the tests, or the program that programEnv selects.
-
 func TestMain(m *testing.M) {
 	switch os.Getenv(programEnv) {
 	case "node":
