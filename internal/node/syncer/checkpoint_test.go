@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -224,9 +225,9 @@ func TestCheckpointRetries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCheckpoint(t)
-			requests := 0
+			var requests atomic.Int64 // on several connections
 			c.serve(t, http.NotFound, func(w http.ResponseWriter, _ *http.Request) {
-				if requests++; requests <= tt.failures {
+				if requests.Add(1) <= int64(tt.failures) {
 					tt.failure(w)
 					return
 				}
