@@ -5,12 +5,13 @@ set -euo pipefail
 fail() { echo "packages: FAILED: $*" >&2; exit 1; }
 
 dpkg -i "$1" >/dev/null
-[ -z "$(dpkg -V leanspec-node)" ] || fail "dpkg -V: $(dpkg -V leanspec-node)"
+# Debian's image for containers leaves out the files of /usr/share/doc.
+changed=$(dpkg -V leanspec-node | grep -v ' /usr/share/doc/' || true)
+[ -z "$changed" ] || fail "dpkg -V: $changed"
 bash -c '. /usr/share/bash-completion/completions/leanspec-node && complete -p leanspec-node' >/dev/null || fail "the completion of bash does not load"
 for file in /usr/share/man/man1/leanspec-node.1.gz /usr/share/zsh/vendor-completions/_leanspec-node \
-  /usr/share/fish/vendor_completions.d/leanspec-node.fish /usr/share/doc/leanspec-node/leanspec-node.spdx.json; do
-  # The replacement for Debian's image leaves out the files of /usr/share/doc, as Debian's own does.
-  [ -s $file ] || [[ $file = /usr/share/doc/* ]] || fail "$file is missing"
+  /usr/share/fish/vendor_completions.d/leanspec-node.fish; do
+  [ -s $file ] || fail "$file is missing"
 done
 
 # A service without a genesis ends with exit code 2, after which systemd does not start it again.
