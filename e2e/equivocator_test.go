@@ -294,7 +294,7 @@ func (e *equivocator) vote(ctx context.Context, slot lstar.Slot) error {
 	return nil
 }
 
-// voteForOther returns the vote for the other block of the head's slot, or data if there is no valid one.
+// voteForOther returns the vote for the other block of the head's slot, or data if no such vote is valid.
 func (e *equivocator) voteForOther(data lstar.AttestationData) lstar.AttestationData {
 	e.mu.Lock()
 	pair, ok := e.pairs[data.Slot]

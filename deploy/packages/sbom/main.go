@@ -134,14 +134,7 @@ func goPackage(m *debug.Module) pack {
 	}
 	if m.Sum != "" {
 		p.Comment = "Go checksum of the module: " + m.Sum
-		p.DownloadLocation = "https://proxy.golang.org/" + escape(m.Path) + "/@v/" + escape(m.Version) + ".zip"
+		p.DownloadLocation = "NOASSERTION" // the purl identifies the module, wherever it is downloaded from
 	}
 	return p
 }
-
-// escape encodes capital letters as the Go module proxy does.
-func escape(text string) string {
-	return capital.ReplaceAllStringFunc(text, func(s string) string { return "!" + strings.ToLower(s) })
-}
-
-var capital = regexp.MustCompile(`[A-Z]`)
